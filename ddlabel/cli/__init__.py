@@ -1,0 +1,1 @@
+"""The command line: parse, call, print. torch is imported inside command bodies only."""

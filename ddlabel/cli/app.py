@@ -1,0 +1,81 @@
+"""The `ddlabel` command: all subcommands, and the one place where errors become lines and exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+from ddlabel import __version__
+from ddlabel.errors import DDLabelError
+
+app = typer.Typer(
+    name="ddlabel",
+    help="Make, improve and measure the labels of distilled datasets.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[  # noqa: ARG001 - the callback acts on it
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> NoReturn:
+    """Run the command line and leave with the exit code of what happened."""
+    from ddlabel.cli import commands
+
+    commands.register(app)
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        app(standalone_mode=True)
+    except DDLabelError as error:
+        _leave(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _leave("interrupted; run the same command again to go on", 130)
+    except BrokenPipeError:
+        # The reader has what it wanted. Python would complain once more when it flushes on its way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except MemoryError:
+        _leave("out of memory: use a smaller --batch-size, or a machine with more", 8)
+    except OSError as error:
+        _leave(f"{error.filename or 'input or output'}: {error.strerror or error}", 7)
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":
+            raise
+        _leave("the device is out of memory: use a smaller --batch-size, or --device cpu", 8)
+    sys.exit(0)
+
+
+def _leave(message: str, code: int) -> NoReturn:
+    if "--json" in sys.argv:
+        print(json.dumps({"error": message, "exit_code": code}), file=sys.stderr)
+    else:
+        # Names of files, classes and tensors are data: nothing in them may steer the terminal.
+        printable = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
+        print(f"error: {printable}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a signal handler's signature
+    # Raised like Ctrl-C, so that every temporary file is removed on the way out.
+    sys.exit(143)

@@ -1,0 +1,151 @@
+"""How a command is made: options from its config, one way to read, run, append history and write."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+import typing
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from ddlabel import __version__, files, formats
+from ddlabel.bundle import Bundle, Header
+from ddlabel.config import Options
+from ddlabel.errors import UsageError
+from ddlabel.provenance import Entry, Input
+
+BundleIn = Annotated[str, typer.Argument(metavar="BUNDLE", help="bundle to read; - is standard input")]
+BundleOut = Annotated[str, typer.Argument(metavar="OUT", help="bundle to write; - is standard output")]
+Force = Annotated[bool, typer.Option("--force", help="replace an output that is there")]
+ExpertRuns = Annotated[
+    list[str], typer.Option("--expert", metavar="RUN", help="expert run, or a folder of runs; repeat for an ensemble")
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Say:
+    """What a command says: data on standard output, words for people on standard error."""
+
+    quiet: bool
+    as_json: bool
+
+    def note(self, text: str) -> None:
+        """A line for people."""
+        if not self.quiet:
+            Console(stderr=True, highlight=False, soft_wrap=True).print(text, markup=False)
+
+    def show(self, renderable: Any) -> None:
+        """A table or other rich object for people."""
+        if not self.quiet:
+            # Piped, rich would squeeze a table into 80 columns.
+            Console(stderr=True, width=None if sys.stderr.isatty() else 120).print(renderable)
+
+    def data(self, text: str, value: Any) -> None:
+        """The outcome: a line of text, or JSON with --json."""
+        print(json.dumps(value, ensure_ascii=False) if self.as_json else text)
+
+
+def command(app: typer.Typer, name: str, config: type[Options]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a function as `ddlabel NAME`; its parameters `options` and `say` become flags.
+
+    `options` is filled from the fields of `config` and from `--config FILE.toml`; what is given on the command line
+    wins.
+    """
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(function, eval_str=True).parameters.values()
+        flags = {each.name: _flag(each, typing.get_type_hints(config)[each.name]) for each in fields(config)}
+        common = {
+            "config": (Path | None, typer.Option("--config", help=f"TOML file with options, in a table [{name}]"), None),
+            "quiet": (bool, typer.Option("--quiet", "-q", help="say nothing but results and errors"), False),
+            "as_json": (bool, typer.Option("--json", help="results and errors as JSON"), False),
+        }
+        if not flags:
+            del common["config"]
+
+        def run(**given: Any) -> None:
+            say = Say(quiet=given.pop("quiet"), as_json=given.pop("as_json"))
+            path = given.pop("config", None)
+            values = {key: given.pop(key) for key in flags}
+            function(**given, options=config.load(name, path, values), say=say)
+
+        parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in own if p.name not in ("options", "say")]
+        for key, (kind, info, default) in (flags | common).items():
+            annotation = Annotated[kind, info]  # type: ignore[valid-type]
+            parameters.append(inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation))
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        run.__doc__ = function.__doc__
+        app.command(name)(run)
+        return function
+
+    return register
+
+
+def _flag(each: Any, kind: Any) -> tuple[Any, Any, Any]:
+    """A field of a config as a command-line option; None means not given."""
+    name = f"--{each.name.replace('_', '-')}"
+    text = each.metadata["help"]
+    if each.metadata["choices"]:
+        text += f" [{'|'.join(each.metadata['choices'])}]"
+    names = f"{name}/--no-{name[2:]}" if kind is bool else name
+    default = False if each.default is None else str(each.default)
+    return kind | None, typer.Option(names, help=text, show_default=default), None
+
+
+def run_filter(
+    name: str,
+    bundle: str,
+    out: str,
+    options: Options,
+    step: Callable[[Bundle], Bundle],
+    say: Say,
+    *,
+    force: bool,
+    inputs: Callable[[], Sequence[Input]] = tuple,
+) -> Bundle:
+    """What every bundle-to-bundle command does: refuse early, read and verify, run, append history, write whole.
+
+    `inputs` is asked after the step, which may be what settles them. Returns the bundle that was written.
+    """
+    files.check_output(out, force=force)
+    formats.format_of(out)
+    source, header = formats.load(bundle)
+    result = step(source)
+    entry = Entry(
+        command=name,
+        version=__version__,
+        options=options.recorded(),
+        bundle=header.digest,
+        inputs=tuple(inputs()),
+    )
+    return finish(result.with_entry(entry), out, say)
+
+
+def finish(bundle: Bundle, out: str, say: Say) -> Bundle:
+    """Write a bundle and say where it went."""
+    header = formats.write(out, bundle)
+    if out != files.STANDARD:
+        say.data(out, {"out": out, "digest": header.digest, "shapes": shapes(header)})
+    return bundle
+
+
+def shapes(header: Header) -> dict[str, list[int]]:
+    """The shape of every array."""
+    return {name: list(info.shape) for name, info in header.arrays.items()}
+
+
+def one_standard_input(paths: Sequence[str]) -> None:
+    """Refuse more than one `-`.
+
+    Raises:
+        UsageError: naming the remedy.
+    """
+    if sum(path == files.STANDARD for path in paths) > 1:
+        raise UsageError("only one input can be standard input: name a file for the other")

@@ -1,0 +1,171 @@
+"""Writing whole or not at all, for every file that this program makes; and scratch space that leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from ddlabel.errors import InvalidInputError, OutputExistsError, StorageError, UsageError
+
+STANDARD = "-"
+_IN_MEMORY_BYTES = 1 << 28
+
+
+def check_output(path: str, *, force: bool) -> None:
+    """Refuse, before the work, an output that could not or must not be written after it.
+
+    Raises:
+        OutputExistsError: if `path` is there and `force` is not set.
+        StorageError: if its folder is missing or cannot be written to.
+        UsageError: if `path` is a terminal's standard output.
+    """
+    if path == STANDARD:
+        if sys.stdout.isatty():
+            raise UsageError("a bundle is binary and standard output is a terminal: name a file, or pipe it on")
+        return
+    target = Path(path)
+    if target.is_dir():
+        raise OutputExistsError(f"{path} is a folder: give the name of a file")
+    if target.exists() and not _is_stream(target) and not force:
+        raise OutputExistsError(f"{path} exists: choose another name, or replace it with --force")
+    folder = target.resolve().parent
+    if not folder.is_dir():
+        raise StorageError(f"cannot write {path}: there is no folder {folder.name!r}; make it first")
+    if not os.access(folder, os.W_OK):
+        raise StorageError(f"cannot write {path}: no permission to write in its folder")
+
+
+def write(path: str, chunks: Iterable[bytes | memoryview], *, size: int) -> None:
+    """Write `size` bytes to `path`: after any crash there is the old file or the new one, never half of one.
+
+    A symbolic link is followed; `-`, a FIFO or a device is streamed to, never renamed over. A new file gets the mode
+    that the umask allows, a replaced one keeps its own.
+
+    Raises:
+        StorageError: if the disk is full or the operating system refuses.
+    """
+    try:
+        if path == STANDARD:
+            for chunk in chunks:
+                sys.stdout.buffer.write(chunk)
+            sys.stdout.buffer.flush()
+        elif _is_stream(Path(path)):
+            with Path(path).open("wb") as sink:
+                sink.writelines(chunks)
+        else:
+            _replace(Path(path).resolve(), chunks, size)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror or error}; nothing was changed") from error
+
+
+def _replace(target: Path, chunks: Iterable[bytes | memoryview], size: int) -> None:
+    """Temporary file beside the target, fsync, rename, fsync of the folder."""
+    free = shutil.disk_usage(target.parent).free
+    if size > free:
+        raise StorageError(f"cannot write {target.name}: it needs {size} bytes and the disk has {free} free")
+    # The process id keeps two writers of one output apart; the first line of defence against leftovers is `finally`,
+    # the second is that a later run of the same command removes what a killed one left.
+    for stale in target.parent.glob(f".{target.name}.*.part"):
+        if not _alive(stale):
+            stale.unlink(missing_ok=True)
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o666 & ~_umask()
+    try:
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as sink:
+            sink.writelines(chunks)
+            sink.flush()
+            os.fchmod(sink.fileno(), mode)
+            os.fsync(sink.fileno())
+        part.replace(target)
+        _sync_folder(target.parent)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append one line in a single write, so that a crash can cut a line off but never mix two."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    try:
+        os.write(descriptor, (line + "\n").encode())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it.
+
+    Raises:
+        StorageError: if the operating system refuses.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot make the folder {path}: {error.strerror or error}") from error
+
+
+def spool_standard_input() -> Path:
+    """Standard input as a file that can be mapped; the file has no name on the disk and goes with the process.
+
+    Raises:
+        InvalidInputError: if standard input is a terminal or empty.
+    """
+    if sys.stdin.isatty():
+        raise InvalidInputError("a bundle is expected on standard input and it is a terminal: pipe one in, or name it")
+    spool = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the arrays that map it
+    shutil.copyfileobj(sys.stdin.buffer, spool, 1 << 20)
+    spool.flush()
+    if spool.tell() == 0:
+        raise InvalidInputError("standard input is empty: the command before the pipe wrote no bundle")
+    # The path of the descriptor stays valid after this object: detach the number from it.
+    return Path(f"/dev/fd/{os.dup(spool.fileno())}")
+
+
+def scratch(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    """An array to fill, on an unnamed file when it is large, so that peak memory does not grow with N."""
+    if int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize <= _IN_MEMORY_BYTES:
+        return np.zeros(shape, dtype)
+    with tempfile.TemporaryFile() as file:
+        return np.memmap(file, dtype=dtype, mode="w+", shape=shape)
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether a path is there and is neither a regular file nor a folder."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def _alive(part: Path) -> bool:
+    """Whether the process that a temporary file's name carries still runs."""
+    try:
+        os.kill(int(part.name.split(".")[-2]), 0)
+    except ProcessLookupError:
+        return False
+    except (ValueError, PermissionError):
+        return True
+    return True
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,116 @@
+"""Bundles as safetensors files: written as a stream, read by mapping.
+
+The container is eight bytes of header length, a JSON header, and the arrays one after another. Our own reading and
+writing of it is short; the library would copy every array through memory and does not check what we check.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddlabel.bundle import Bundle, Header
+from ddlabel.errors import InvalidInputError
+from ddlabel.provenance import array_chunks, canonical_json
+
+SUFFIXES = (".safetensors",)
+METADATA_KEY = "ddlabel"
+_MAX_HEADER_BYTES = 1 << 20
+_NAMES = {"uint8": "U8", "float16": "F16", "float32": "F32", "int64": "I64"}
+
+
+def write(bundle: Bundle, header: Header) -> tuple[Iterator[bytes | memoryview], int]:
+    """The file's bytes in chunks, and how many there are."""
+    # Wide types first keeps every array aligned, as the library does it.
+    order = sorted(bundle.arrays, key=lambda name: (-bundle.arrays[name].itemsize, name))
+    offsets = list(itertools.accumulate((bundle.arrays[name].nbytes for name in order), initial=0))
+    entries: dict[str, Any] = {"__metadata__": {METADATA_KEY: header.to_json()}}
+    for name, begin, end in zip(order, offsets[:-1], offsets[1:], strict=True):
+        array = bundle.arrays[name]
+        entries[name] = {
+            "dtype": _NAMES[array.dtype.name],
+            "shape": list(array.shape),
+            "data_offsets": [begin, end],
+        }
+    text = canonical_json(entries).encode()
+    text += b" " * (-len(text) % 8)
+    if len(text) > _MAX_HEADER_BYTES:
+        raise InvalidInputError(f"the header would have {len(text)} bytes: at most {_MAX_HEADER_BYTES} are allowed")
+    head = len(text).to_bytes(8, "little") + text
+    data = itertools.chain.from_iterable(array_chunks(bundle.arrays[name]) for name in order)
+    return itertools.chain([head], data), len(head) + offsets[-1]
+
+
+def read_header(path: Path) -> Header:
+    """The header, after checking that the container declares just the arrays that it names.
+
+    Raises:
+        InvalidInputError: if the file is foreign, truncated or damaged.
+    """
+    header, _ = _read(path)
+    return header
+
+
+def read_arrays(path: Path, header: Header) -> dict[str, NDArray[Any]]:
+    """The arrays, mapped read-only."""
+    _, offsets = _read(path)
+    return {
+        name: np.memmap(path, dtype=info.dtype, mode="r", offset=offsets[name], shape=info.shape)
+        for name, info in header.arrays.items()
+    }
+
+
+def _read(path: Path) -> tuple[Header, dict[str, int]]:
+    """The header and where each array begins in the file."""
+    with path.open("rb") as file:
+        file.seek(0, 2)
+        total = file.tell()
+        file.seek(0)
+        length = int.from_bytes(file.read(8), "little")
+        if total < 8 or length > min(_MAX_HEADER_BYTES, total - 8):
+            raise InvalidInputError("not a safetensors file, or cut off in its header")
+        text = file.read(length)
+    try:
+        entries = json.loads(text, object_pairs_hook=_unique)
+        header_text = entries.pop("__metadata__")[METADATA_KEY]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        message = "a safetensors file, but not a bundle: it has no 'ddlabel' header; make one with 'ddlabel import'"
+        raise InvalidInputError(message) from None
+    header = Header.from_json(header_text)
+    offsets = {}
+    position = 0
+    for name, entry in sorted(entries.items(), key=_begin):
+        info = header.arrays.get(name)
+        size = int(np.prod(info.shape)) * np.dtype(info.dtype).itemsize if info else 0
+        if not info or entry != {
+            "dtype": _NAMES[info.dtype],
+            "shape": list(info.shape),
+            "data_offsets": [position, position + size],
+        }:
+            raise InvalidInputError(f"the container's entry for {name!r} is not the one that the header declares")
+        offsets[name] = 8 + length + position
+        position += size
+    if set(offsets) != set(header.arrays) or 8 + length + position != total:
+        expected = 8 + length + position
+        raise InvalidInputError(f"the file has {total} bytes and its header declares {expected}: it is cut off or damaged")
+    return header, offsets
+
+
+def _begin(item: tuple[str, Any]) -> int:
+    try:
+        return int(item[1]["data_offsets"][0])
+    except (KeyError, TypeError, ValueError, IndexError):
+        raise InvalidInputError(f"the container's entry for {item[0]!r} cannot be read") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """JSON objects with a name twice are refused: which of the two counts differs between readers."""
+    if len(dict(pairs)) != len(pairs):
+        raise ValueError("a name stands twice")
+    return dict(pairs)

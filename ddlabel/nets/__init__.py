@@ -1,0 +1,41 @@
+"""Networks by name, and the first layer that takes pixels in unit space."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ddlabel.errors import UsageError
+from ddlabel.nets import convnet as convnet
+from ddlabel.nets import resnet as resnet
+from ddlabel.nets.prepare import Prepare
+from ddlabel.nets.registry import nets
+
+
+class Network(nn.Sequential):
+    """`prepare` (normalisation or whitening of unit pixels, fixed) and `body` (all that is learned).
+
+    They are two because the field's augmentations work on normalised pixels: training augments in between.
+    """
+
+    def __init__(self, prepare: Prepare, body: nn.Module) -> None:
+        super().__init__()
+        self.prepare = prepare
+        self.body = body
+
+
+def build(spec: str, prepare: Prepare, *, channels: int, size: int, classes: int, seed: int) -> Network:
+    """The network of a spec for images [C, size, size] of K classes, its weights drawn from `seed`.
+
+    Raises:
+        UsageError: for an unknown spec or a network that does not fit the images.
+    """
+    make = nets.resolve(spec)
+    # Layers draw their weights from torch's global generator: lend it a seed, and give it back as it was.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        try:
+            body = make(channels=channels, size=size, classes=classes)
+        except (ValueError, RuntimeError) as error:
+            raise UsageError(f"network {spec!r} cannot be built for {size} px: {error}") from error
+    return Network(prepare, body)

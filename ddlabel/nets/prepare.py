@@ -1,0 +1,36 @@
+"""First layers: from pixels in unit space to what a network is trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+class Prepare(nn.Module):
+    """(x − mean)/std per channel and, with a whitening matrix, ZCA: images [B, C, H, W] in unit space.
+
+    Whitening replaces the normalisation, as the field has it: it is fitted on un-normalised images.
+    """
+
+    mean: Tensor
+    std: Tensor
+    whitening: Tensor | None
+
+    def __init__(self, mean: Tensor, std: Tensor, whitening: Tensor | None = None) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
+        self.register_buffer("whitening", whitening, persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Prepared images of the same shape."""
+        images = (images - self.mean) / self.std
+        if self.whitening is None:
+            return images
+        return (images.flatten(1) @ self.whitening).view_as(images)
+
+
+def normalisation(mean: Sequence[float], std: Sequence[float]) -> Prepare:
+    """Subtract the channel means, divide by the channel deviations."""
+    return Prepare(torch.tensor(mean).view(1, -1, 1, 1), torch.tensor(std).view(1, -1, 1, 1))

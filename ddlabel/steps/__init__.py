@@ -1,0 +1,1 @@
+"""One pure function for each command: bundles and experts in, bundles or records out; no printing."""

@@ -1,0 +1,1 @@
+"""Training and prediction: one loop for experts and students, which knows neither word."""

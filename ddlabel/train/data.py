@@ -1,0 +1,99 @@
+"""A bundle on a device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ddlabel.bundle import Array, Bundle, LabelSpace
+from ddlabel.errors import IncompatibleError
+from ddlabel.labels.target import Target
+from ddlabel.nets import Network
+from ddlabel.train.device import Forward
+
+WHOLE = (0.0, 0.0, 1.0, 1.0)
+
+
+def to_device(array: Array, device: torch.device) -> Tensor:
+    """A copy of an array, also of a read-only mapped one, on the device."""
+    return torch.from_numpy(np.array(array)).to(device)
+
+
+def to_unit(images: Tensor) -> Tensor:
+    """Images in float32 unit space, from uint8 or floating point unit space."""
+    return images.float().div_(255) if images.dtype == torch.uint8 else images.float()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Images [N, C, H, W] and their labels as tensors."""
+
+    images: Tensor
+    hard: Tensor
+    soft_labels: Tensor | None
+    soft: LabelSpace | None
+    dense_labels: Tensor | None
+    dense_boxes: Tensor | None
+    dense: LabelSpace | None
+    classes: int
+
+    @classmethod
+    def of(cls, bundle: Bundle, device: torch.device) -> Data:
+        """The whole bundle on a device."""
+        tensors = {name: to_device(array, device) for name, array in bundle.arrays.items()}
+        return cls(
+            images=tensors["images"],
+            hard=tensors["hard_labels"],
+            soft_labels=tensors.get("soft_labels"),
+            soft=bundle.soft,
+            dense_labels=tensors.get("dense_labels"),
+            dense_boxes=tensors.get("dense_boxes"),
+            dense=bundle.dense,
+            classes=len(bundle.classes),
+        )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def unit(self, rows: Tensor) -> Tensor:
+        """Images of these rows in unit space."""
+        return to_unit(self.images[rows])
+
+    def hard_target(self, rows: Tensor) -> Target:
+        """Hard labels of these rows."""
+        return Target.of_classes(self.hard[rows], self.classes)
+
+    def soft_target(self, rows: Tensor) -> Target:
+        """Soft labels of these rows.
+
+        Raises:
+            IncompatibleError: if there are none.
+        """
+        if self.soft_labels is None or self.soft is None:
+            raise IncompatibleError("the bundle has no soft labels: make them with 'ddlabel relabel'")
+        return Target(hard=self.hard[rows], values=self.soft_labels[rows].float(), label=self.soft)
+
+    def dense_target(self, rows: Tensor, views: Tensor) -> Target:
+        """Dense labels of view `views[i]` of image `rows[i]`.
+
+        Raises:
+            IncompatibleError: if there are none.
+        """
+        if self.dense_labels is None or self.dense is None:
+            raise IncompatibleError("the bundle has no dense labels: make them with 'ddlabel densify'")
+        return Target(hard=self.hard[rows], values=self.dense_labels[rows, views].float(), label=self.dense)
+
+
+@torch.no_grad()
+def predict(network: Network, forward: Forward, data: Data, *, rows: int, batch_size: int = 500) -> Tensor:
+    """Logits [rows, K] of the first `rows` images, in evaluation mode; `forward` is the network's body."""
+    network.eval()
+    out = []
+    for start in range(0, rows, batch_size):
+        images = to_unit(data.images[start : min(start + batch_size, rows)])
+        out.append(forward(network.prepare(images)))
+    network.train()
+    return torch.cat(out)

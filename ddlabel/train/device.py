@@ -1,0 +1,51 @@
+"""Which device, and whether to compile for it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from ddlabel.errors import ResourceError, UsageError
+
+Forward = Callable[[Tensor], Tensor]
+# Compiling takes about 15 s; eager ConvNet-D3 loses that much over some 30,000 images of 32 px.
+_WORTH_COMPILING_PIXELS = 30_000 * 32 * 32
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a name; `auto` is a GPU where there is one.
+
+    Raises:
+        UsageError: for a name that torch does not know.
+        ResourceError: for a device that is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"--device {name!r}: expected auto, cpu, cuda or cuda:N") from None
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise ResourceError(f"--device {name}: there is no such device here; use --device cpu") from None
+    return device
+
+
+def compiled(module: nn.Module, mode: str, *, images: int, size: int) -> Forward:
+    """The module, compiled if `mode` says so or, with auto, if the work ahead outweighs it.
+
+    `images` of `size` px is what will pass through it. Without a C++ compiler auto stays eager.
+    """
+    has_compiler = any(map(shutil.which, ("g++", "clang++", "c++")))
+    worth = images * size * size >= _WORTH_COMPILING_PIXELS and has_compiler
+    if mode == "off" or (mode == "auto" and not worth):
+        return module
+    if not has_compiler:
+        raise ResourceError("--compile on: there is no C++ compiler here; install one, or use --compile off")
+    # Only the last batch of an epoch has another shape: one more compilation beats slower kernels for all.
+    return cast(Forward, torch.compile(module, dynamic=False))
