@@ -93,7 +93,7 @@ class _Draw:
 
 
 def brightness(images: Tensor, draw: _Draw, ratio: float) -> Tensor:
-    """x + ratio·(u − 1/2)."""
+    """X + ratio·(u − 1/2)."""
     return images + ratio * (draw.uniform() - 0.5)
 
 

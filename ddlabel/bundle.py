@@ -217,7 +217,9 @@ class Bundle:
     def take(self, rows: Array) -> Bundle:
         """The images of these rows with all their labels; `source_index` keeps pointing at the first data set."""
         source = rows if self.source_index is None else self.source_index[rows]
-        per_image = {name: array[rows] for name, array in self.arrays.items() if ARRAYS[name][0].startswith("N")}
+        per_image: dict[str, Any] = {
+            name: array[rows] for name, array in self.arrays.items() if ARRAYS[name][0].startswith("N")
+        }
         return replace(self, **per_image | {"source_index": source.astype(np.int64)})
 
     def check_values(self) -> None:

@@ -27,13 +27,15 @@ def option(
     above: float | None = None,
     choices: tuple[str, ...] = (),
     recorded: bool = True,
+    argument: str | None = None,
 ) -> T:
     """A field of a config: `low` and `high` are the ends of its range, `above` is a lower end that is left out.
 
-    Not `recorded` are options that change how the work is done and not what comes out.
+    Not `recorded` are options that change how the work is done and not what comes out. An `argument` is given by its
+    place and not by a flag, and stands in the usage under that name.
     """
     bounds = {"low": low, "high": high, "above": above}
-    metadata = {"help": help, "choices": choices, "recorded": recorded, **bounds}
+    metadata = {"help": help, "choices": choices, "recorded": recorded, "argument": argument, **bounds}
     value: T = field(default=default, metadata=metadata)
     return value
 
@@ -59,7 +61,9 @@ class Options:
         for key, value in values.items():
             if key not in known:
                 raise UsageError(f"{path}: unknown option {key!r} for {command}: {nearest(key, known)}")
-            if not isinstance(value, _types(known[key])) or (isinstance(value, bool) and bool not in _types(known[key])):
+            if not isinstance(value, _types(known[key])) or (
+                isinstance(value, bool) and bool not in _types(known[key])
+            ):
                 raise UsageError(f"{path}: {key} is {value!r}: expected {_type_name(known[key])}")
             if float in _types(known[key]) and isinstance(value, int):
                 values[key] = float(value)
@@ -74,10 +78,12 @@ class Options:
 class ImportOptions(Options):
     """`import`: foreign files to a bundle."""
 
-    format: str = option("auto", "kind of source; auto looks at it", choices=("auto", "folder", "cifar", "idx", "npz", "pt"))
+    format: str = option(
+        "auto", "kind of source; auto looks at it", choices=("auto", "folder", "cifar", "idx", "npz", "pt")
+    )
     split: str = option("train", "which part of the data set, where it has parts")
     size: int | None = option(None, "resize the short side to this many pixels and crop the centre", low=1)
-    rgb: bool = option(False, "turn grey images into RGB")
+    rgb: bool = option(default=False, help="turn grey images into RGB")
     pixels: str | None = option(
         None, "pixel space of .pt and .npz images", choices=("uint8", "unit", "normalised", "zca")
     )
@@ -110,7 +116,9 @@ class TrainOptions(MachineOptions):
 
     net: str = option("convnet-d3", "network spec, e.g. convnet-d3:norm=batch,width=64")
     epochs: int = option(1000, "passes over the training images", low=1)
-    batch_size: int | None = option(None, "images a step; without: GIFT's rule 10/50/100/200 by the bundle's size", low=1)
+    batch_size: int | None = option(
+        None, "images a step; without: GIFT's rule 10/50/100/200 by the bundle's size", low=1
+    )
     optimizer: str = option("adamw", "optimizer spec, e.g. sgd:lr=0.01,momentum=0.9,weight-decay=5e-4")
     schedule: str = option("multistep", "learning-rate schedule spec")
     augment: str = option("dsa", "augmentation spec: dsa, dsa:mode=m, flip-crop, none")
@@ -122,19 +130,21 @@ class TrainExpertOptions(TrainOptions):
     """`train-expert`: labelers from real images (defaults: LADD's and Label-Worth's recipe)."""
 
     epochs: int = option(10, "passes over the real images", low=1)
-    batch_size: int = option(256, "images a step", low=1)  # type: ignore[assignment]
+    batch_size: int = option(256, "images a step", low=1)
     optimizer: str = option("sgd:lr=0.01,momentum=0,weight-decay=0", "optimizer spec")
     schedule: str = option("constant", "learning-rate schedule spec")
     save_every: float = option(1.0, "epochs between checkpoints; fractions are allowed", above=0)
     experts: int = option(1, "train this many, with seeds one after another", low=1)
-    zca: bool = option(False, "whiten the images (ZCA, ε = 0.1) inside the expert")
+    zca: bool = option(default=False, help="whiten the images (ZCA, ε = 0.1) inside the expert")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RelabelOptions(MachineOptions):
     """`relabel`: soft labels from experts."""
 
-    epoch: str = option("auto", "checkpoint of every expert: an epoch such as 12 or 0.25, last, or auto (early-stopped)")
+    epoch: str = option(
+        "auto", "checkpoint of every expert: an epoch such as 12 or 0.25, last, or auto (early-stopped)"
+    )
     temperature: float = option(1.0, "softens the labels: softmax(logits / temperature)", above=0)
 
 
@@ -151,7 +161,9 @@ class RefineOptions(Options):
     """`refine`: GIFT's mixture with the smoothed hard label (GIFT, section 4)."""
 
     field: str = option("soft", "which labels to refine", choices=("soft", "dense"))
-    space: str = option("probs", "mix into probabilities (paper) or raw logits (public code)", choices=("probs", "logits"))
+    space: str = option(
+        "probs", "mix into probabilities (paper) or raw logits (public code)", choices=("probs", "logits")
+    )
     gamma: float = option(0.1, "weight of the smoothed hard label", low=0, high=1)
     alpha: float = option(0.1, "label smoothing", low=0, high=1)
 
@@ -169,6 +181,11 @@ class EvaluateOptions(TrainOptions):
         "sum adds the losses of all views of each image (LADD, Eq. 5)",
         choices=("mix", "sum"),
     )
+    bundle: str | None = option(
+        None, "bundle to learn from; without bundle and test: the demo's digits", recorded=False, argument="BUNDLE"
+    )
+    test: str | None = option(None, "bundle of test images", recorded=False)
+    out: str | None = option(None, "results file (.jsonl) to append one record a student to", recorded=False)
     global_labels: str = option("hard", "with dense labels: label of the whole image", choices=("hard", "soft", "none"))
 
 

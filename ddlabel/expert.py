@@ -56,7 +56,9 @@ class Run:
                 value[key] = tuple(value[key])
             self.about = About(**value)
         except FileNotFoundError:
-            raise InvalidInputError(f"{folder}: not an expert run: it has no {_ABOUT}; make one with train-expert") from None
+            raise InvalidInputError(
+                f"{folder}: not an expert run: it has no {_ABOUT}; make one with train-expert"
+            ) from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvalidInputError(f"{folder / _ABOUT}: cannot be read as an expert run's") from error
         if self.about.format != FORMAT:
@@ -187,7 +189,7 @@ def early_stop(run: Run, ipc: float) -> int:
     if not accuracies:
         raise InvalidInputError(f"{run.folder}: no training accuracies for --epoch auto: name an epoch, or 'last'")
     goal = share_of_best(ipc) * max(accuracies.values())
-    return min(step for step, accuracy in accuracies.items() if accuracy >= goal)
+    return min(int(step) for step, accuracy in accuracies.items() if accuracy >= goal)
 
 
 def _write(path: Path, content: bytes) -> None:

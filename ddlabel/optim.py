@@ -67,9 +67,7 @@ def step(epoch: int, epochs: int, *, every: float = 0.25, factor: float = 0.3) -
 
 
 @schedules.add
-def multistep(
-    epoch: int, epochs: int, *, milestones: tuple[float, ...] = (2 / 3, 5 / 6), factor: float = 0.2
-) -> float:
+def multistep(epoch: int, epochs: int, *, milestones: tuple[float, ...] = (2 / 3, 5 / 6), factor: float = 0.2) -> float:
     """× `factor` at each milestone, as shares of the epochs (GIFT, Table 15: 2/3 and 5/6, × 0.2)."""
     # A hair of tolerance: 2/3 of 1000 epochs is epoch 666, as integer division has it.
     return float(factor ** sum(epoch >= math.floor(milestone * epochs + 1e-9) for milestone in milestones))

@@ -31,7 +31,7 @@ def array_chunks(array: NDArray[Any]) -> Iterator[memoryview]:
     rows = max(1, _CHUNK_BYTES // max(1, array[:1].nbytes)) if array.ndim else 1
     for start in range(0, len(array), rows):
         # A copy where the slice is not contiguous: its memory as it lies would be other numbers.
-        yield memoryview(np.ascontiguousarray(array[start : start + rows]).reshape(-1).view(np.uint8))
+        yield np.ascontiguousarray(array[start : start + rows]).reshape(-1).view(np.uint8).data
 
 
 def sha256_of_array(array: NDArray[Any]) -> str:

@@ -62,7 +62,11 @@ def command(app: typer.Typer, name: str, config: type[Options]) -> Callable[[Cal
         own = inspect.signature(function, eval_str=True).parameters.values()
         flags = {each.name: _flag(each, typing.get_type_hints(config)[each.name]) for each in fields(config)}
         common = {
-            "config": (Path | None, typer.Option("--config", help=f"TOML file with options, in a table [{name}]"), None),
+            "config": (
+                Path | None,
+                typer.Option("--config", help=f"TOML file with options, in a table [{name}]"),
+                None,
+            ),
             "quiet": (bool, typer.Option("--quiet", "-q", help="say nothing but results and errors"), False),
             "as_json": (bool, typer.Option("--json", help="results and errors as JSON"), False),
         }
@@ -78,7 +82,9 @@ def command(app: typer.Typer, name: str, config: type[Options]) -> Callable[[Cal
         parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in own if p.name not in ("options", "say")]
         for key, (kind, info, default) in (flags | common).items():
             annotation = Annotated[kind, info]  # type: ignore[valid-type]
-            parameters.append(inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation))
+            parameters.append(
+                inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+            )
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in parameters}
         run.__doc__ = function.__doc__
@@ -90,6 +96,8 @@ def command(app: typer.Typer, name: str, config: type[Options]) -> Callable[[Cal
 
 def _flag(each: Any, kind: Any) -> tuple[Any, Any, Any]:
     """A field of a config as a command-line option; None means not given."""
+    if each.metadata["argument"]:
+        return kind, typer.Argument(metavar=each.metadata["argument"], help=each.metadata["help"]), None
     name = f"--{each.name.replace('_', '-')}"
     text = each.metadata["help"]
     if each.metadata["choices"]:

@@ -20,7 +20,7 @@ def format_of(path: str) -> ModuleType:
     Raises:
         UsageError: for a suffix that no format has.
     """
-    if path == files.STANDARD or not Path(path).is_file() and str(path).startswith("/dev/"):
+    if path == files.STANDARD or (not Path(path).is_file() and str(path).startswith("/dev/")):
         return safetensors
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:

@@ -98,7 +98,9 @@ def _read(path: Path) -> tuple[Header, dict[str, int]]:
         position += size
     if set(offsets) != set(header.arrays) or 8 + length + position != total:
         expected = 8 + length + position
-        raise InvalidInputError(f"the file has {total} bytes and its header declares {expected}: it is cut off or damaged")
+        raise InvalidInputError(
+            f"the file has {total} bytes and its header declares {expected}: it is cut off or damaged"
+        )
     return header, offsets
 
 

@@ -12,7 +12,6 @@ from ddlabel.bundle import Array, Bundle, LabelSpace, Pixels
 from ddlabel.config import ImportOptions
 from ddlabel.errors import InvalidInputError, UsageError
 from ddlabel.importers import cifar, folder, idx, npz, pt
-from ddlabel.importers.source import Source
 
 IMPORTERS = {module.__name__.rpartition(".")[2]: module for module in (folder, cifar, idx, npz, pt)}
 _ROWS_AT_ONCE = 4096

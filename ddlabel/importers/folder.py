@@ -113,7 +113,9 @@ def _of_split(
         return members
     chosen = [(name, read) for name, read in members if _part(name) == split]
     if not chosen:
-        raise InvalidInputError(f"{path}: no part {split!r}: choose --split {' or '.join(sorted(parts & set(_SPLITS)))}")
+        raise InvalidInputError(
+            f"{path}: no part {split!r}: choose --split {' or '.join(sorted(parts & set(_SPLITS)))}"
+        )
     return chosen
 
 
@@ -127,7 +129,9 @@ def _decode(name: str, read: Callable[[], bytes], options: ImportOptions) -> Arr
     try:
         with Image.open(io.BytesIO(read())) as image:
             if image.width * image.height > _MAX_PIXELS:
-                raise UnsafeInputError(f"{name}: {image.width} × {image.height} px: at most {_MAX_PIXELS} pixels are read")
+                raise UnsafeInputError(
+                    f"{name}: {image.width} × {image.height} px: at most {_MAX_PIXELS} pixels are read"
+                )
             grey = image.mode in ("L", "1", "LA", "I;16") and not options.rgb
             pixels = image.convert("L" if grey else "RGB")
             pixels = pixels if options.size is None else _fit(pixels, options.size)

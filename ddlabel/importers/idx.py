@@ -34,7 +34,9 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
     arrays = {array.ndim > 1: array for array in map(_read, paths)}
     if len(paths) != 2 or set(arrays) != {True, False}:
         found = ", ".join(p.name for p in paths) or "none"
-        raise InvalidInputError(f"expected one IDX file of images and one of labels for --split {options.split}: {found}")
+        raise InvalidInputError(
+            f"expected one IDX file of images and one of labels for --split {options.split}: {found}"
+        )
     images, hard = grey_to_chw(arrays[True]), arrays[False].astype(np.int64)
     if len(images) != len(hard):
         raise InvalidInputError(f"{paths[0]}: {len(images)} images and {len(hard)} labels do not belong together")
@@ -44,7 +46,7 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
 def _read(path: Path) -> Array:
     """One IDX file of unsigned bytes: two zeros, type 8, number of axes, their lengths big-endian, the data."""
     try:
-        with (gzip.open(path) if path.suffix == ".gz" else path.open("rb")) as file:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             head = file.read(4)
             if head[:3] != b"\0\0\x08" or not 1 <= head[3] <= 4:
                 raise InvalidInputError(f"{path}: not an IDX file of unsigned bytes")
@@ -56,5 +58,7 @@ def _read(path: Path) -> Array:
     except (OSError, EOFError, ValueError, IndexError) as error:
         raise InvalidInputError(f"{path}: cannot be read as IDX: {error}") from error
     if len(content) != size or not size:
-        raise InvalidInputError(f"{path}: {len(content)} bytes of data where {size} are declared: it is cut off or damaged")
+        raise InvalidInputError(
+            f"{path}: {len(content)} bytes of data where {size} are declared: it is cut off or damaged"
+        )
     return np.frombuffer(content, np.uint8).reshape(shape)

@@ -45,7 +45,9 @@ def _read(path: Path) -> Array:
     _check_archive(path)
     try:
         # Files saved with numpy scalars inside name these, and only these, beyond what is allowed anyway.
-        scalars: list[Any] = [np.dtype, np._core.multiarray.scalar, np.dtypes.Float64DType, np.dtypes.Float32DType]
+        make_scalar = np.float64(0).__reduce__()[0]
+        scalars: list[Any] = [np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType]
+        scalars += [(make_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
         with torch.serialization.safe_globals(scalars):
             tensor = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:

@@ -25,7 +25,7 @@ class Source:
 
 
 def numbered(classes: int) -> tuple[str, ...]:
-    """Names for classes that have none: 0, 1, 2, …"""
+    """Names for classes that have none: "0", "1", "2" and so on."""
     return tuple(str(number) for number in range(classes))
 
 

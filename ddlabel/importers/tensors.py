@@ -63,7 +63,7 @@ def _to_unit(name: str, images: Array, options: ImportOptions) -> Array:
         if options.mean is None or options.std is None:
             raise UsageError(f"{name}: --pixels normalised needs the --mean and --std that were used")
         mean, std = (_per_channel(text, images.shape[1]) for text in (options.mean, options.std))
-        return cast(Array, images * std + mean)
+        return images * std + mean
     if space == "zca":
         if options.zca_from is None:
             raise UsageError(f"{name}: --pixels zca needs --zca-from REAL, the bundle that the whitening was fitted on")
@@ -81,7 +81,9 @@ def _unwhiten(name: str, images: Array, real: Path) -> Array:
 
     bundle = formats.read(str(real))
     if bundle.images.shape[1:] != images.shape[1:]:
-        raise InvalidInputError(f"{name}: images {list(images.shape[1:])} and {real}'s {list(bundle.images.shape[1:])} differ")
+        raise InvalidInputError(
+            f"{name}: images {list(images.shape[1:])} and {real}'s {list(bundle.images.shape[1:])} differ"
+        )
     return whitening.undo(images, *whitening.fit(bundle.images))
 
 
@@ -94,5 +96,3 @@ def _label_space(name: str, labels: Array, stated: str | None) -> Space:
     if np.abs(labels.sum(1, dtype=np.float64) - 1).max() < 1e-3:
         return "probs"
     raise UsageError(f"{name}: labels [N, K] that are neither clearly logits nor distributions: state --label-space")
-
-

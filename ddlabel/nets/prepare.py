@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+
 class Prepare(nn.Module):
     """(x − mean)/std per channel and, with a whitening matrix, ZCA: images [B, C, H, W] in unit space.
 

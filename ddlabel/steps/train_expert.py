@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ddlabel import files, rng, whitening
 from ddlabel.augment import augmentations
@@ -19,16 +18,16 @@ from ddlabel.bundle import Bundle
 from ddlabel.config import TrainExpertOptions
 from ddlabel.errors import IncompatibleError, InvalidInputError, OutputExistsError
 from ddlabel.expert import About, Run
-from ddlabel.labels.target import Target
 from ddlabel.losses import ce
 from ddlabel.metrics import correct
-from ddlabel.nets import Network, build
-from ddlabel.nets.prepare import Prepare, normalisation
+from ddlabel.nets import Network
 from ddlabel.optim import optimizers, schedules
 from ddlabel.provenance import canonical_json
+from ddlabel.train.batches import of_images
 from ddlabel.train.data import Data, predict
 from ddlabel.train.device import Forward, compiled, pick_device
-from ddlabel.train.fit import Order, fit
+from ddlabel.train.fit import fit
+from ddlabel.train.labeler import network_of
 
 _RESUME = "resume.pt"
 # Accuracy on this many training images, drawn once, is what `--epoch auto` goes by.
@@ -37,7 +36,7 @@ Report = Callable[[dict[str, Any]], None]
 
 
 def plan(real: Bundle, folder: Path, options: TrainExpertOptions, digest: str) -> list[tuple[Path, About]]:
-    """The runs to make: one in `folder` itself, or several in its subfolders `expert-0`, `expert-1`, …
+    """The runs to make: one in `folder` itself, or several in its subfolders `expert-0`, `expert-1` and so on.
 
     Raises:
         UsageError: for a spec that cannot be resolved or does not fit the images.
@@ -113,7 +112,14 @@ def train_expert(
     schedule = schedules.resolve(options.schedule)
     fit(
         forward,
-        _batches(data, network.prepare, options, about),
+        of_images(
+            data,
+            network.prepare,
+            augmentations.resolve(options.augment),
+            labels="hard",
+            batch_size=options.batch_size,
+            seed=about.seed,
+        ),
         ce,
         optimizer,
         steps=range(start, about.steps),
@@ -122,32 +128,6 @@ def train_expert(
     )
     (path / _RESUME).unlink(missing_ok=True)
     return run
-
-
-def network_of(about: About, run: Run | None = None) -> Network:
-    """The network of a run with fresh weights; with `run`, its whitening is read too."""
-    prepare = normalisation(about.mean, about.std)
-    if run is not None and about.zca:
-        arrays = {name: torch.from_numpy(array) for name, array in run.whitening().items()}
-        prepare = Prepare(arrays["mean"], torch.ones(1), arrays["matrix"])
-    seed = rng.stream(about.seed, "weights")
-    return build(
-        about.net, prepare, channels=about.channels, size=about.size, classes=len(about.classes), seed=seed
-    )
-
-
-def _batches(
-    data: Data, prepare: Prepare, options: TrainExpertOptions, about: About
-) -> Callable[[int], tuple[Tensor, Target]]:
-    order = Order(len(data), options.batch_size, partial(rng.stream, about.seed, "order"), data.images.device)
-    augment = augmentations.resolve(options.augment)
-
-    def batch(step: int) -> tuple[Tensor, Target]:
-        rows = order(step)
-        images = augment(prepare(data.unit(rows)), rng.stream(about.seed, "augment", step))
-        return images, data.hard_target(rows)
-
-    return batch
 
 
 def _checkpoints(about: About, save_every: float) -> list[int]:
@@ -205,5 +185,7 @@ def _finished(path: Path, about: About) -> bool:
         return False
     run = Run(path)
     if canonical_json(asdict(run.about)) != canonical_json(asdict(about)):
-        raise IncompatibleError(f"{path} holds a run of other options or data: give another folder, or the same options")
+        raise IncompatibleError(
+            f"{path} holds a run of other options or data: give another folder, or the same options"
+        )
     return run.complete and not (path / _RESUME).exists()

@@ -14,8 +14,6 @@ from ddlabel.labels.target import Target
 from ddlabel.nets import Network
 from ddlabel.train.device import Forward
 
-WHOLE = (0.0, 0.0, 1.0, 1.0)
-
 
 def to_device(array: Array, device: torch.device) -> Tensor:
     """A copy of an array, also of a read-only mapped one, on the device."""

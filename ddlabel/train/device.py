@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable
 from typing import cast
@@ -47,5 +48,7 @@ def compiled(module: nn.Module, mode: str, *, images: int, size: int) -> Forward
         return module
     if not has_compiler:
         raise ResourceError("--compile on: there is no C++ compiler here; install one, or use --compile off")
+    # It says of every machine without CUDA that it has none.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     # Only the last batch of an epoch has another shape: one more compilation beats slower kernels for all.
     return cast(Forward, torch.compile(module, dynamic=False))

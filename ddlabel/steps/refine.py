@@ -1,0 +1,40 @@
+"""`refine`: GIFT's label refinement over a bundle."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from ddlabel import files
+from ddlabel.bundle import Bundle, LabelSpace, image_chunks
+from ddlabel.config import RefineOptions
+from ddlabel.errors import IncompatibleError
+from ddlabel.labels.refine import gift
+
+_CHUNK = 4096
+
+
+def refine(bundle: Bundle, options: RefineOptions) -> Bundle:
+    """Soft labels, or the dense label of every view, mixed with the image's smoothed hard label.
+
+    Raises:
+        IncompatibleError: if the bundle has no such labels, or they cannot be refined in that space.
+    """
+    name = f"{options.field}_labels"
+    labels, label = getattr(bundle, name), getattr(bundle, options.field)
+    if labels is None:
+        maker = {"soft": "relabel", "dense": "densify"}[options.field]
+        raise IncompatibleError(f"the bundle has no {options.field} labels: make them with 'ddlabel {maker}'")
+    refined = files.scratch(labels.shape, np.float32)
+    for rows in image_chunks(bundle, _CHUNK):
+        values = torch.from_numpy(np.array(labels[rows])).float()
+        hard = torch.from_numpy(np.array(bundle.hard_labels[rows])).repeat_interleave(values[0, ..., 0].numel())
+        flat = values.flatten(0, -2)
+        mixed = gift(flat, label, hard, space=options.space, gamma=options.gamma, alpha=options.alpha)
+        refined[rows] = mixed.view_as(values).numpy()
+    space = LabelSpace(space="direction" if options.space == "logits" else "probs", source=f"{label.source} refined")
+    changes: dict[str, Any] = {name: refined, options.field: space}
+    return replace(bundle, **changes)
