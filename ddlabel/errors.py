@@ -49,6 +49,12 @@ class StorageError(DDLabelError):
     exit_code = 7
 
 
+class ClosedPipeError(DDLabelError):
+    """The reader of standard output has what it wanted: nothing went wrong."""
+
+    exit_code = 0
+
+
 class ResourceError(DDLabelError):
     """Not enough memory, or a device that is not there."""
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddlabel import files
-from ddlabel.errors import InvalidInputError
+from ddlabel.errors import InvalidInputError, UsageError
 from ddlabel.provenance import canonical_json, sha256_of_file, sha256_of_text
 
 FORMAT = 1
@@ -99,6 +99,7 @@ class Run:
         """The step of the checkpoint at an epoch (`12`, `0.25`) or of the `last` one.
 
         Raises:
+            UsageError: for a word that is no epoch.
             InvalidInputError: if there is no such checkpoint.
         """
         epochs = self.epochs
@@ -106,10 +107,14 @@ class Run:
             raise InvalidInputError(f"{self.folder}: the expert run has no checkpoint yet")
         if epoch == "last":
             return max(epochs)
-        for step, at in epochs.items():
-            # A fraction of an epoch ends on a whole step: the epoch of a checkpoint is exact to half a step.
-            if abs(at - float(epoch)) * self.about.steps_per_epoch <= 0.5:
-                return step
+        try:
+            wanted = float(epoch) * self.about.steps_per_epoch
+        except ValueError:
+            raise UsageError(f"--epoch is {epoch!r}: expected a number, 'last' or 'auto'") from None
+        nearest = min(epochs, key=lambda step: abs(step - wanted))
+        # A fraction of an epoch is saved at a whole step: it is exact to half a step.
+        if abs(nearest - wanted) <= 0.5 + 1e-6:
+            return nearest
         known = ", ".join(f"{at:g}" for at in epochs.values())
         raise InvalidInputError(f"{self.folder}: no checkpoint of epoch {epoch}: there are {known}")
 

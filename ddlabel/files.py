@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ddlabel.errors import InvalidInputError, OutputExistsError, StorageError, UsageError
+from ddlabel.errors import ClosedPipeError, InvalidInputError, OutputExistsError, StorageError, UsageError
 
 STANDARD = "-"
 _IN_MEMORY_BYTES = 1 << 28
@@ -64,7 +64,7 @@ def write(path: str, chunks: Iterable[bytes | memoryview], *, size: int) -> None
         else:
             _replace(Path(path).resolve(), chunks, size)
     except BrokenPipeError:
-        raise
+        raise ClosedPipeError from None
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror or error}; nothing was changed") from error
 

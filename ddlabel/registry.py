@@ -61,6 +61,9 @@ class Registry(Generic[F]):
     def __iter__(self) -> Iterator[str]:
         return iter(self._functions)
 
+    def __len__(self) -> int:
+        return len(self._functions)
+
     def __contains__(self, name: str) -> bool:
         return name in self._functions
 

@@ -12,7 +12,8 @@ from typing import Annotated, NoReturn
 import typer
 
 from ddlabel import __version__
-from ddlabel.errors import DDLabelError
+from ddlabel.cli import data, demo, evaluate, experts, inspect, labels
+from ddlabel.errors import ClosedPipeError, DDLabelError
 
 app = typer.Typer(
     name="ddlabel",
@@ -22,6 +23,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+for _module in (data, experts, labels, evaluate, inspect, demo):  # in the order in which a bundle passes through them
+    _module.register(app)
 
 
 def _version(wanted: bool) -> None:
@@ -41,20 +44,17 @@ def _root(
 
 def main() -> NoReturn:
     """Run the command line and leave with the exit code of what happened."""
-    from ddlabel.cli import commands
-
-    commands.register(app)
     signal.signal(signal.SIGTERM, _terminated)
     try:
         app(standalone_mode=True)
+    except ClosedPipeError:
+        # Python would complain once more when it flushes on its way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
     except DDLabelError as error:
         _leave(str(error), error.exit_code)
     except KeyboardInterrupt:
         _leave("interrupted; run the same command again to go on", 130)
-    except BrokenPipeError:
-        # The reader has what it wanted. Python would complain once more when it flushes on its way out.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except MemoryError:
         _leave("out of memory: use a smaller --batch-size, or a machine with more", 8)
     except OSError as error:

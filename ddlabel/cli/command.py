@@ -15,9 +15,10 @@ import typer
 from rich.console import Console
 
 from ddlabel import __version__, files, formats
-from ddlabel.bundle import Bundle, Header
+from ddlabel.bundle import Bundle
 from ddlabel.config import Options
-from ddlabel.errors import UsageError
+from ddlabel.errors import ClosedPipeError, UsageError
+from ddlabel.header import Header
 from ddlabel.provenance import Entry, Input
 
 BundleIn = Annotated[str, typer.Argument(metavar="BUNDLE", help="bundle to read; - is standard input")]
@@ -48,7 +49,10 @@ class Say:
 
     def data(self, text: str, value: Any) -> None:
         """The outcome: a line of text, or JSON with --json."""
-        print(json.dumps(value, ensure_ascii=False) if self.as_json else text)
+        try:
+            print(json.dumps(value, ensure_ascii=False) if self.as_json else text, flush=True)
+        except BrokenPipeError:
+            raise ClosedPipeError from None
 
 
 def command(app: typer.Typer, name: str, config: type[Options]) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from ddlabel import formats
-from ddlabel.bundle import Header, LabelSpace
 from ddlabel.cli.command import BundleIn, Say, command, shapes
 from ddlabel.config import Options
 from ddlabel.errors import UsageError
+from ddlabel.header import Header, LabelSpace
 from ddlabel.provenance import shell_lines
 
 KINDS = {

@@ -6,9 +6,10 @@ from pathlib import Path
 from types import ModuleType
 
 from ddlabel import files
-from ddlabel.bundle import Bundle, Header, naming
+from ddlabel.bundle import Bundle, naming
 from ddlabel.errors import DDLabelError, InvalidInputError, StorageError, UsageError
 from ddlabel.formats import hdf5, safetensors
+from ddlabel.header import Header
 from ddlabel.provenance import sha256_of_array
 
 FORMATS = {suffix: module for module in (safetensors, hdf5) for suffix in module.SUFFIXES}
@@ -84,11 +85,11 @@ def write(path: str, bundle: Bundle) -> Header:
 def _open(path: str) -> tuple[Header, Path]:
     source = files.spool_standard_input() if path == files.STANDARD else Path(path)
     name = _shown(path)
-    module = format_of(path)
     if source.is_dir():
         raise InvalidInputError(f"{name} is a folder, not a bundle: make one of it with 'ddlabel import'")
     if not source.exists():
         raise InvalidInputError(f"{name}: there is no such file")
+    module = format_of(path)
     try:
         header: Header = module.read_header(source)
     except DDLabelError as error:

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ddlabel.bundle import Bundle, Header
+from ddlabel.bundle import Bundle
 from ddlabel.errors import InvalidInputError, ResourceError, UnsafeInputError
+from ddlabel.header import Header
 
 SUFFIXES = (".h5", ".hdf5")
 ATTRIBUTE = "ddlabel"

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ddlabel.bundle import Bundle, Header
+from ddlabel.bundle import Bundle
 from ddlabel.errors import InvalidInputError
+from ddlabel.header import Header
 from ddlabel.provenance import array_chunks, canonical_json
 
 SUFFIXES = (".safetensors",)

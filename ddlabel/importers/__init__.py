@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ddlabel.bundle import Array, Bundle, LabelSpace, Pixels
+from ddlabel.bundle import Array, Bundle
 from ddlabel.config import ImportOptions
 from ddlabel.errors import InvalidInputError, UsageError
+from ddlabel.header import LabelSpace, Pixels
 from ddlabel.importers import cifar, folder, idx, npz, pt
 
 IMPORTERS = {module.__name__.rpartition(".")[2]: module for module in (folder, cifar, idx, npz, pt)}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ddlabel.bundle import Space
+from ddlabel.header import Space
 
 Array = NDArray[Any]
 

@@ -8,9 +8,9 @@ from typing import cast
 import numpy as np
 
 from ddlabel import whitening
-from ddlabel.bundle import Space
 from ddlabel.config import ImportOptions
 from ddlabel.errors import InvalidInputError, UsageError
+from ddlabel.header import Space
 from ddlabel.importers.source import Array, Source, grey_to_chw, numbered
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddlabel.bundle import LabelSpace
 from ddlabel.errors import IncompatibleError
+from ddlabel.header import LabelSpace
 
 
 def smooth(hard: Tensor, classes: int, *, alpha: float) -> Tensor:

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddlabel.bundle import LabelSpace
 from ddlabel.errors import IncompatibleError
+from ddlabel.header import LabelSpace
 
 
 @dataclass(frozen=True, kw_only=True)

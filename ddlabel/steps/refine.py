@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 from ddlabel import files
-from ddlabel.bundle import Bundle, LabelSpace, image_chunks
+from ddlabel.bundle import Bundle, image_chunks
 from ddlabel.config import RefineOptions
 from ddlabel.errors import IncompatibleError
+from ddlabel.header import LabelSpace
 from ddlabel.labels.refine import gift
 
 _CHUNK = 4096

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 
 from ddlabel import files
-from ddlabel.bundle import Array, Bundle, LabelSpace, class_difference, image_chunks
+from ddlabel.bundle import Array, Bundle, class_difference, image_chunks
 from ddlabel.config import DensifyOptions, RelabelOptions
 from ddlabel.errors import IncompatibleError
 from ddlabel.expert import Run, early_stop
+from ddlabel.header import LabelSpace
 from ddlabel.labels import views
 from ddlabel.train.data import to_device, to_unit
 from ddlabel.train.device import pick_device

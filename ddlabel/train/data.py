@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddlabel.bundle import Array, Bundle, LabelSpace
+from ddlabel.bundle import Array, Bundle
 from ddlabel.errors import IncompatibleError
+from ddlabel.header import LabelSpace
 from ddlabel.labels.target import Target
 from ddlabel.nets import Network
 from ddlabel.train.device import Forward

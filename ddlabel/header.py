@@ -1,0 +1,165 @@
+"""The header of a bundle: what each of its arrays means, and where they come from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from ddlabel.errors import IncompatibleError, InvalidInputError
+from ddlabel.provenance import Entry, canonical_json, sha256_of_text
+
+FORMAT = 1
+PixelSpace = Literal["uint8", "unit"]
+Space = Literal["logits", "probs", "direction"]
+
+# Each array's axes and the dtypes it may have; the one table that reading, writing and checking go by.
+ARRAYS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "images": ("NCHW", ("uint8", "float16", "float32")),
+    "hard_labels": ("N", ("int64",)),
+    "source_index": ("N", ("int64",)),
+    "soft_labels": ("NK", ("float16", "float32")),
+    "dense_labels": ("NVK", ("float16", "float32")),
+    "dense_boxes": ("V4", ("float32",)),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pixels:
+    """What the numbers in `images` are, and how a network should normalise them.
+
+    `uint8` is 0 … 255, `unit` is floating point with 0 black and 1 white (distilled images may leave the range).
+    `mean` and `std` [C], in unit space, are those of the *real* data: a distilled set is too small to estimate them.
+    """
+
+    space: PixelSpace
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelSpace:
+    """What the numbers in a label array are.
+
+    `logits`: the label is softmax(array / temperature). `probs`: the array is the label. `direction`: only the angle
+    between array and prediction has meaning (a label refined in logits space).
+    """
+
+    space: Space
+    temperature: float = 1.0
+    source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArrayInfo:
+    """An array as the header declares it."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """All of a bundle but its arrays; the same text in every format."""
+
+    classes: tuple[str, ...]
+    pixels: Pixels
+    soft: LabelSpace | None
+    dense: LabelSpace | None
+    arrays: dict[str, ArrayInfo]
+    history: tuple[Entry, ...]
+
+    def to_json(self) -> str:
+        """Canonical JSON with the format's version and, last, the digest of all the rest."""
+        body = asdict(self) | {"format": FORMAT, "history": [entry.to_json() for entry in self.history]}
+        return canonical_json(body | {"digest": sha256_of_text(canonical_json(body))})
+
+    @property
+    def digest(self) -> str:
+        """sha256 that stands for the whole bundle: the header holds a sha256 of each array."""
+        digest: str = json.loads(self.to_json())["digest"]
+        return digest
+
+    @classmethod
+    def from_json(cls, text: str) -> Header:
+        """Read a header and verify its own digest.
+
+        Raises:
+            InvalidInputError: if it is not ours, is damaged, or declares arrays that do not belong together.
+            IncompatibleError: if it is of a later format.
+        """
+        try:
+            body = json.loads(text)
+            digest, version = body.pop("digest"), body.pop("format")
+            if version != FORMAT:
+                raise IncompatibleError(f"bundle format {version} is not format {FORMAT}: it needs another ddlabel")
+            if digest != sha256_of_text(canonical_json(body | {"format": version})):
+                raise InvalidInputError("the header does not match its own digest: the file is damaged")
+            header = cls(
+                classes=tuple(map(str, body.pop("classes"))),
+                pixels=_pixels(body.pop("pixels")),
+                soft=_label_space(body.pop("soft")),
+                dense=_label_space(body.pop("dense")),
+                arrays={name: _array_info(info) for name, info in body.pop("arrays").items()},
+                history=tuple(Entry.from_json(entry) for entry in body.pop("history")),
+            )
+            if body:
+                raise InvalidInputError(f"the header has unknown parts: {', '.join(sorted(body))}")
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise InvalidInputError(f"the header cannot be read as a bundle's ({type(error).__name__})") from error
+        header.check()
+        return header
+
+    def check(self) -> None:
+        """Check that the declared arrays follow from one N, C, H, W, K and V.
+
+        Raises:
+            InvalidInputError: naming the array, what it is and what was expected.
+        """
+        sizes = {"K": len(self.classes), "4": 4}
+        require(len(set(self.classes)) == len(self.classes) > 0, "class names must be there and all different")
+        for name in ("images", "hard_labels"):
+            require(name in self.arrays, f"the array {name} is missing")
+        for name, info in self.arrays.items():
+            require(name in ARRAYS, f"unknown array {name!r}: a bundle has {', '.join(ARRAYS)}")
+            axes, dtypes = ARRAYS[name]
+            require(info.dtype in dtypes, f"{name} is {info.dtype}: expected {' or '.join(dtypes)}")
+            require(len(info.shape) == len(axes), f"{name} has shape {list(info.shape)}: expected [{', '.join(axes)}]")
+            for axis, size in zip(axes, info.shape, strict=True):
+                expected = sizes.setdefault(axis, size)
+                require(size == expected > 0, f"{name} has {axis} = {size}: expected {expected} (and at least 1)")
+        require(
+            (self.arrays["images"].dtype == "uint8") == (self.pixels.space == "uint8"),
+            f"images are {self.arrays['images'].dtype} and the pixel space is {self.pixels.space!r}",
+        )
+        channels = sizes["C"]
+        fits = len(self.pixels.mean) == len(self.pixels.std) == channels and min(self.pixels.std) > 0
+        require(fits, f"pixel mean and std must have one value (std above 0) for each of {channels} channels")
+        for space, names in ((self.soft, ["soft_labels"]), (self.dense, ["dense_labels", "dense_boxes"])):
+            for name in names:
+                require((space is not None) == (name in self.arrays), f"{name} and its label space must come together")
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise InvalidInputError with `message` unless the condition holds."""
+    if not condition:
+        raise InvalidInputError(message)
+
+
+def _pixels(value: dict[str, Any]) -> Pixels:
+    require(value["space"] in get_args(PixelSpace), f"unknown pixel space {value['space']!r}")
+    return Pixels(space=value["space"], mean=tuple(map(float, value["mean"])), std=tuple(map(float, value["std"])))
+
+
+def _label_space(value: dict[str, Any] | None) -> LabelSpace | None:
+    if value is None:
+        return None
+    temperature = float(value["temperature"])
+    require(value["space"] in get_args(Space), f"unknown label space {value['space']!r}")
+    require(temperature > 0, f"label temperature {temperature}: expected above 0")
+    return LabelSpace(space=value["space"], temperature=temperature, source=str(value["source"]))
+
+
+def _array_info(value: dict[str, Any]) -> ArrayInfo:
+    return ArrayInfo(dtype=str(value["dtype"]), shape=tuple(map(int, value["shape"])), sha256=str(value["sha256"]))

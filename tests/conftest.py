@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ddlabel.bundle import Bundle, LabelSpace, Pixels
+from ddlabel.cli.app import main
+
+SHARED = Path(__file__).parent.parent.parent / "shared"
+
+
+def make_bundle(images: int = 12, classes: int = 3, size: int = 8, channels: int = 1, seed: int = 0) -> Bundle:
+    """A small valid bundle of uint8 noise with logits for soft labels."""
+    generator = np.random.default_rng(seed)
+    return Bundle(
+        classes=tuple(f"class {i}" for i in range(classes)),
+        pixels=Pixels(space="uint8", mean=(0.5,) * channels, std=(0.25,) * channels),
+        images=generator.integers(0, 256, (images, channels, size, size), np.uint8),
+        hard_labels=np.arange(images) % classes,
+        soft_labels=generator.normal(size=(images, classes)).astype(np.float32),
+        soft=LabelSpace(space="logits"),
+    )
+
+
+@pytest.fixture
+def bundle() -> Bundle:
+    return make_bundle()
+
+
+@pytest.fixture
+def cli(tmp_path: Path, monkeypatch, capsysbinary):
+    """The command in this process, in a folder of its own: `cli("info", "x.safetensors", code=3).err`."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str | Path, code: int = 0):
+        monkeypatch.setattr(sys, "argv", ["ddlabel", *map(str, words)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        done = capsysbinary.readouterr()
+        assert (left.value.code or 0) == code, done.err.decode()
+        return done
+
+    return run
+
+
+@pytest.fixture
+def ddlabel(tmp_path: Path):
+    """Run the real command in a folder of its own: `ddlabel("info", "x.safetensors", code=3).stderr`."""
+
+    def run(*words: str | Path, code: int = 0, stdin: bytes | None = None, cwd: Path = tmp_path):
+        done = subprocess.run(
+            [sys.executable, "-m", "ddlabel", *map(str, words)],
+            cwd=cwd,
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            check=False,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+        assert done.returncode == code, (done.returncode, done.stderr.decode())
+        return done
+
+    return run
+
+
+def records(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]

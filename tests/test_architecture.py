@@ -1,0 +1,78 @@
+"""The layers of ddlabel/README.md, read off the imports."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "ddlabel"
+LAYERS = {
+    0: ["errors", "registry", "config", "rng"],
+    1: ["bundle", "header", "files", "formats", "importers", "expert", "provenance", "whitening"],
+    2: ["labels", "losses", "nets", "augment", "optim", "metrics"],
+    3: ["train"],
+    4: ["steps"],
+    5: ["cli", "__main__"],
+}
+LAYER = {name: layer for layer, names in LAYERS.items() for name in names}
+MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
+
+
+def part(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> set[str]:
+    """Parts of the package that a module imports, wherever in the module it does."""
+    parts = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module == "ddlabel":
+            names = [f"ddlabel.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        parts |= {name.split(".")[1] for name in names if name.startswith("ddlabel.")}
+    return parts - {"__version__"}
+
+
+def test_every_part_has_a_layer():
+    assert {part(path) for path in MODULES} == set(LAYER)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_down(path):
+    own = part(path)
+    upward = {name for name in imported(path) if LAYER[name] > LAYER[own]}
+    assert not upward
+
+
+def test_no_part_imports_itself_through_others():
+    graph = {name: set() for name in LAYER}
+    for path in MODULES:
+        graph[part(path)] |= imported(path) - {part(path)}
+    while leaves := [name for name, needs in graph.items() if not needs & set(graph)]:
+        for name in leaves:
+            del graph[name]
+    assert not graph, f"a circle among {sorted(graph)}"
+
+
+def test_torch_is_not_imported_by_layers_0_1_and_5():
+    modules = [
+        "ddlabel." + str(path.relative_to(PACKAGE).with_suffix("")).replace("/", ".").removesuffix(".__init__")
+        for path in MODULES
+        if LAYER[part(path)] in (0, 1, 5) and path.name != "__main__.py"
+    ]
+    code = f"import sys, {', '.join(modules)}\nassert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_package_keeps_its_size():
+    lengths = {path: len(path.read_text().splitlines()) for path in MODULES}
+    assert sum(lengths.values()) < 6000
+    assert [str(path) for path, length in lengths.items() if length > 300] == []
