@@ -254,6 +254,11 @@ class TestWhatIsRefused:
     def test_names_cannot_steer_the_terminal(self, cli):
         assert b"\x1b" not in cli("info", "\x1b[31mred.safetensors", code=3).err
 
+    def test_nor_can_names_of_classes(self, cli):
+        formats.write("red.safetensors", replace(make_bundle(), classes=("a", "\x1b[31mred", "c")))
+        for words in (["info", "red.safetensors"], ["info", "red.safetensors", "--json"]):
+            assert b"\x1b" not in cli(*words).out
+
     def test_a_damaged_checkpoint_is_refused(self, cli, digits):
         last = sorted((digits / "expert").glob("step-*"))[-1]
         content = bytearray(last.read_bytes())

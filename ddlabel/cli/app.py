@@ -13,6 +13,7 @@ import typer
 
 from ddlabel import __version__
 from ddlabel.cli import data, demo, evaluate, experts, inspect, labels
+from ddlabel.cli.command import printable
 from ddlabel.errors import ClosedPipeError, DDLabelError
 
 app = typer.Typer(
@@ -70,9 +71,7 @@ def _leave(message: str, code: int) -> NoReturn:
     if "--json" in sys.argv:
         print(json.dumps({"error": message, "exit_code": code}), file=sys.stderr)
     else:
-        # Names of files, classes and tensors are data: nothing in them may steer the terminal.
-        printable = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
-        print(f"error: {printable}", file=sys.stderr)
+        print(f"error: {printable(message)}", file=sys.stderr)
     sys.exit(code)
 
 

@@ -29,6 +29,11 @@ ExpertRuns = Annotated[
 ]
 
 
+def printable(text: str) -> str:
+    """Text for a terminal: names of files and classes are data, and nothing in them may steer it."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Say:
     """What a command says: data on standard output, words for people on standard error."""
@@ -39,7 +44,7 @@ class Say:
     def note(self, text: str) -> None:
         """A line for people."""
         if not self.quiet:
-            Console(stderr=True, highlight=False, soft_wrap=True).print(text, markup=False)
+            Console(stderr=True, highlight=False, soft_wrap=True).print(printable(text), markup=False)
 
     def show(self, renderable: Any) -> None:
         """A table or other rich object for people."""
@@ -50,7 +55,7 @@ class Say:
     def data(self, text: str, value: Any) -> None:
         """The outcome: a line of text, or JSON with --json."""
         try:
-            print(json.dumps(value, ensure_ascii=False) if self.as_json else text, flush=True)
+            print(json.dumps(value) if self.as_json else printable(text), flush=True)
         except BrokenPipeError:
             raise ClosedPipeError from None
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import shutil
+import sysconfig
 from collections.abc import Callable
+from pathlib import Path
 from typing import cast
 
 import torch
@@ -40,14 +42,16 @@ def pick_device(name: str) -> torch.device:
 def compiled(module: nn.Module, mode: str, *, images: int, size: int) -> Forward:
     """The module, compiled if `mode` says so or, with auto, if the work ahead outweighs it.
 
-    `images` of `size` px is what will pass through it. Without a C++ compiler auto stays eager.
+    `images` of `size` px is what will pass through it. Where nothing can be built auto stays eager.
     """
-    has_compiler = any(map(shutil.which, ("g++", "clang++", "c++")))
-    worth = images * size * size >= _WORTH_COMPILING_PIXELS and has_compiler
-    if mode == "off" or (mode == "auto" and not worth):
+    # torch builds its kernels with a C++ compiler against Python's headers.
+    headers = Path(sysconfig.get_path("include"), "Python.h").exists()
+    able = headers and any(map(shutil.which, ("g++", "clang++", "c++")))
+    worth = images * size * size >= _WORTH_COMPILING_PIXELS
+    if mode == "off" or (mode == "auto" and not (able and worth)):
         return module
-    if not has_compiler:
-        raise ResourceError("--compile on: there is no C++ compiler here; install one, or use --compile off")
+    if not able:
+        raise ResourceError("--compile on needs a C++ compiler and Python's headers: install them, or --compile off")
     # It says of every machine without CUDA that it has none.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     # Only the last batch of an epoch has another shape: one more compilation beats slower kernels for all.
