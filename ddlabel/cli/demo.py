@@ -39,14 +39,15 @@ schedule = "cosine"
 augment = "flip-crop:flip-probability=0,padding=1"
 epochs = 10
 batch-size = 32
+experts = 3
 """
 _MAKE = """\
 import digits.npz real.safetensors --split train
 import digits.npz test.safetensors --split test
-train-expert real.safetensors expert --config expert.toml
-select real.safetensors few.safetensors --ipc 2
-relabel few.safetensors soft.safetensors --expert expert --epoch last
-densify soft.safetensors dense.safetensors --expert expert --epoch last --n 3 --r 0.75
+train-expert real.safetensors experts --config expert.toml
+select real.safetensors few.safetensors --ipc 1
+relabel few.safetensors soft.safetensors --expert experts --epoch last --temperature 2
+densify soft.safetensors dense.safetensors --expert experts --epoch last --n 3 --r 0.75
 refine soft.safetensors refined.safetensors --space logits
 """
 _MEASURE = {
