@@ -13,10 +13,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ddlabel.errors import UsageError
 from ddlabel.registry import Registry
 
 Augment = Callable[[Tensor, int], Tensor]
 augmentations: Registry[Callable[..., Tensor]] = Registry("augmentation")
+
+
+def augment_of(spec: str, *, channels: int, size: int) -> Augment:
+    """The augmentation of a spec, tried on black images [2, C, size, size] first.
+
+    Raises:
+        UsageError: for an unknown spec, or values that do not fit such images.
+    """
+    augment = augmentations.resolve(spec)
+    try:
+        for seed in range(6):  # mode s of DSA has six operations
+            augment(torch.zeros(2, channels, size, size), seed)
+    except (RuntimeError, ValueError, ZeroDivisionError) as error:
+        raise UsageError(f"augmentation {spec!r} does not work on {size} px: {str(error).splitlines()[0]}") from error
+    return augment
 
 
 @augmentations.add

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -56,13 +56,15 @@ class Bundle:
         return self._make_header(dict.fromkeys(self.arrays, ""))
 
     def _make_header(self, digests: dict[str, str]) -> Header:
+        # Arrays are written as they lie: one of the other byte order gets a name such as >f4, which is refused.
+        dtypes = {key: x.dtype.name if x.dtype.isnative else x.dtype.str for key, x in self.arrays.items()}
         return Header(
             classes=self.classes,
             pixels=self.pixels,
             soft=self.soft,
             dense=self.dense,
             arrays={
-                name: ArrayInfo(dtype=array.dtype.name, shape=array.shape, sha256=digests[name])
+                name: ArrayInfo(dtype=dtypes[name], shape=array.shape, sha256=digests[name])
                 for name, array in self.arrays.items()
             },
             history=self.history,
@@ -99,9 +101,9 @@ class Bundle:
             InvalidInputError: naming the array and the first row that is wrong.
         """
         classes = len(self.classes)
-        _check_rows("hard_labels", self.hard_labels, f"0 … {classes - 1}", lambda x: (x >= 0) & (x < classes))
+        check_rows("hard_labels", self.hard_labels, f"0 … {classes - 1}", lambda x: (x >= 0) & (x < classes))
         if self.images.dtype != np.uint8:
-            _check_rows("images", self.images, "finite pixels", np.isfinite)
+            check_rows("images", self.images, "finite pixels", np.isfinite)
         if self.soft_labels is not None and self.soft is not None:
             check_labels("soft_labels", self.soft_labels, self.soft.space)
         if self.dense_labels is not None and self.dense is not None and self.dense_boxes is not None:
@@ -117,21 +119,27 @@ def check_labels(name: str, labels: Array, space: Space) -> None:
     Raises:
         InvalidInputError: naming the first row that is wrong.
     """
-    _check_rows(name, labels, "finite labels", np.isfinite)
+    check_rows(name, labels, "finite labels", np.isfinite)
     if space == "probs":
-        tolerance = 1e-2 if labels.dtype == np.float16 else 1e-4
-        _check_rows(name, labels, "probabilities of at least 0", lambda x: x >= 0)
-        _check_rows(
-            name,
-            labels,
-            "probabilities that sum to 1 (are these logits?)",
-            lambda x: np.abs(x.sum(-1, dtype=np.float64) - 1) <= tolerance,
-        )
+        check_rows(name, labels, "probabilities of at least 0", lambda x: x >= 0)
+        check_rows(name, labels, "probabilities that sum to 1 (are these logits?)", sum_to_one)
     if space == "direction":
-        _check_rows(name, labels, "directions that are not all 0", lambda x: (x != 0).any(-1))
+        check_rows(name, labels, "directions that are not all 0", lambda x: (x != 0).any(-1))
 
 
-def _check_rows(name: str, array: Array, expected: str, good: Any) -> None:
+def sum_to_one(labels: Array) -> Array:
+    """Which rows [...] of labels [..., K] sum to 1, as nearly as their precision allows."""
+    tolerance = 1e-2 if labels.dtype == np.float16 else 1e-4
+    close: Array = np.abs(labels.sum(-1, dtype=np.float64) - 1) <= tolerance
+    return close
+
+
+def check_rows(name: str, array: Array, expected: str, good: Callable[[Array], Array]) -> None:
+    """Check an array [N, ...] in blocks of rows; `good` says of each number or row whether it is as expected.
+
+    Raises:
+        InvalidInputError: naming the first row that is wrong.
+    """
     for start in range(0, len(array), _ROWS_AT_ONCE):
         fine = good(array[start : start + _ROWS_AT_ONCE])
         if not fine.all():

@@ -92,8 +92,8 @@ class Run:
 
     @property
     def complete(self) -> bool:
-        """Whether the last checkpoint is there."""
-        return self.about.steps in self.epochs
+        """Whether the last checkpoint and its record are there."""
+        return any(record["step"] == self.about.steps for record in self.metrics())
 
     def step_of(self, epoch: str) -> int:
         """The step of the checkpoint at an epoch (`12`, `0.25`) or of the `last` one.

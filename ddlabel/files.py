@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import math
 import os
 import shutil
 import stat
@@ -35,7 +37,7 @@ def check_output(path: str, *, force: bool) -> None:
     target = Path(path)
     if target.is_dir():
         raise OutputExistsError(f"{path} is a folder: give the name of a file")
-    if target.exists() and not _is_stream(target) and not force:
+    if target.exists() and not is_stream(target) and not force:
         raise OutputExistsError(f"{path} exists: choose another name, or replace it with --force")
     folder = target.resolve().parent
     if not folder.is_dir():
@@ -53,12 +55,13 @@ def write(path: str, chunks: Iterable[bytes | memoryview], *, size: int) -> None
     Raises:
         StorageError: if the disk is full or the operating system refuses.
     """
+    streamed = path == STANDARD or is_stream(Path(path))
     try:
         if path == STANDARD:
             for chunk in chunks:
                 sys.stdout.buffer.write(chunk)
             sys.stdout.buffer.flush()
-        elif _is_stream(Path(path)):
+        elif streamed:
             with Path(path).open("wb") as sink:
                 sink.writelines(chunks)
         else:
@@ -66,7 +69,8 @@ def write(path: str, chunks: Iterable[bytes | memoryview], *, size: int) -> None
     except BrokenPipeError:
         raise ClosedPipeError from None
     except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror or error}; nothing was changed") from error
+        left = "its reader has a part of it" if streamed else "nothing was changed"
+        raise StorageError(f"cannot write {path}: {error.strerror or error}; {left}") from error
 
 
 def _replace(target: Path, chunks: Iterable[bytes | memoryview], size: int) -> None:
@@ -74,22 +78,23 @@ def _replace(target: Path, chunks: Iterable[bytes | memoryview], size: int) -> N
     free = shutil.disk_usage(target.parent).free
     if size > free:
         raise StorageError(f"cannot write {target.name}: it needs {size} bytes and the disk has {free} free")
-    # The process id keeps two writers of one output apart; the first line of defence against leftovers is `finally`,
-    # the second is that a later run of the same command removes what a killed one left.
-    for stale in target.parent.glob(f".{target.name}.*.part"):
+    # The first line of defence against leftovers is `finally`, the second is that a later run of the same command
+    # removes what a killed one left. The name holds the process id to know those by, and a random part because two
+    # containers that share a folder may both be process 1: neither ever renames the other's file.
+    for stale in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
         if not _alive(stale):
             stale.unlink(missing_ok=True)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
     mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o666 & ~_umask()
+    descriptor, name = tempfile.mkstemp(".part", f".{target.name}.{os.getpid()}-", target.parent)
+    part = Path(name)
     try:
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as sink:
             sink.writelines(chunks)
             sink.flush()
             os.fchmod(sink.fileno(), mode)
             os.fsync(sink.fileno())
         part.replace(target)
-        _sync_folder(target.parent)
+        _sync_folder(target)
     finally:
         part.unlink(missing_ok=True)
 
@@ -135,21 +140,24 @@ def spool_standard_input() -> Path:
 
 def scratch(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
     """An array to fill, on an unnamed file when it is large, so that peak memory does not grow with N."""
-    if int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize <= _IN_MEMORY_BYTES:
+    if math.prod(shape) * np.dtype(dtype).itemsize <= _IN_MEMORY_BYTES:
         return np.zeros(shape, dtype)
     with tempfile.TemporaryFile() as file:
         return np.memmap(file, dtype=dtype, mode="w+", shape=shape)
 
 
-def _is_stream(path: Path) -> bool:
+def is_stream(path: Path) -> bool:
     """Whether a path is there and is neither a regular file nor a folder."""
     return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def _alive(part: Path) -> bool:
-    """Whether the process that a temporary file's name carries still runs."""
+    """Whether the process that a temporary file's name carries still runs; this one has none while it looks."""
     try:
-        os.kill(int(part.name.split(".")[-2]), 0)
+        number = int(part.name.split(".")[-2].partition("-")[0])
+        if number == os.getpid():
+            return False
+        os.kill(number, 0)
     except ProcessLookupError:
         return False
     except (ValueError, PermissionError):
@@ -163,9 +171,14 @@ def _umask() -> int:
     return current
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync_folder(target: Path) -> None:
+    """Make the new name of a file last; the file itself is there by now, whatever happens here."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        message = f"{target.name} was written, but its folder could not be synced ({error.strerror or error})"
+        raise StorageError(f"{message}: a loss of power now may bring back what was there before") from error

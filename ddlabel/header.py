@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
@@ -10,6 +11,7 @@ from ddlabel.errors import IncompatibleError, InvalidInputError
 from ddlabel.provenance import Entry, canonical_json, sha256_of_text
 
 FORMAT = 1
+MAX_BYTES = 1 << 20
 PixelSpace = Literal["uint8", "unit"]
 Space = Literal["logits", "probs", "direction"]
 
@@ -96,8 +98,9 @@ class Header:
                 raise IncompatibleError(f"bundle format {version} is not format {FORMAT}: it needs another ddlabel")
             if digest != sha256_of_text(canonical_json(body | {"format": version})):
                 raise InvalidInputError("the header does not match its own digest: the file is damaged")
+            require(isinstance(body["classes"], list), "the class names must be a list")
             header = cls(
-                classes=tuple(map(str, body.pop("classes"))),
+                classes=tuple(body.pop("classes")),
                 pixels=_pixels(body.pop("pixels")),
                 soft=_label_space(body.pop("soft")),
                 dense=_label_space(body.pop("dense")),
@@ -112,33 +115,43 @@ class Header:
         return header
 
     def check(self) -> None:
-        """Check that the declared arrays follow from one N, C, H, W, K and V.
+        """Check that every part is what it should be, and that the arrays follow from one N, C, H, W, K and V.
 
         Raises:
-            InvalidInputError: naming the array, what it is and what was expected.
+            InvalidInputError: naming the part or the array, what it is and what was expected.
         """
-        sizes = {"K": len(self.classes), "4": 4}
+        require(all(isinstance(name, str) for name in self.classes), "class names must be text")
         require(len(set(self.classes)) == len(self.classes) > 0, "class names must be there and all different")
+        sizes = self._check_arrays()
+        _check_pixels(self.pixels, sizes["C"])
+        images = self.arrays["images"].dtype
+        fits = (images == "uint8") == (self.pixels.space == "uint8")
+        require(fits, f"images are {images} and the pixel space is {self.pixels.space!r}")
+        for space, names in ((self.soft, ["soft_labels"]), (self.dense, ["dense_labels", "dense_boxes"])):
+            if space is not None:
+                _check_label_space(space)
+            for name in names:
+                require((space is not None) == (name in self.arrays), f"{name} and its label space must come together")
+        try:
+            self.to_json()
+        except ValueError as error:
+            raise InvalidInputError(f"names must be UTF-8 text and numbers finite ({error}): rename them") from error
+
+    def _check_arrays(self) -> dict[str, int]:
+        """Names, dtypes and shapes; the size of each axis by its letter."""
+        sizes = {"K": len(self.classes), "4": 4}
         for name in ("images", "hard_labels"):
             require(name in self.arrays, f"the array {name} is missing")
         for name, info in self.arrays.items():
             require(name in ARRAYS, f"unknown array {name!r}: a bundle has {', '.join(ARRAYS)}")
             axes, dtypes = ARRAYS[name]
             require(info.dtype in dtypes, f"{name} is {info.dtype}: expected {' or '.join(dtypes)}")
-            require(len(info.shape) == len(axes), f"{name} has shape {list(info.shape)}: expected [{', '.join(axes)}]")
+            fits = len(info.shape) == len(axes) and all(type(size) is int for size in info.shape)
+            require(fits, f"{name} has shape {list(info.shape)}: expected [{', '.join(axes)}]")
             for axis, size in zip(axes, info.shape, strict=True):
                 expected = sizes.setdefault(axis, size)
                 require(size == expected > 0, f"{name} has {axis} = {size}: expected {expected} (and at least 1)")
-        require(
-            (self.arrays["images"].dtype == "uint8") == (self.pixels.space == "uint8"),
-            f"images are {self.arrays['images'].dtype} and the pixel space is {self.pixels.space!r}",
-        )
-        channels = sizes["C"]
-        fits = len(self.pixels.mean) == len(self.pixels.std) == channels and min(self.pixels.std) > 0
-        require(fits, f"pixel mean and std must have one value (std above 0) for each of {channels} channels")
-        for space, names in ((self.soft, ["soft_labels"]), (self.dense, ["dense_labels", "dense_boxes"])):
-            for name in names:
-                require((space is not None) == (name in self.arrays), f"{name} and its label space must come together")
+        return sizes
 
 
 def require(condition: bool, message: str) -> None:
@@ -147,19 +160,44 @@ def require(condition: bool, message: str) -> None:
         raise InvalidInputError(message)
 
 
+def check_length(size: int) -> None:
+    """Check the bytes of a header, read or written.
+
+    Raises:
+        InvalidInputError: for more than 1 MiB.
+    """
+    require(size <= MAX_BYTES, f"the header has {size} bytes: at most {MAX_BYTES} are allowed")
+
+
+def _check_pixels(pixels: Pixels, channels: int) -> None:
+    require(pixels.space in get_args(PixelSpace), f"unknown pixel space {pixels.space!r}")
+    for name, values in (("mean", pixels.mean), ("std", pixels.std)):
+        fits = len(values) == channels and all(map(_finite, values)) and (name == "mean" or min(values) > 0)
+        expected = f"{channels} finite numbers, one a channel{'' if name == 'mean' else ' and above 0'}"
+        require(fits, f"the pixels' {name} is {list(values)}: expected {expected}")
+
+
+def _check_label_space(label: LabelSpace) -> None:
+    require(label.space in get_args(Space), f"unknown label space {label.space!r}")
+    fits = _finite(label.temperature) and label.temperature > 0
+    require(fits, f"the label temperature is {label.temperature!r}: expected a finite number above 0")
+    require(isinstance(label.source, str), f"the label source is {label.source!r}: expected text")
+
+
+def _finite(value: object) -> bool:
+    """Whether a value is a number that a float can hold; a text, a bool, NaN and infinity are not."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
 def _pixels(value: dict[str, Any]) -> Pixels:
-    require(value["space"] in get_args(PixelSpace), f"unknown pixel space {value['space']!r}")
-    return Pixels(space=value["space"], mean=tuple(map(float, value["mean"])), std=tuple(map(float, value["std"])))
+    return Pixels(space=value["space"], mean=tuple(value["mean"]), std=tuple(value["std"]))
 
 
 def _label_space(value: dict[str, Any] | None) -> LabelSpace | None:
     if value is None:
         return None
-    temperature = float(value["temperature"])
-    require(value["space"] in get_args(Space), f"unknown label space {value['space']!r}")
-    require(temperature > 0, f"label temperature {temperature}: expected above 0")
-    return LabelSpace(space=value["space"], temperature=temperature, source=str(value["source"]))
+    return LabelSpace(space=value["space"], temperature=value["temperature"], source=value["source"])
 
 
 def _array_info(value: dict[str, Any]) -> ArrayInfo:
-    return ArrayInfo(dtype=str(value["dtype"]), shape=tuple(map(int, value["shape"])), sha256=str(value["sha256"]))
+    return ArrayInfo(dtype=value["dtype"], shape=tuple(value["shape"]), sha256=value["sha256"])

@@ -9,10 +9,25 @@ import torch
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
+from ddlabel.errors import UsageError
 from ddlabel.registry import Registry
 
 optimizers: Registry[Callable[..., Optimizer]] = Registry("optimizer")
 schedules: Registry[Callable[..., float]] = Registry("schedule")
+
+
+def optimizer_of(spec: str, parameters: Iterable[Parameter]) -> Optimizer:
+    """The optimizer of a spec over these parameters.
+
+    Raises:
+        UsageError: for an unknown spec, or a value that the optimizer cannot have.
+    """
+    make = optimizers.resolve(spec)
+    try:
+        optimizer: Optimizer = make(parameters)
+    except ValueError as error:
+        raise UsageError(f"optimizer {spec!r}: {error}") from error
+    return optimizer
 
 
 @optimizers.add

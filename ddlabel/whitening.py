@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ddlabel.bundle import Array
@@ -21,7 +23,7 @@ def fit(images: Array) -> tuple[Array, Array]:
     Raises:
         ResourceError: for images of more than 64 px, whose matrix would not fit.
     """
-    pixels = int(np.prod(images.shape[1:]))
+    pixels = math.prod(images.shape[1:])
     if pixels > _MAX_PIXELS:
         raise ResourceError(f"ZCA needs a {pixels} × {pixels} matrix: at most 64 px RGB images can be whitened")
     sample = images[:: -(-len(images) // _ENOUGH_IMAGES)].astype(np.float32)

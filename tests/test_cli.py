@@ -174,6 +174,21 @@ class TestWhatCommandsMake:
         assert all(entry["summary"].endswith((".", ":")) or entry["summary"] for entry in entries)
         assert cli("list", kind).out.count(b"\n    ") == len(entries)
 
+    def test_only_missing_experts_are_trained(self, cli, digits):
+        words = ["train-expert", "real.safetensors", "both", *TINY, "--experts", 2, "--batch-size", 30]
+        cli(*words)
+        first = (digits / "both/expert-0/expert.json").stat().st_mtime_ns
+        shutil.rmtree(digits / "both/expert-1")
+        assert cli(*words).out == b"both/expert-1\n"
+        assert (digits / "both/expert-0/expert.json").stat().st_mtime_ns == first
+        assert b"complete already" in cli(*words, code=6).err
+
+    def test_whitening_stays_inside_the_expert(self, cli, digits):
+        cli("train-expert", "real.safetensors", "white", *TINY, "--zca", "--batch-size", 30)
+        assert (digits / "white" / "whitening.safetensors").exists()
+        cli("relabel", "few.safetensors", "soft.safetensors", "--expert", "white", "--epoch", "last")
+        assert np.isfinite(formats.read("soft.safetensors").soft_labels).all()
+
 
 class TestWhatIsRefused:
     """Each with its exit code, one line, and no output file."""
@@ -230,6 +245,14 @@ class TestWhatIsRefused:
             (["train-expert", "real.safetensors", "new", "--test", "three.safetensors"], 5, "other classes"),
             (["import", "nothing", "out.safetensors"], 3, "no such file"),
             (["import", "few.safetensors"], 2, "SOURCE OUT"),
+            (["train-expert", "real.safetensors", "new", "--optimizer", "sgd:lr=-1"], 2, "Invalid learning rate"),
+            (["train-expert", "real.safetensors", "new", "--augment", "dsa:crop-pad=-1"], 2, "does not work on 8 px"),
+            (["evaluate", "few.safetensors", "--test", "test.safetensors", "--loss", "kl:temperature=0"], 2, "nan"),
+            (
+                ["evaluate", "few.safetensors", "--test", "test.safetensors", "--net", "convnet-d1:width=0"],
+                2,
+                "width=0",
+            ),
             (["list", "colours"], 2, "choose one of"),
         ],
         ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",

@@ -205,16 +205,11 @@ def test_arrays_that_are_not_contiguous_are_written_by_value(tmp_path, suffix, l
 
 
 @pytest.mark.parametrize("name", ["hard_labels", "soft_labels", "dense_boxes"])
-def test_big_endian_arrays_keep_their_values_or_are_refused(tmp_path, suffix, name):
-    good = small()
-    array = getattr(good, name)
-    file = str(tmp_path / f"x{suffix}")
-    try:
-        formats.write(file, replace(good, **{name: array.astype(array.dtype.newbyteorder(">"))}))
-    except InvalidInputError:
-        assert not Path(file).exists()
-        return
-    assert getattr(formats.read(file), name).tolist() == array.tolist()
+def test_big_endian_arrays_are_refused_when_a_bundle_is_made(name):
+    """Written as they lie they would be other numbers."""
+    array = getattr(small(), name)
+    with pytest.raises(InvalidInputError, match=f"{name} is >"):
+        small(**{name: array.astype(array.dtype.newbyteorder(">"))})
 
 
 def test_arrays_that_are_read_are_mapped_and_cannot_be_changed(path):
@@ -243,6 +238,13 @@ def test_thousand_classes_with_long_names_fit_in_both_formats(tmp_path, suffix):
     bundle = small(classes=classes, soft=None, soft_labels=None, dense=None, dense_labels=None, dense_boxes=None)
     formats.write(str(tmp_path / f"x{suffix}"), bundle)
     assert formats.read(str(tmp_path / f"x{suffix}")).classes == classes
+
+
+def test_a_header_of_more_than_a_mebibyte_is_not_written(tmp_path, suffix):
+    classes = ("x" * 2**20, "y")
+    with pytest.raises(InvalidInputError, match="1048576"):
+        formats.write(str(tmp_path / f"x{suffix}"), small(classes=classes))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_suffix_decides_the_format_and_unknown_ones_are_a_usage_error(tmp_path):
@@ -291,7 +293,7 @@ def mutate(content: bytes, generator: np.random.Generator) -> bytes:
     return bytes(data)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 def test_a_damaged_file_is_one_error_or_changes_nothing(path, suffix, seed):
     content = Path(path).read_bytes()
     generator = np.random.default_rng(seed)
@@ -505,6 +507,17 @@ FORGED = {
     "two means": lambda b: b["pixels"].update(mean=[0.5, 0.5]),
     "std 0": lambda b: b["pixels"].update(std=[0]),
     "std is text": lambda b: b["pixels"].update(std=["x"]),
+    "std is a number in text": lambda b: b["pixels"].update(std=["0.25"]),
+    "mean is a number and no list": lambda b: b["pixels"].update(mean=0.5),
+    "mean is true": lambda b: b["pixels"].update(mean=[True]),
+    "mean is a number that no float holds": lambda b: b["pixels"].update(mean=[10**400]),
+    "temperature is a number in text": lambda b: b["soft"].update(temperature="2"),
+    "source is a number": lambda b: b["soft"].update(source=1),
+    "classes are numbers": lambda b: b.update(classes=[1, 2]),
+    "classes are lists": lambda b: b.update(classes=[["cat"], ["dog"]]),
+    "classes are one text": lambda b: b.update(classes="ab"),
+    "shape of numbers in text": lambda b: b["arrays"]["images"].update(shape=["2", "1", "2", "2"]),
+    "shape of fractions": lambda b: b["arrays"]["images"].update(shape=[2.0, 1.0, 2.0, 2.0]),
     "mean is the text nan": lambda b: b["pixels"].update(mean=["nan"]),
     "std is the text nan": lambda b: b["pixels"].update(std=["nan"]),
     "std is the text inf": lambda b: b["pixels"].update(std=["inf"]),
@@ -677,6 +690,7 @@ INVALID = {
     "header is an array": header_attribute(np.array([b"{}", b"{}"])),
     "header is not utf-8": header_attribute(np.bytes_(b"\xff\xfe")),
     "header is no JSON": header_attribute(np.bytes_(b"{")),
+    "header of more than a mebibyte": header_attribute(np.bytes_(b"x" * (2**20 + 1))),
 }
 
 
@@ -853,6 +867,14 @@ MALFORMED = {
     "unknown label space": {"soft": LabelSpace(space="odds")},
     "unknown pixel space": {"images": IMAGES.astype(np.float32), "pixels": replace(UNIT, space="lab")},
     "a class name that is not text": {"classes": ("cat", "\udcff")},
+    "a class that is a number": {"classes": ("cat", 1)},
+    "a label source that is not text": {"soft": LabelSpace(space="probs", source="\udcff")},
+    "a file name in the history that is not text": {
+        "history": (Entry(command="import", version="1", inputs=(Input(role="source", name="\udcff", sha256=""),)),)
+    },
+    "an option in the history that is not finite": {
+        "history": (Entry(command="import", version="1", options={"r": NAN}),)
+    },
 }
 
 
@@ -934,8 +956,9 @@ def test_a_device_is_written_to_and_not_replaced(no_rename):
 
 
 def test_a_full_device_is_a_storage_error(no_rename):
-    with pytest.raises(StorageError, match=os.strerror(errno.ENOSPC)):
+    with pytest.raises(StorageError, match=os.strerror(errno.ENOSPC)) as caught:
         put("/dev/full", b"x" * 100_000)
+    assert "nothing was changed" not in str(caught.value)
 
 
 def test_a_named_pipe_is_streamed_to(tmp_path, no_rename):
@@ -995,6 +1018,22 @@ def test_a_system_call_that_fails_leaves_the_old_file_alone(old, monkeypatch, ca
     assert_untouched(old)
 
 
+def test_a_folder_that_cannot_be_synced_leaves_the_new_file_and_says_so(old, monkeypatch):
+    fsync = os.fsync
+
+    def fail(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(StorageError, match="was written") as caught:
+        put(old, b"content")
+    monkeypatch.undo()
+    assert "nothing was changed" not in str(caught.value)
+    assert (old.read_bytes(), [p.name for p in old.parent.iterdir()]) == (b"content", [old.name])
+
+
 def test_more_than_the_disk_has_free_is_refused_before_it_is_written(old):
     def chunks():
         raise AssertionError("nothing should be asked for")
@@ -1040,6 +1079,20 @@ def test_what_a_killed_writer_of_our_own_number_left_is_no_obstacle(tmp_path):
     put(tmp_path / "file", b"content")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_bytes() == b"content"
+
+
+def test_two_writers_with_one_process_id_never_take_each_others_half(tmp_path):
+    """Two containers that share a folder: the second one's start costs the first its file, and not the reader."""
+
+    def chunks():
+        yield b"first "
+        put(tmp_path / "file", b"second")
+        yield b"half"
+
+    with pytest.raises(StorageError, match="nothing was changed"):
+        files.write(str(tmp_path / "file"), chunks(), size=10)
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_bytes() == b"second"
 
 
 def test_the_temporary_file_of_a_living_writer_is_left_alone(tmp_path):

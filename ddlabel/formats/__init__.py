@@ -16,12 +16,12 @@ FORMATS = {suffix: module for module in (safetensors, hdf5) for suffix in module
 
 
 def format_of(path: str) -> ModuleType:
-    """The format that a path's suffix names; standard input and output are safetensors.
+    """The format that a path's suffix names; standard input and output, pipes and devices are safetensors.
 
     Raises:
         UsageError: for a suffix that no format has.
     """
-    if path == files.STANDARD or (not Path(path).is_file() and str(path).startswith("/dev/")):
+    if path == files.STANDARD or files.is_stream(Path(path)):
         return safetensors
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:

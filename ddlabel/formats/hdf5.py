@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from ddlabel.bundle import Bundle
 from ddlabel.errors import InvalidInputError, ResourceError, UnsafeInputError
-from ddlabel.header import Header
+from ddlabel.header import Header, check_length
 
 SUFFIXES = (".h5", ".hdf5")
 ATTRIBUTE = "ddlabel"
@@ -25,15 +26,18 @@ def write(bundle: Bundle, header: Header) -> tuple[Iterator[bytes | memoryview],
     """The file's bytes, built in memory, and how many there are.
 
     Raises:
+        InvalidInputError: if the header is too long.
         ResourceError: for more than 4 GiB.
     """
     h5py = _library()
+    text = header.to_json().encode()
+    check_length(len(text))
     size = sum(array.nbytes for array in bundle.arrays.values())
     if size > _MAX_BYTES:
         raise ResourceError(f"an HDF5 bundle of {size} bytes is too large: write .safetensors, which streams")
     buffer = io.BytesIO()
     with h5py.File(buffer, "w", libver="v110") as file:
-        file.attrs[ATTRIBUTE] = np.bytes_(header.to_json().encode())
+        file.attrs[ATTRIBUTE] = np.bytes_(text)
         for name, array in bundle.arrays.items():
             file.create_dataset(name, data=np.ascontiguousarray(array), track_times=False)
     content = buffer.getbuffer()
@@ -81,9 +85,11 @@ def _read(path: Path) -> tuple[Header, dict[str, int]]:
                     raise UnsafeInputError(f"{name!r} is a link to elsewhere: a bundle holds its own arrays")
             if ATTRIBUTE not in file.attrs:
                 raise InvalidInputError("an HDF5 file, but not a bundle: it has no 'ddlabel' attribute")
+            stored = file.attrs.get_id(ATTRIBUTE)
+            if stored.dtype.kind != "S" or stored.shape != ():
+                raise InvalidInputError("its 'ddlabel' attribute is not one byte string of fixed length")
+            check_length(stored.get_storage_size())
             text = file.attrs[ATTRIBUTE]
-            if not isinstance(text, bytes):
-                raise InvalidInputError("its 'ddlabel' attribute is not a byte string")
             header = Header.from_json(text.decode())
             if set(file) != set(header.arrays):
                 raise InvalidInputError(f"it holds {', '.join(file)}: expected {', '.join(header.arrays)}")
@@ -106,6 +112,6 @@ def _offset(h5py: Any, name: str, dataset: Any, header: Header, total: int) -> i
         raise InvalidInputError(f"{name!r} is chunked or compressed: a bundle's datasets are contiguous")
     if dataset.dtype != np.dtype(info.dtype).newbyteorder("<") or dataset.shape != info.shape:
         raise InvalidInputError(f"{name!r} is {dataset.dtype} {dataset.shape}: the header declares another array")
-    if offset + int(np.prod(info.shape)) * np.dtype(info.dtype).itemsize > total:
+    if offset + math.prod(info.shape) * np.dtype(info.dtype).itemsize > total:
         raise InvalidInputError(f"{name!r} ends behind the end of the file: it is cut off")
     return int(offset)

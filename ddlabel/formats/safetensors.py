@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,11 @@ from numpy.typing import NDArray
 
 from ddlabel.bundle import Bundle
 from ddlabel.errors import InvalidInputError
-from ddlabel.header import Header
+from ddlabel.header import MAX_BYTES, Header, check_length
 from ddlabel.provenance import array_chunks, canonical_json
 
 SUFFIXES = (".safetensors",)
 METADATA_KEY = "ddlabel"
-_MAX_HEADER_BYTES = 1 << 20
 _NAMES = {"uint8": "U8", "float16": "F16", "float32": "F32", "int64": "I64"}
 
 
@@ -41,8 +41,7 @@ def write(bundle: Bundle, header: Header) -> tuple[Iterator[bytes | memoryview],
         }
     text = canonical_json(entries).encode()
     text += b" " * (-len(text) % 8)
-    if len(text) > _MAX_HEADER_BYTES:
-        raise InvalidInputError(f"the header would have {len(text)} bytes: at most {_MAX_HEADER_BYTES} are allowed")
+    check_length(len(text))
     head = len(text).to_bytes(8, "little") + text
     data = itertools.chain.from_iterable(array_chunks(bundle.arrays[name]) for name in order)
     return itertools.chain([head], data), len(head) + offsets[-1]
@@ -74,7 +73,7 @@ def _read(path: Path) -> tuple[Header, dict[str, int]]:
         total = file.tell()
         file.seek(0)
         length = int.from_bytes(file.read(8), "little")
-        if total < 8 or length > min(_MAX_HEADER_BYTES, total - 8):
+        if total < 8 or length > min(MAX_BYTES, total - 8):
             raise InvalidInputError("not a safetensors file, or cut off in its header")
         text = file.read(length)
     try:
@@ -88,7 +87,7 @@ def _read(path: Path) -> tuple[Header, dict[str, int]]:
     position = 0
     for name, entry in sorted(entries.items(), key=_begin):
         info = header.arrays.get(name)
-        size = int(np.prod(info.shape)) * np.dtype(info.dtype).itemsize if info else 0
+        size = math.prod(info.shape) * np.dtype(info.dtype).itemsize if info else 0
         if not info or entry != {
             "dtype": _NAMES[info.dtype],
             "shape": list(info.shape),
@@ -108,7 +107,7 @@ def _read(path: Path) -> tuple[Header, dict[str, int]]:
 def _begin(item: tuple[str, Any]) -> int:
     try:
         return int(item[1]["data_offsets"][0])
-    except (KeyError, TypeError, ValueError, IndexError):
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError):
         raise InvalidInputError(f"the container's entry for {item[0]!r} cannot be read") from None
 
 

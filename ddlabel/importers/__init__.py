@@ -1,18 +1,24 @@
-"""Foreign formats: each importer is one function path → `Source`; `load` picks one and makes the bundle."""
+"""Foreign formats: each importer is one function path → `Source`; `load` picks one and makes the bundle.
+
+An importer is a module with `recognises`, `load`, `PAIR` (whether it reads two files) and `OPTIONS`: those that it has
+a use for, of the options that not every importer has.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
 from ddlabel.bundle import Array, Bundle
-from ddlabel.config import ImportOptions
+from ddlabel.config import ImportOptions, default_of
 from ddlabel.errors import InvalidInputError, UsageError
 from ddlabel.header import LabelSpace, Pixels
 from ddlabel.importers import cifar, folder, idx, npz, pt
+from ddlabel.importers.source import given_statistics
 
 IMPORTERS = {module.__name__.rpartition(".")[2]: module for module in (folder, cifar, idx, npz, pt)}
 _ROWS_AT_ONCE = 4096
@@ -20,6 +26,9 @@ _ROWS_AT_ONCE = 4096
 
 def load(paths: Sequence[Path], options: ImportOptions) -> Bundle:
     """The bundle of foreign files; never downloads.
+
+    With `rgb` grey images get three equal channels. `mean` and `std` are those of the channels that come out, one
+    number for all or one each; pixels that are `normalised` are put back channel by channel as the file has them.
 
     Raises:
         InvalidInputError: if a file is missing, damaged or of no known kind.
@@ -29,7 +38,9 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Bundle:
     for path in paths:
         if not path.exists():
             raise InvalidInputError(f"{path}: there is no such file or folder")
-    source = IMPORTERS[_kind(paths, options.format)].load(paths, options)
+    kind = _kind(paths, options.format)
+    _check_use(kind, IMPORTERS[kind], paths, options)
+    source = IMPORTERS[kind].load(paths, options)
     if options.class_names is not None:
         source = replace(source, classes=tuple(name.strip() for name in options.class_names.split(",")))
     images = source.images
@@ -42,7 +53,7 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Bundle:
         pixels=Pixels(space=space, mean=mean, std=std),  # type: ignore[arg-type]
         images=images,
         hard_labels=source.hard_labels.astype(np.int64),
-        soft_labels=None if source.soft_labels is None else source.soft_labels.astype(np.float32),
+        soft_labels=source.soft_labels,
         soft=LabelSpace(space=source.label_space, source="import") if source.soft_labels is not None else None,
     )
 
@@ -58,13 +69,28 @@ def _kind(paths: Sequence[Path], wanted: str) -> str:
     return known[0]
 
 
+def _check_use(kind: str, module: ModuleType, paths: Sequence[Path], options: ImportOptions) -> None:
+    """Refuse paths and options that the importer would leave out without a word."""
+    if len(paths) > 1 and not module.PAIR:
+        raise UsageError(
+            f"{kind} reads one file or folder at a time, and there are {len(paths)}: import them one by one"
+        )
+    for name in sorted(set().union(*(each.OPTIONS for each in IMPORTERS.values())) - module.OPTIONS):
+        value = getattr(options, name)
+        if value != default_of(ImportOptions, name):
+            users = ", ".join(each for each, other in IMPORTERS.items() if name in other.OPTIONS)
+            flag = f"--{name.replace('_', '-')}"
+            raise UsageError(
+                f"{flag} {value} means nothing for a source of the kind {kind} (only {users}): leave it out"
+            )
+
+
 def _statistics(images: Array, options: ImportOptions) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Channel means and deviations in unit space: given ones, or those of these images."""
-    if (options.mean is None) != (options.std is None):
-        raise UsageError("--mean and --std belong together: give both or neither")
     channels = images.shape[1]
-    if options.mean is not None and options.std is not None:
-        return numbers("--mean", options.mean, channels), numbers("--std", options.std, channels)
+    given = given_statistics(options, channels)
+    if given is not None:
+        return given
     total, squares, count = np.zeros(channels), np.zeros(channels), 0
     scale = 255.0 if images.dtype == np.uint8 else 1.0
     for start in range(0, len(images), _ROWS_AT_ONCE):
@@ -75,18 +101,3 @@ def _statistics(images: Array, options: ImportOptions) -> tuple[tuple[float, ...
     # A constant channel has no deviation to divide by.
     std = np.sqrt(np.maximum(squares / max(1, count) - mean**2, 1e-12))
     return tuple(map(float, mean.round(6))), tuple(map(float, np.maximum(std, 1e-3).round(6)))
-
-
-def numbers(flag: str, text: str, count: int) -> tuple[float, ...]:
-    """Comma-separated numbers.
-
-    Raises:
-        UsageError: if they are not `count` numbers.
-    """
-    try:
-        values = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        values = ()
-    if len(values) != count:
-        raise UsageError(f"{flag} is {text!r}: expected {count} comma-separated numbers, one a channel")
-    return values

@@ -13,8 +13,10 @@ import numpy as np
 
 from ddlabel.config import ImportOptions
 from ddlabel.errors import InvalidInputError, UnsafeInputError
-from ddlabel.importers.source import Source
+from ddlabel.importers.source import DAMAGED, Source, is_archive
 
+PAIR = False
+OPTIONS = {"split"}
 _FILES = {
     "train": ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "train"),
     "test": ("test_batch", "test"),
@@ -38,7 +40,7 @@ def recognises(paths: Sequence[Path]) -> bool:
     path = paths[0]
     if path.is_dir():
         return any((path / name).is_file() for name in _NAMES)
-    return tarfile.is_tarfile(path)
+    return is_archive(tarfile.is_tarfile, path)
 
 
 def load(paths: Sequence[Path], options: ImportOptions) -> Source:
@@ -63,6 +65,8 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
     except Exception as error:
         # A damaged pickle can raise nearly anything; no code of its own can have run.
         raise InvalidInputError(f"{path}: not a CIFAR python archive, or damaged ({type(error).__name__})") from error
+    if hard.dtype.kind not in "iu" or ((hard < 0) | (hard >= len(classes))).any():
+        raise InvalidInputError(f"{path}: the labels are not whole numbers 0 … {len(classes) - 1}: it is damaged")
     return _sorted(images, hard, classes)
 
 
@@ -75,7 +79,7 @@ def _sorted(images: Any, hard: Any, classes: list[str]) -> Source:
 
 def _read_folder(path: Path) -> dict[str, bytes]:
     wanted = {*_NAMES, *_FILES["train"], *_FILES["test"]}
-    return {p.name: p.read_bytes() for p in path.iterdir() if p.name in wanted}
+    return {p.name: p.read_bytes() for p in path.iterdir() if p.name in wanted and p.is_file()}
 
 
 def _read_archive(path: Path) -> dict[str, bytes]:
@@ -91,7 +95,7 @@ def _read_archive(path: Path) -> dict[str, bytes]:
                     raise UnsafeInputError(f"{path}: the member {member.name!r} declares {member.size} bytes")
                 content = archive.extractfile(member)
                 members[name] = content.read() if content else b""
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except DAMAGED as error:
         raise InvalidInputError(f"{path}: the archive is damaged: {error}") from error
     return members
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 import zipfile
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -14,9 +16,12 @@ from PIL import Image
 from ddlabel import files
 from ddlabel.config import ImportOptions
 from ddlabel.errors import InvalidInputError, UnsafeInputError
-from ddlabel.importers.source import Array, Source
+from ddlabel.importers.source import DAMAGED, Array, Source, is_archive
 
+PAIR = False
+OPTIONS = {"split", "size"}
 _SUFFIXES = (".jpg", ".jpeg", ".png")
+_FORMATS = ("JPEG", "PNG")
 _SPLITS = ("train", "val", "test")
 _MAX_PIXELS = 1 << 26
 _MAX_FILE_BYTES = 1 << 28
@@ -24,7 +29,7 @@ _MAX_FILE_BYTES = 1 << 28
 
 def recognises(paths: Sequence[Path]) -> bool:
     """A single folder or zip archive with an image in a subfolder."""
-    if len(paths) != 1 or not (paths[0].is_dir() or zipfile.is_zipfile(paths[0])):
+    if len(paths) != 1 or not (paths[0].is_dir() or is_archive(zipfile.is_zipfile, paths[0])):
         return False
     return any(len(PurePosixPath(name).parts) > 1 for name, _ in _members(paths[0]))
 
@@ -45,7 +50,9 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
     for name, read in members:
         by_class.setdefault(PurePosixPath(name).parent.name, []).append((name, read))
     classes = tuple(sorted(by_class, key=_natural))
-    items = [(number, *item) for number, label in enumerate(classes) for item in sorted(by_class[label])]
+    items = [
+        (number, *item) for number, label in enumerate(classes) for item in sorted(by_class[label], key=itemgetter(0))
+    ]
     first = _decode(items[0][1], items[0][2], options)
     images = files.scratch((len(items), *first.shape), np.uint8)
     for row, (_, name, read) in enumerate(items):
@@ -72,7 +79,7 @@ def _members(path: Path) -> list[tuple[str, Callable[[], bytes]]]:
         return [(p.relative_to(path).as_posix(), _reader(p)) for p in found]
     try:
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
+    except DAMAGED as error:
         raise InvalidInputError(f"{path}: not a folder and not a readable zip archive: {error}") from error
     members = []
     for info in archive.infolist():
@@ -95,7 +102,7 @@ def _archive_reader(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo)
     def read() -> bytes:
         try:
             return archive.read(info)
-        except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+        except DAMAGED as error:
             raise InvalidInputError(f"{path}: the member {info.filename!r} is damaged: {error}") from error
 
     return read
@@ -127,18 +134,28 @@ def _part(name: str) -> str:
 def _decode(name: str, read: Callable[[], bytes], options: ImportOptions) -> Array:
     """One image as uint8 [C, H, W], resized and cropped if asked."""
     try:
-        with Image.open(io.BytesIO(read())) as image:
+        # Pillow warns of images above its own limit, and refuses those far above it; ours lies below both.
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(read()), formats=_FORMATS) as image:
             if image.width * image.height > _MAX_PIXELS:
                 raise UnsafeInputError(
                     f"{name}: {image.width} × {image.height} px: at most {_MAX_PIXELS} pixels are read"
                 )
-            grey = image.mode in ("L", "1", "LA", "I;16") and not options.rgb
-            pixels = image.convert("L" if grey else "RGB")
+            grey = image.mode in ("L", "1", "LA", "I", "I;16", "I;16B") and not options.rgb
+            pixels = _to_eight_bits(image).convert("L" if grey else "RGB")
             pixels = pixels if options.size is None else _fit(pixels, options.size)
             array = np.asarray(pixels)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise UnsafeInputError(f"{name}: {error}") from error
+    except DAMAGED as error:
         raise InvalidInputError(f"{name}: cannot be read as an image: {error}") from error
     return array[None] if grey else array.transpose(2, 0, 1)
+
+
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    """A grey image of 16 bits with its upper 8: Pillow's own conversion turns all above 255 into 255."""
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
 
 
 def _fit(image: Image.Image, size: int) -> Image.Image:

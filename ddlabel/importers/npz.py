@@ -10,9 +10,11 @@ import numpy as np
 
 from ddlabel.config import ImportOptions
 from ddlabel.errors import InvalidInputError, UnsafeInputError
-from ddlabel.importers.source import Source
+from ddlabel.importers.source import DAMAGED, Array, Source
 from ddlabel.importers.tensors import from_arrays
 
+PAIR = False
+OPTIONS = {"split", "pixels", "label_space", "zca_from"}
 _IMAGES = ("images", "x", "data", "x_{}", "{}_images", "X_{}")
 _LABELS = ("labels", "y", "label", "y_{}", "{}_labels", "Y_{}", "hard_labels")
 _MAX_BYTES = 1 << 34
@@ -27,24 +29,31 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
     """`images`, `x` or `x_train` with `labels`, `y` or `y_train` (the part is `split`); nothing pickled.
 
     Raises:
-        InvalidInputError: if the arrays are missing, pickled or damaged.
-        UnsafeInputError: if they declare more than 16 GiB.
+        InvalidInputError: if the arrays are missing or damaged.
+        UnsafeInputError: if they are pickled or declare more than 16 GiB.
     """
     path = paths[0]
     try:
         with zipfile.ZipFile(path) as archive:
             declared = sum(info.file_size for info in archive.infolist())
-        if declared > _MAX_BYTES:
-            raise UnsafeInputError(f"{path}: declares {declared} bytes: at most {_MAX_BYTES} are read")
-        with np.load(path, allow_pickle=False) as content:
-            names = content.files
+            if declared > _MAX_BYTES:
+                raise UnsafeInputError(f"{path}: declares {declared} bytes: at most {_MAX_BYTES} are read")
+            names = [name.removesuffix(".npy") for name in archive.namelist()]
             images, labels = (
-                next((content[n] for n in (name.format(options.split) for name in known) if n in names), None)
+                next((_array(archive, n) for n in (name.format(options.split) for name in known) if n in names), None)
                 for known in (_IMAGES, _LABELS)
             )
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, MemoryError) as error:
+    except (*DAMAGED, MemoryError) as error:
+        if "Object arrays" in str(error):
+            raise UnsafeInputError(f"{path}: pickled objects could run code: only numbers are read") from error
         raise InvalidInputError(f"{path}: cannot be read as an .npz archive: {error}") from error
     if images is None or labels is None:
         wanted = f"images and labels, or x_{options.split} and y_{options.split}"
         raise InvalidInputError(f"{path}: it holds {', '.join(names)}: expected {wanted}")
     return from_arrays(str(path), images, labels, options)
+
+
+def _array(archive: zipfile.ZipFile, name: str) -> Array:
+    with archive.open(f"{name}.npy") as file:
+        array: Array = np.lib.format.read_array(file, allow_pickle=False)
+    return array

@@ -36,6 +36,6 @@ def build(spec: str, prepare: Prepare, *, channels: int, size: int, classes: int
         torch.default_generator.manual_seed(seed)
         try:
             body = make(channels=channels, size=size, classes=classes)
-        except (ValueError, RuntimeError) as error:
+        except (ValueError, RuntimeError, ZeroDivisionError) as error:
             raise UsageError(f"network {spec!r} cannot be built for {size} px: {error}") from error
     return Network(prepare, body)

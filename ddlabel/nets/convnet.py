@@ -21,11 +21,13 @@ def convnet(
     parameters.
 
     Raises:
-        ValueError: if pooling would leave nothing of the images.
+        ValueError: if pooling would leave nothing of the images, or the width is no width.
     """
     side = 32 if size == 28 else size
     if side >> depth < 1:
         raise ValueError(f"{depth} poolings need at least {2**depth} px; take a shallower network")
+    if width < 1:
+        raise ValueError(f"width is {width}: expected at least 1")
     layers: list[nn.Module] = []
     for block in range(depth):
         padding = 3 if block == 0 and size == 28 else 1

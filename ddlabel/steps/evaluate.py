@@ -12,16 +12,16 @@ import torch
 from torch import Tensor
 
 from ddlabel import __version__, rng
-from ddlabel.augment import augmentations
+from ddlabel.augment import augment_of
 from ddlabel.bundle import Bundle, check_same_task
 from ddlabel.config import EvaluateOptions, gift_batch_size
-from ddlabel.errors import IncompatibleError, InvalidInputError
+from ddlabel.errors import IncompatibleError, InvalidInputError, UsageError
 from ddlabel.labels.target import Target
 from ddlabel.losses import Loss, losses
 from ddlabel.metrics import correct
 from ddlabel.nets import Network, build
 from ddlabel.nets.prepare import Prepare, normalisation
-from ddlabel.optim import optimizers, schedules
+from ddlabel.optim import optimizer_of, schedules
 from ddlabel.train.batches import Items, of_images, of_items
 from ddlabel.train.data import Data, predict
 from ddlabel.train.device import compiled, pick_device
@@ -47,12 +47,14 @@ def settle(bundle: Bundle, test: Bundle, options: EvaluateOptions) -> EvaluateOp
         labels=_labels(bundle, options.labels),
         batch_size=options.batch_size or gift_batch_size(len(bundle)),
     )
-    optimizers.resolve(options.optimizer), schedules.resolve(options.schedule)
-    _student(bundle, options, options.seed)
+    schedules.resolve(options.schedule)
+    optimizer_of(options.optimizer, _student(bundle, options, options.seed).parameters())
     # One step's labels and loss on two images: a loss that cannot use these labels says so now.
     data = Data.of(bundle.take(np.arange(min(2, len(bundle)))), torch.device("cpu"))
     images, target = _batches(data, _prepare(bundle), options)(0)
-    _loss(options, data)(torch.ones(len(images), len(bundle.classes)), target)
+    value = _loss(options, data)(torch.ones(len(images), len(bundle.classes)), target)
+    if not torch.isfinite(value):
+        raise UsageError(f"--loss {options.loss} is {value:.3g} on these labels: change its options")
     return options
 
 
@@ -88,7 +90,7 @@ def evaluate(
             forward,
             _batches(data, network.prepare, replace(options, seed=seed)),
             loss,
-            optimizers.resolve(options.optimizer)(network.body.parameters()),
+            optimizer_of(options.optimizer, network.body.parameters()),
             steps=range(steps),
             rate=lambda step: schedule(step // steps_per_epoch, options.epochs),
         )
@@ -126,7 +128,8 @@ def _student(bundle: Bundle, options: EvaluateOptions, seed: int) -> Network:
 
 
 def _batches(data: Data, prepare: Prepare, options: EvaluateOptions) -> Batch:
-    augment, size = augmentations.resolve(options.augment), options.batch_size or 1
+    augment = augment_of(options.augment, channels=data.images.shape[1], size=data.images.shape[2])
+    size = options.batch_size or 1
     if options.labels != "dense":
         return of_images(data, prepare, augment, labels=options.labels, batch_size=size, seed=options.seed)
     items = Items(data, options.global_labels)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from ddlabel import files, rng, whitening
-from ddlabel.augment import augmentations
+from ddlabel.augment import augment_of
 from ddlabel.bundle import Bundle
 from ddlabel.config import TrainExpertOptions
 from ddlabel.errors import IncompatibleError, InvalidInputError, OutputExistsError
@@ -21,7 +21,7 @@ from ddlabel.expert import About, Run
 from ddlabel.losses import ce
 from ddlabel.metrics import correct
 from ddlabel.nets import Network
-from ddlabel.optim import optimizers, schedules
+from ddlabel.optim import optimizer_of, schedules
 from ddlabel.provenance import canonical_json
 from ddlabel.train.batches import of_images
 from ddlabel.train.data import Data, predict
@@ -36,7 +36,7 @@ Report = Callable[[dict[str, Any]], None]
 
 
 def plan(real: Bundle, folder: Path, options: TrainExpertOptions, digest: str) -> list[tuple[Path, About]]:
-    """The runs to make: one in `folder` itself, or several in its subfolders `expert-0`, `expert-1` and so on.
+    """The runs still to make: in `folder` itself, or several in its subfolders `expert-0`, `expert-1` and so on.
 
     Raises:
         UsageError: for a spec that cannot be resolved or does not fit the images.
@@ -46,7 +46,8 @@ def plan(real: Bundle, folder: Path, options: TrainExpertOptions, digest: str) -
     channels, height, width = real.images.shape[1:]
     if height != width:
         raise InvalidInputError(f"images are {height} × {width} px: networks need squares; import with --size")
-    optimizers.resolve(options.optimizer), schedules.resolve(options.schedule), augmentations.resolve(options.augment)
+    schedules.resolve(options.schedule)
+    augment_of(options.augment, channels=channels, size=height)
     steps_per_epoch = -(-len(real) // options.batch_size)
     runs = []
     for number in range(options.experts):
@@ -65,9 +66,11 @@ def plan(real: Bundle, folder: Path, options: TrainExpertOptions, digest: str) -
             data=digest,
             options=one.recorded(),
         )
-        network_of(about)
-        runs.append((folder / f"expert-{number}" if options.experts > 1 else folder, about))
-    if all(_finished(path, about) for path, about in runs):
+        optimizer_of(options.optimizer, network_of(about).parameters())
+        path = folder / f"expert-{number}" if options.experts > 1 else folder
+        if not _finished(path, about):
+            runs.append((path, about))
+    if not runs:
         raise OutputExistsError(f"{folder}: the expert run is complete already; give another folder")
     return runs
 
@@ -92,7 +95,7 @@ def train_expert(
         run.save_whitening({"mean": mean, "matrix": matrix})
     network = network_of(about, run).to(device)
     forward = compiled(network.body, options.compile, images=about.steps * options.batch_size, size=about.size)
-    optimizer = optimizers.resolve(options.optimizer)(network.body.parameters())
+    optimizer = optimizer_of(options.optimizer, network.body.parameters())
     start, records = _resume(path, network, optimizer, device)
     run.save_metrics(records)
     watched = _sample(data, about.seed), Data.of(test, device) if test else None
@@ -106,7 +109,7 @@ def train_expert(
                 record[name] = _accuracy(network, forward, seen)
         records.append(record | {"sha256": run.save_weights(step, _weights(network))})
         run.save_metrics(records)
-        _save_resume(path, network, optimizer, step, about)
+        _save_resume(path, network, optimizer, step)
         report(records[-1])
 
     schedule = schedules.resolve(options.schedule)
@@ -115,7 +118,7 @@ def train_expert(
         of_images(
             data,
             network.prepare,
-            augmentations.resolve(options.augment),
+            augment_of(options.augment, channels=about.channels, size=about.size),
             labels="hard",
             batch_size=options.batch_size,
             seed=about.seed,
@@ -153,10 +156,10 @@ def _weights(network: Network) -> dict[str, Any]:
     return {name: tensor.detach().cpu().numpy().copy() for name, tensor in network.body.state_dict().items()}
 
 
-def _save_resume(path: Path, network: Network, optimizer: torch.optim.Optimizer, step: int, about: About) -> None:
+def _save_resume(path: Path, network: Network, optimizer: torch.optim.Optimizer, step: int) -> None:
     buffer = io.BytesIO()
     state = {"body": network.body.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
-    torch.save(state | {"about": canonical_json(asdict(about))}, buffer)
+    torch.save(state, buffer)
     files.write(str(path / _RESUME), [buffer.getbuffer()], size=buffer.getbuffer().nbytes)
 
 
