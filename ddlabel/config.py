@@ -87,7 +87,9 @@ class ImportOptions(Options):
     pixels: str | None = option(
         None, "pixel space of .pt and .npz images", choices=("uint8", "unit", "normalised", "zca")
     )
-    mean: str | None = option(None, "channel means in unit space, e.g. 0.4914,0.4822,0.4465; without: of these images")
+    mean: str | None = option(
+        None, "channel means in unit space, e.g. 0.4914,0.4822,0.4465, or one number for all; without: of these images"
+    )
     std: str | None = option(None, "channel deviations in unit space; without: of these images")
     label_space: str | None = option(None, "what (N, K) labels of a .pt or .npz are", choices=("logits", "probs"))
     zca_from: str | None = option(None, "bundle of real images that --pixels zca was fitted on", recorded=False)

@@ -317,17 +317,19 @@ def test_a_killed_expert_goes_on_to_the_same_bytes(ddlabel, tmp_path):
     assert whole == killed
 
 
-def test_smoke_pipeline_gives_the_same_bytes_twice_through_pipes_and_through_files(tmp_path):
+def test_smoke_pipeline_gives_the_same_bytes_through_pipes_and_through_files(tmp_path):
     script = Path(__file__).parent / "smoke.sh"
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     contents = []
-    for number, (way, seed) in enumerate([("pipes", "1"), ("pipes", "2"), ("files", "3")]):
-        folder = tmp_path / str(number)
+    for way, seed in (("pipes", "1"), ("files", "2")):
+        folder = tmp_path / way
         subprocess.run(["sh", script, folder, way], check=True, env=environment | {"PYTHONHASHSEED": seed})
         made = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
         contents.append(made)
-    assert contents[0] == contents[1]
-    assert contents[0].items() <= contents[2].items()
+    pipes, files = contents
+    # The files in between are the only difference: what both make was made twice, to the same bytes.
+    assert pipes.items() <= files.items()
+    assert files.keys() - pipes.keys() == {"few.h5", "soft.safetensors", "dense.h5"}
 
 
 def test_closed_pipe_ends_quietly(tmp_path):

@@ -42,7 +42,10 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Bundle:
     _check_use(kind, IMPORTERS[kind], paths, options)
     source = IMPORTERS[kind].load(paths, options)
     if options.class_names is not None:
-        source = replace(source, classes=tuple(name.strip() for name in options.class_names.split(",")))
+        names = tuple(name.strip() for name in options.class_names.split(","))
+        if len(names) < len(source.classes):
+            raise UsageError(f"--class-names gives {len(names)} names for {len(source.classes)} classes: name them all")
+        source = replace(source, classes=names)
     images = source.images
     if options.rgb and images.shape[1] == 1:
         images = np.repeat(images, 3, axis=1)
