@@ -1,0 +1,168 @@
+"""The loop and what it trains on, against loops written out by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import make_bundle
+
+from ddlabel.augment import none
+from ddlabel.bundle import Bundle
+from ddlabel.config import EvaluateOptions
+from ddlabel.errors import IncompatibleError
+from ddlabel.header import LabelSpace
+from ddlabel.labels import views
+from ddlabel.labels.target import Target
+from ddlabel.losses import ce, losses
+from ddlabel.nets import build
+from ddlabel.nets.prepare import normalisation
+from ddlabel.steps.evaluate import evaluate, settle
+from ddlabel.train.batches import Items, of_images, of_items
+from ddlabel.train.data import Data, predict
+from ddlabel.train.fit import Order, fit
+
+CPU = torch.device("cpu")
+PREPARE = normalisation((0.5,), (0.25,))
+
+
+def dense_bundle() -> Bundle:
+    """Six images with logits for themselves and for the four views of a 2 × 2 grid."""
+    plain = make_bundle(images=6)
+    boxes = views.grid(n=2, r=0.75, size=(8, 8)).numpy()
+    labels = np.random.default_rng(1).normal(size=(6, 4, 3)).astype(np.float32)
+    return replace(plain, dense_labels=labels, dense_boxes=boxes, dense=LabelSpace(space="logits"))
+
+
+def test_fit_is_gradient_descent_with_the_scheduled_rate():
+    weight = torch.nn.Parameter(torch.tensor([[1.0, -1.0]]))
+    inputs = torch.tensor([[2.0, 1.0], [0.5, -1.0]])
+    target = Target.of_classes(torch.zeros(2, dtype=torch.int64), 2)
+    seen = []
+
+    def loss(outputs, _):
+        return outputs.square().mean()
+
+    expected, means = weight.detach().clone(), []
+    for factor in (1.0, 0.5, 0.25):
+        means.append((inputs @ expected.T).square().mean().item())
+        expected -= 0.1 * factor * 2 * (inputs @ expected.T * inputs).mean(0)
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    rate = {0: 1.0, 1: 0.5, 2: 0.25}.__getitem__
+    last = fit(
+        lambda x: x @ weight.T,
+        lambda _: (inputs, target),
+        loss,
+        optimizer,
+        steps=range(3),
+        rate=rate,
+        stops={2: seen.append},
+    )
+    torch.testing.assert_close(weight.detach(), expected)
+    assert seen == [pytest.approx(sum(means[:2]) / 2)]
+    assert last == pytest.approx(means[2])
+
+
+def test_every_pass_takes_each_row_once_in_another_order():
+    order = Order(10, 4, lambda number: number, CPU)
+    passes = [[int(row) for step in range(3 * p, 3 * p + 3) for row in order(step)] for p in range(2)]
+    assert sorted(passes[0]) == sorted(passes[1]) == list(range(10))
+    assert passes[0] != passes[1]
+    # Any step can be asked for at once: a resumed run does.
+    assert Order(10, 4, lambda number: number, CPU)(4).tolist() == order(4).tolist()
+
+
+@pytest.mark.parametrize("whole", ["hard", "soft"])
+def test_summed_batches_give_ladds_equation_5(whole):
+    bundle = dense_bundle()
+    options = EvaluateOptions(labels="dense", dense_batches="sum", global_labels=whole, net="convnet-d1:width=4")
+    data = Data.of(bundle, CPU)
+    items = Items(data, whole)
+    batch = of_items(items, PREPARE, none, together=True, batch_size=6, seed=0)
+    network = build(options.net, PREPARE, channels=1, size=8, classes=3, seed=0)
+    images, target = batch(0)
+    from ddlabel.steps.evaluate import _loss
+
+    ours = _loss(options, data)(network.body(images), target)
+
+    unit = torch.from_numpy(bundle.images).float() / 255
+    expected = torch.zeros(())
+    for i in range(6):
+        if whole == "hard":
+            expected += F.cross_entropy(network(unit[i : i + 1]), torch.tensor([bundle.hard_labels[i]]))
+        else:
+            soft = torch.from_numpy(bundle.soft_labels[i : i + 1]).softmax(1)
+            expected += F.cross_entropy(network(unit[i : i + 1]), soft)
+        for j, (y0, x0, y1, x1) in enumerate((bundle.dense_boxes * 8).round().astype(int)):
+            cut = F.interpolate(unit[i : i + 1, :, y0:y1, x0:x1], (8, 8), mode="bilinear", align_corners=False)
+            label = torch.from_numpy(bundle.dense_labels[i, j : j + 1]).softmax(1)
+            expected += F.cross_entropy(network(cut), label)
+    torch.testing.assert_close(ours, expected / 6, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("whole", "per_image"), [("hard", 5), ("none", 4)])
+def test_mixed_batches_take_every_view_and_image_once_in_a_pass(whole, per_image):
+    data = Data.of(dense_bundle(), CPU)
+    items = Items(data, whole)
+    batch = of_items(items, PREPARE, none, together=False, batch_size=7, seed=0)
+    steps = -(-6 * per_image // 7)
+    seen = torch.cat([batch(step)[0] for step in range(steps)])
+    assert items.per_image == per_image
+    assert len(seen) == 6 * per_image == len(seen.flatten(1).unique(dim=0))
+
+
+def test_directions_and_distributions_do_not_mix():
+    bundle = replace(dense_bundle(), soft=LabelSpace(space="direction"))
+    items = Items(Data.of(bundle, CPU), "soft")
+    with pytest.raises(IncompatibleError, match="refine both"):
+        items.target(torch.arange(3))
+
+
+def test_images_come_with_their_own_labels():
+    bundle = make_bundle(images=9)
+    batch = of_images(Data.of(bundle, CPU), PREPARE, none, labels="soft", batch_size=4, seed=3)
+    images, target = batch(1)
+    unit = (torch.from_numpy(bundle.images).float() / 255 - 0.5) / 0.25
+    for image, values, hard in zip(images, target.values, target.hard, strict=True):
+        row = next(i for i in range(9) if torch.equal(unit[i], image))
+        assert values.tolist() == bundle.soft_labels[row].tolist()
+        assert hard == bundle.hard_labels[row]
+
+
+def test_predict_is_the_network_in_evaluation_mode():
+    bundle = make_bundle(images=11)
+    network = build("convnet-d1:norm=batch,width=4", PREPARE, channels=1, size=8, classes=3, seed=0)
+    out = predict(network, network.body, Data.of(bundle, CPU), rows=11, batch_size=4)
+    assert network.training
+    with torch.no_grad():
+        expected = network.eval()(torch.from_numpy(bundle.images).float() / 255)
+    torch.testing.assert_close(out, expected)
+
+
+def test_students_differ_by_seed_only_and_learn():
+    generator = np.random.default_rng(0)
+    bundle = make_bundle(images=30)
+    # Class i is bright in column i: easy to learn.
+    images = generator.integers(0, 60, bundle.images.shape).astype(np.uint8)
+    for row, hard in enumerate(bundle.hard_labels):
+        images[row, :, :, hard] += 190
+    bundle = replace(bundle, images=images)
+    options = EvaluateOptions(
+        net="convnet-d1:width=8", epochs=15, labels="hard", augment="none", optimizer="adam:lr=0.01"
+    )
+    settled = settle(bundle, bundle, options)
+    first, second = (list(evaluate(bundle, bundle, settled, [0, 1], {})) for _ in range(2))
+    alone = list(evaluate(bundle, bundle, settled, [1], {}))
+    assert first == second
+    assert alone == first[1:]
+    assert first[0]["loss"] != first[1]["loss"]
+    assert [record["accuracy"] for record in first] == [1.0, 1.0]
+
+
+def test_soft_ce_of_hard_labels_is_ce():
+    logits, hard = torch.randn(5, 3), torch.tensor([0, 1, 2, 1, 0])
+    target = Target.of_classes(hard, 3)
+    torch.testing.assert_close(losses.get("soft-ce")(logits, target), ce(logits, target))
