@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ddlabel.errors import DDLabelError, IncompatibleError, InvalidInputError
+from ddlabel.errors import IncompatibleError, InvalidInputError
 from ddlabel.header import ARRAYS, ArrayInfo, Header, LabelSpace, Pixels, Space, require
 from ddlabel.provenance import Entry, sha256_of_array
 
@@ -171,8 +171,3 @@ def class_difference(first: Sequence[str], second: Sequence[str]) -> str:
 def image_chunks(bundle: Bundle, size: int) -> Iterator[slice]:
     """Consecutive slices of at most `size` images."""
     return (slice(start, min(start + size, len(bundle))) for start in range(0, len(bundle), size))
-
-
-def naming(name: str, error: DDLabelError) -> DDLabelError:
-    """The same error with the file's name in front."""
-    return type(error)(f"{name}: {error}")

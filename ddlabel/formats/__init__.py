@@ -1,12 +1,14 @@
-"""Bundle files: a format is a module with SUFFIXES, `read_header`, `read_arrays` and `write`."""
+"""Bundle files: a format is a module with SUFFIXES, `locate` (what is where in a file) and `write`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
+
 from ddlabel import files
-from ddlabel.bundle import Bundle, naming
+from ddlabel.bundle import Array, Bundle
 from ddlabel.errors import DDLabelError, InvalidInputError, StorageError, UsageError
 from ddlabel.formats import hdf5, safetensors
 from ddlabel.header import Header
@@ -35,8 +37,7 @@ def read_header(path: str) -> Header:
     Raises:
         InvalidInputError: if the file is missing, foreign, truncated or damaged, or the header is.
     """
-    header, _ = _open(path)
-    return header
+    return _open(path)[0]
 
 
 def read(path: str, *, verify: bool = True) -> Bundle:
@@ -53,9 +54,12 @@ def load(path: str, *, verify: bool = True) -> tuple[Bundle, Header]:
         InvalidInputError: if the file is missing, foreign, truncated or damaged.
         UnsafeInputError: if it reaches outside itself.
     """
-    header, source = _open(path)
+    header, source, offsets = _open(path)
+    arrays: dict[str, Array] = {
+        name: np.memmap(source, dtype=info.dtype, mode="r", offset=offsets[name], shape=info.shape)
+        for name, info in header.arrays.items()
+    }
     try:
-        arrays = format_of(path).read_arrays(source, header)
         if verify:
             for key, array in arrays.items():
                 if sha256_of_array(array) != header.arrays[key].sha256:
@@ -64,7 +68,7 @@ def load(path: str, *, verify: bool = True) -> tuple[Bundle, Header]:
         if verify:
             bundle.check_values()
     except DDLabelError as error:
-        raise naming(_shown(path), error) from error
+        raise _naming(path, error) from error
     return bundle, header
 
 
@@ -82,7 +86,8 @@ def write(path: str, bundle: Bundle) -> Header:
     return header
 
 
-def _open(path: str) -> tuple[Header, Path]:
+def _open(path: str) -> tuple[Header, Path, dict[str, int]]:
+    """The header, the file that can be mapped, and where each array begins in it."""
     source = files.spool_standard_input() if path == files.STANDARD else Path(path)
     name = _shown(path)
     if source.is_dir():
@@ -91,12 +96,17 @@ def _open(path: str) -> tuple[Header, Path]:
         raise InvalidInputError(f"{name}: there is no such file")
     module = format_of(path)
     try:
-        header: Header = module.read_header(source)
+        header, offsets = module.locate(source)
     except DDLabelError as error:
-        raise naming(name, error) from error
+        raise _naming(path, error) from error
     except OSError as error:
         raise StorageError(f"cannot read {name}: {error.strerror or error}") from error
-    return header, source
+    return header, source, offsets
+
+
+def _naming(path: str, error: DDLabelError) -> DDLabelError:
+    """The same error with the file's name in front."""
+    return type(error)(f"{_shown(path)}: {error}")
 
 
 def _shown(path: str) -> str:

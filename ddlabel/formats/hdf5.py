@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ddlabel.bundle import Bundle
 from ddlabel.errors import InvalidInputError, ResourceError, UnsafeInputError
@@ -44,26 +43,6 @@ def write(bundle: Bundle, header: Header) -> tuple[Iterator[bytes | memoryview],
     return iter([content]), len(content)
 
 
-def read_header(path: Path) -> Header:
-    """The header, after checking that the file holds plain datasets only and those that the header declares.
-
-    Raises:
-        InvalidInputError: if the file is foreign, truncated or damaged.
-        UnsafeInputError: if anything in it points elsewhere.
-    """
-    header, _ = _read(path)
-    return header
-
-
-def read_arrays(path: Path, header: Header) -> dict[str, NDArray[Any]]:
-    """The arrays, mapped read-only where they lie in the file."""
-    _, offsets = _read(path)
-    return {
-        name: np.memmap(path, dtype=info.dtype, mode="r", offset=offsets[name], shape=info.shape)
-        for name, info in header.arrays.items()
-    }
-
-
 def _library() -> Any:
     # Third-party filter plugins are code from a folder that an environment variable names.
     os.environ["HDF5_PLUGIN_PRELOAD"] = "::"
@@ -72,8 +51,13 @@ def _library() -> Any:
     return h5py
 
 
-def _read(path: Path) -> tuple[Header, dict[str, int]]:
-    """The header and where each dataset begins in the file."""
+def locate(path: Path) -> tuple[Header, dict[str, int]]:
+    """The header, and at which byte each array begins; the file must hold the declared plain datasets and no more.
+
+    Raises:
+        InvalidInputError: if the file is foreign, truncated or damaged.
+        UnsafeInputError: if anything in it points elsewhere.
+    """
     h5py = _library()
     if not h5py.is_hdf5(path):
         raise InvalidInputError("not an HDF5 file, or cut off")

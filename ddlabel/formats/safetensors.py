@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ddlabel.bundle import Bundle
 from ddlabel.errors import InvalidInputError
@@ -47,27 +46,12 @@ def write(bundle: Bundle, header: Header) -> tuple[Iterator[bytes | memoryview],
     return itertools.chain([head], data), len(head) + offsets[-1]
 
 
-def read_header(path: Path) -> Header:
-    """The header, after checking that the container declares just the arrays that it names.
+def locate(path: Path) -> tuple[Header, dict[str, int]]:
+    """The header, and at which byte each array begins; the container must declare just what the header does.
 
     Raises:
         InvalidInputError: if the file is foreign, truncated or damaged.
     """
-    header, _ = _read(path)
-    return header
-
-
-def read_arrays(path: Path, header: Header) -> dict[str, NDArray[Any]]:
-    """The arrays, mapped read-only."""
-    _, offsets = _read(path)
-    return {
-        name: np.memmap(path, dtype=info.dtype, mode="r", offset=offsets[name], shape=info.shape)
-        for name, info in header.arrays.items()
-    }
-
-
-def _read(path: Path) -> tuple[Header, dict[str, int]]:
-    """The header and where each array begins in the file."""
     with path.open("rb") as file:
         file.seek(0, 2)
         total = file.tell()

@@ -98,31 +98,23 @@ def train_expert(
     optimizer = optimizer_of(options.optimizer, network.body.parameters())
     start, records = _resume(path, network, optimizer, device)
     run.save_metrics(records)
-    watched = _sample(data, about.seed), Data.of(test, device) if test else None
+    watched = {"train_accuracy": _sample(data, about.seed)} | ({"test_accuracy": Data.of(test, device)} if test else {})
 
     def stop(step: int, loss: float) -> None:
         if not math.isfinite(loss):
             raise InvalidInputError(f"training diverged before step {step}: lower the learning rate in --optimizer")
-        record = {"step": step, "epoch": step / about.steps_per_epoch, "loss": loss}
-        for name, seen in zip(("train_accuracy", "test_accuracy"), watched, strict=True):
-            if seen is not None:
-                record[name] = _accuracy(network, forward, seen)
-        records.append(record | {"sha256": run.save_weights(step, _weights(network))})
+        accuracies = {name: _accuracy(network, forward, seen) for name, seen in watched.items()}
+        figures = {"step": step, "epoch": step / about.steps_per_epoch, "loss": loss} | accuracies
+        records.append(figures | {"sha256": run.save_weights(step, _weights(network))})
         run.save_metrics(records)
         _save_resume(path, network, optimizer, step)
         report(records[-1])
 
     schedule = schedules.resolve(options.schedule)
+    augment = augment_of(options.augment, channels=about.channels, size=about.size)
     fit(
         forward,
-        of_images(
-            data,
-            network.prepare,
-            augment_of(options.augment, channels=about.channels, size=about.size),
-            labels="hard",
-            batch_size=options.batch_size,
-            seed=about.seed,
-        ),
+        of_images(data, network.prepare, augment, labels="hard", batch_size=options.batch_size, seed=about.seed),
         ce,
         optimizer,
         steps=range(start, about.steps),
