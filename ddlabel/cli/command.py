@@ -69,7 +69,9 @@ def command(app: typer.Typer, name: str, config: type[Options]) -> Callable[[Cal
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         own = inspect.signature(function, eval_str=True).parameters.values()
-        flags = {each.name: _flag(each, typing.get_type_hints(config)[each.name]) for each in fields(config)}
+        # What decides the outcome first, then the machine and the files.
+        ordered = sorted(fields(config), key=lambda each: not each.metadata["recorded"])
+        flags = {each.name: _flag(each, typing.get_type_hints(config)[each.name]) for each in ordered}
         common = {
             "config": (
                 Path | None,
@@ -112,8 +114,9 @@ def _flag(each: Any, kind: Any) -> tuple[Any, Any, Any]:
     if each.metadata["choices"]:
         text += f" [{'|'.join(each.metadata['choices'])}]"
     names = f"{name}/--no-{name[2:]}" if kind is bool else name
-    default = False if each.default is None else str(each.default)
-    return kind | None, typer.Option(names, help=text, show_default=default), None
+    # typer shows a default that it does not set itself in brackets: written here instead.
+    text += "" if each.default is None or kind is bool else f" (default: {each.default})"
+    return kind | None, typer.Option(names, help=text, show_default=False), None
 
 
 def run_filter(
