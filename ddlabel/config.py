@@ -16,6 +16,8 @@ from ddlabel.errors import InvalidInputError, UsageError
 from ddlabel.registry import nearest
 
 T = TypeVar("T")
+# The tables that a configuration file may have.
+COMMANDS = ("import", "select", "train-expert", "relabel", "densify", "refine", "evaluate")
 
 
 def option(
@@ -50,7 +52,7 @@ class Options:
 
     @classmethod
     def load(cls, command: str, path: Path | None, given: dict[str, Any]) -> Self:
-        """The config of a TOML file's table [command], or of its top level, with what was given on top.
+        """The config of a TOML file's table [command], over its top level, with what was given on top.
 
         Raises:
             InvalidInputError: if the file cannot be read.
@@ -81,7 +83,7 @@ class ImportOptions(Options):
     format: str = option(
         "auto", "kind of source; auto looks at it", choices=("auto", "folder", "cifar", "idx", "npz", "pt")
     )
-    split: str = option("train", "which part of the data set, where it has parts")
+    split: str | None = option(None, "part of the data set: train, val or test (default: train, where it has parts)")
     size: int | None = option(None, "resize the short side to this many pixels and crop the centre", low=1)
     rgb: bool = option(default=False, help="turn grey images into RGB")
     pixels: str | None = option(
@@ -94,6 +96,11 @@ class ImportOptions(Options):
     label_space: str | None = option(None, "what (N, K) labels of a .pt or .npz are", choices=("logits", "probs"))
     zca_from: str | None = option(None, "bundle of real images that --pixels zca was fitted on", recorded=False)
     class_names: str | None = option(None, "comma-separated class names, where the source has none")
+
+    @property
+    def part(self) -> str:
+        """The part to read of a data set that has parts."""
+        return self.split or "train"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +142,7 @@ class TrainExpertOptions(TrainOptions):
     batch_size: int = option(256, "images a step", low=1)
     optimizer: str = option("sgd:lr=0.01,momentum=0,weight-decay=0", "optimizer spec")
     schedule: str = option("constant", "learning-rate schedule spec")
-    save_every: float = option(1.0, "epochs between checkpoints; fractions are allowed", above=0)
+    save_every: float = option(1.0, "epochs between checkpoints, fractions too; each is saved at a whole step", above=0)
     experts: int = option(1, "train this many, with seeds one after another", low=1)
     zca: bool = option(default=False, help="whiten the images (ZCA, ε = 0.1) inside the expert")
 
@@ -216,8 +223,11 @@ def _read_toml(path: Path, command: str) -> dict[str, Any]:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InvalidInputError(f"{path}: cannot be read as TOML: {error}") from error
-    table = content.get(command, {key: value for key, value in content.items() if not isinstance(value, dict)})
-    return {key.replace("-", "_"): value for key, value in table.items()}
+    for name in (key for key, value in content.items() if isinstance(value, dict)):
+        if name not in COMMANDS:
+            raise UsageError(f"{path}: there is no command for the table [{name}]: {nearest(name, COMMANDS)}")
+    plain = {key: value for key, value in content.items() if not isinstance(value, dict)}
+    return {key.replace("-", "_"): value for key, value in (plain | content.get(command, {})).items()}
 
 
 def _types(annotation: Any) -> tuple[type, ...]:

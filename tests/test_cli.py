@@ -132,7 +132,7 @@ class TestWhatCommandsMake:
 
     def test_info_gives_the_pipeline_that_made_it(self, cli, digits):
         said = cli("info", "few.safetensors").out.decode()
-        assert "ddlabel import digits.npz - --format auto --split train |" in said
+        assert "ddlabel import digits.npz - --format auto |" in said
         assert "ddlabel select - - --ipc 2 --seed 0" in said
         assert json.loads(cli("info", "few.safetensors", "--json").out)["shapes"]["images"] == [20, 1, 8, 8]
 
@@ -239,8 +239,8 @@ class TestWhatIsRefused:
             (["evaluate", "-", "--test", "-"], 2, "only one input"),
             (["evaluate", "few.safetensors", "--test", "test.safetensors", "--device", "cuda:7"], 8, "no such device"),
             (["evaluate", "few.safetensors", "--test", "test.safetensors", "--device", "gpu"], 2, "expected auto"),
-            (["train-expert", "real.safetensors", "few.safetensors"], 7, "few.safetensors"),
-            (["train-expert", "real.safetensors", "expert"], 5, "other options or data"),
+            (["train-expert", "real.safetensors", "few.safetensors"], 6, "is a file"),
+            (["train-expert", "real.safetensors", "expert"], 5, "a run of other batch_size, epochs, net"),
             (["train-expert", "real.safetensors", "new", "--optimizer", "sdg"], 2, "did you mean 'sgd'"),
             (["train-expert", "real.safetensors", "new", "--test", "three.safetensors"], 5, "other classes"),
             (["import", "nothing", "out.safetensors"], 3, "no such file"),
@@ -253,6 +253,15 @@ class TestWhatIsRefused:
                 2,
                 "width=0",
             ),
+            (["relabel", "few.safetensors", "out.safetensors", "--expert", "expert", "--expert", "expert"], 2, "twice"),
+            (["select", "few.safetensors", "out.safetensors", "--config", "typo.toml"], 2, "did you mean 'select'"),
+            (["select", "few.safetensors"], 2, "Missing argument"),
+            (["select", "few.safetensors", "out.safetensors", "--ipc", "many"], 2, "Invalid value for '--ipc'"),
+            (
+                ["evaluate", "few.safetensors", "--test", "test.safetensors", "--global-labels", "soft"],
+                2,
+                "leave it out",
+            ),
             (["list", "colours"], 2, "choose one of"),
         ],
         ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
@@ -262,6 +271,7 @@ class TestWhatIsRefused:
         formats.write("three.safetensors", three)
         formats.write("direction.safetensors", replace(three, soft=LabelSpace(space="direction")))
         Path("run.toml").write_text("")
+        Path("typo.toml").write_text("[selct]\nipc = 1\n")
         Path("foreign.safetensors").write_bytes(b"hello" * 100)
         Path("cut.safetensors").write_bytes(Path("few.safetensors").read_bytes()[:-1])
         before = {path: path.stat().st_mtime_ns for path in digits.rglob("*") if path.is_file()}

@@ -630,7 +630,7 @@ UNIT = UINT8.astype(np.float32) / 32  # exact in float16 too
 )
 def test_npz_is_read_under_the_usual_names(tmp_path, images, labels):
     path = save_npz(tmp_path / "x.npz", **{images: UINT8, labels: np.array([3, 1])})
-    bundle = load(path, split="test")
+    bundle = load(path, split="test" if "test" in images else None)
     assert bundle.images.tolist() == UINT8.tolist()
     assert bundle.hard_labels.tolist() == [3, 1]
     assert bundle.classes == ("0", "1", "2", "3")
@@ -904,12 +904,12 @@ def test_numbers_that_no_byte_holds_are_not_uint8(tmp_path, value):
 
 
 def test_normalised_pixels_are_put_back_in_unit_space(tmp_path):
-    mean, std = np.array([0.5, 0.25, 0.0]), np.array([0.25, 0.5, 2.0])
+    mean, std = np.array([0.5, 0.25, 0.0]), np.array([0.25, 0.5, 1.0])
     normalised = (UNIT - mean.reshape(3, 1, 1)) / std.reshape(3, 1, 1)
-    bundle = load(*pair(tmp_path, normalised), pixels="normalised", mean="0.5,0.25,0", std="0.25,0.5,2")
+    bundle = load(*pair(tmp_path, normalised), pixels="normalised", mean="0.5,0.25,0", std="0.25,0.5,1")
     np.testing.assert_allclose(bundle.images, UNIT, atol=1e-6)
     assert (bundle.images.dtype, bundle.pixels.space) == (np.float32, "unit")
-    assert (bundle.pixels.mean, bundle.pixels.std) == ((0.5, 0.25, 0.0), (0.25, 0.5, 2.0))
+    assert (bundle.pixels.mean, bundle.pixels.std) == ((0.5, 0.25, 0.0), (0.25, 0.5, 1.0))
 
 
 @pytest.mark.parametrize(
@@ -943,6 +943,27 @@ def test_bytes_are_in_no_other_space(tmp_path, space, real):
     reference = {"zca_from": str(real)} if space == "zca" else {}
     with pytest.raises(UsageError, match="--pixels uint8"):
         load(*pair(tmp_path, UINT8), pixels=space, **statistics, **reference)
+
+
+def test_normalised_pixels_are_not_taken_for_unit_ones(tmp_path):
+    with pytest.raises(InvalidInputError, match="hardly --pixels unit"):
+        load(*pair(tmp_path, UNIT * 6 - 2), pixels="unit")
+    with pytest.raises(UsageError, match="divide those of 0 … 255"):
+        load(*pair(tmp_path), pixels="normalised", mean="128", std="50")
+
+
+def test_a_split_is_refused_where_there_are_no_parts(tmp_path):
+    with pytest.raises(InvalidInputError, match="x_test"):
+        load(save_npz(tmp_path / "x.npz", x=UINT8, y=np.array([0, 1])), split="test")
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "pets" / name / "1.png")
+    assert len(load(tmp_path / "pets").images) == 2
+    with pytest.raises(UsageError, match="has no parts"):
+        load(tmp_path / "pets", split="test")
+    (tmp_path / "pets" / "bird").mkdir()
+    with pytest.raises(InvalidInputError, match="bird is empty"):
+        load(tmp_path / "pets")
 
 
 def test_a_bundle_to_unwhiten_with_belongs_to_whitened_pixels(tmp_path):

@@ -19,7 +19,6 @@ from ddlabel.errors import ClosedPipeError, DDLabelError
 app = typer.Typer(
     name="ddlabel",
     help="Make, improve and measure the labels of distilled datasets.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -45,17 +44,16 @@ def _root(
 
 def main() -> NoReturn:
     """Run the command line and leave with the exit code of what happened."""
-    signal.signal(signal.SIGTERM, _terminated)
+    signal.signal(signal.SIGTERM, _stopped)
+    signal.signal(signal.SIGINT, _stopped)
     try:
-        app(standalone_mode=True)
+        sys.exit(app(sys.argv[1:] or ["--help"], standalone_mode=False))
     except ClosedPipeError:
         # Python would complain once more when it flushes on its way out.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except DDLabelError as error:
         _leave(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        _leave("interrupted; run the same command again to go on", 130)
     except MemoryError:
         _leave("out of memory: use a smaller --batch-size, or a machine with more", 8)
     except OSError as error:
@@ -64,7 +62,11 @@ def main() -> NoReturn:
         if type(error).__name__ != "OutOfMemoryError":
             raise
         _leave("the device is out of memory: use a smaller --batch-size, or --device cpu", 8)
-    sys.exit(0)
+    except Exception as error:
+        # Typer's own errors, of options and arguments; by their look, because the module that has them is private.
+        if not hasattr(error, "format_message"):
+            raise
+        _leave(f"{error.format_message()} (see 'ddlabel COMMAND --help')", 2)
 
 
 def _leave(message: str, code: int) -> NoReturn:
@@ -75,6 +77,7 @@ def _leave(message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def _terminated(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a signal handler's signature
-    # Raised like Ctrl-C, so that every temporary file is removed on the way out.
-    sys.exit(143)
+def _stopped(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a signal handler's signature
+    # Leaves as an exception does, so that every temporary file is removed on the way out.
+    word = "interrupted" if number == signal.SIGINT else "terminated"
+    _leave(f"{word}: nothing half-written is left; the same command goes on, or begins again", 128 + number)

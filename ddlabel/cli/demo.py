@@ -24,6 +24,7 @@ from ddlabel.errors import OutputExistsError
 _STUDENTS_TOML = """\
 [evaluate]
 test = "test.safetensors"
+out = "results.jsonl"
 net = "convnet-d2:width=32"
 optimizer = "adamw:lr=0.003"
 schedule = "cosine"

@@ -37,6 +37,8 @@ def register(app: typer.Typer) -> None:
         if tested is not None:
             check_same_task(f"the test set {test}", bundle, tested)
         for path, about in runs:
+            if (path / "resume.pt").exists():
+                say.note(f"{path}: going on where an earlier run stopped")
             run = step(bundle, tested, path, about, options, lambda record: say.note(_line(record)))
             say.data(str(path), {"out": str(path), "checkpoints": run.metrics()})
 

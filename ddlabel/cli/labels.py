@@ -10,7 +10,8 @@ import typer
 from ddlabel.bundle import Bundle
 from ddlabel.cli.command import BundleIn, BundleOut, ExpertRuns, Force, Say, command, run_filter
 from ddlabel.config import DensifyOptions, RefineOptions, RelabelOptions
-from ddlabel.expert import Run
+from ddlabel.errors import UsageError
+from ddlabel.expert import Run, share_of_best
 from ddlabel.provenance import Input
 
 
@@ -65,11 +66,20 @@ def _label(
     from ddlabel.steps.relabel import pick, source_of
 
     runs = [run for path in expert for run in Run.find(path)]
+    if len({each.folder.resolve() for each in runs}) < len(runs):
+        raise UsageError("an expert run is named twice, and would count twice: name each once")
+    for each in runs:
+        if not each.complete:
+            done, planned = max(each.epochs.values(), default=0), each.about.steps / each.about.steps_per_epoch
+            say.note(f"note: {each.folder} is unfinished: {done:g} of {planned:g} epochs")
     picks: list[tuple[Run, int]] = []
 
     def run(source: Bundle) -> Bundle:
         picks.extend(pick(source, runs, options.epoch))
         say.note(f"labels by {source_of(picks)}")
+        if options.epoch == "auto":
+            share = share_of_best(len(source) / len(source.classes))
+            say.note(f"auto: the first checkpoint with {100 * share:.0f} % of its run's best training accuracy")
         return step(source, picks, options)
 
     def inputs() -> list[Input]:

@@ -91,7 +91,7 @@ def _open(path: str) -> tuple[Header, Path, dict[str, int]]:
     source = files.spool_standard_input() if path == files.STANDARD else Path(path)
     name = _shown(path)
     if source.is_dir():
-        raise InvalidInputError(f"{name} is a folder, not a bundle: make one of it with 'ddlabel import'")
+        raise InvalidInputError(f"{name} is a folder, not a bundle: an expert run, or images for 'ddlabel import'")
     if not source.exists():
         raise InvalidInputError(f"{name}: there is no such file")
     module = format_of(path)

@@ -52,12 +52,12 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
     """
     path = paths[0]
     members = _read_folder(path) if path.is_dir() else _read_archive(path)
-    if options.split not in _FILES:
-        raise InvalidInputError(f"{path}: CIFAR has no part {options.split!r}: choose --split train or test")
+    if options.part not in _FILES:
+        raise InvalidInputError(f"{path}: CIFAR has no part {options.part!r}: choose --split train or test")
     try:
         meta = next(name for name in _NAMES if name in members)
         classes = [name.decode() for name in _unpickle(members[meta])[_NAMES[meta]]]
-        batches = [_unpickle(members[name]) for name in _FILES[options.split] if name in members]
+        batches = [_unpickle(members[name]) for name in _FILES[options.part] if name in members]
         images = np.concatenate([batch[b"data"].reshape(-1, 3, 32, 32) for batch in batches])
         hard = np.concatenate([np.array(batch.get(b"fine_labels", batch.get(b"labels"))) for batch in batches])
     except UnsafeInputError as error:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from ddlabel import files
 from ddlabel.config import ImportOptions
-from ddlabel.errors import InvalidInputError, UnsafeInputError
+from ddlabel.errors import InvalidInputError, UnsafeInputError, UsageError
 from ddlabel.importers.source import DAMAGED, Array, Source, is_archive
 
 PAIR = False
@@ -45,7 +45,7 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
         UnsafeInputError: for a member outside its archive or of absurd size.
     """
     path = paths[0]
-    members = _of_split(path, _members(path), options.split)
+    members = _of_split(path, _members(path), options)
     by_class: dict[str, list[tuple[str, Callable[[], bytes]]]] = {}
     for name, read in members:
         by_class.setdefault(PurePosixPath(name).parent.name, []).append((name, read))
@@ -75,6 +75,10 @@ def _natural(name: str) -> tuple[int, int, str]:
 def _members(path: Path) -> list[tuple[str, Callable[[], bytes]]]:
     """Relative name and content of every image file."""
     if path.is_dir():
+        # A class without images would shift the numbers of those behind it.
+        empty = [p.relative_to(path).as_posix() for p in sorted(path.rglob("*")) if p.is_dir() and not any(p.iterdir())]
+        if empty:
+            raise InvalidInputError(f"{path}: the folder {empty[0]} is empty: fill it, or remove it")
         found = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in _SUFFIXES and p.is_file()]
         return [(p.relative_to(path).as_posix(), _reader(p)) for p in found]
     try:
@@ -109,7 +113,7 @@ def _archive_reader(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo)
 
 
 def _of_split(
-    path: Path, members: list[tuple[str, Callable[[], bytes]]], split: str
+    path: Path, members: list[tuple[str, Callable[[], bytes]]], options: ImportOptions
 ) -> list[tuple[str, Callable[[], bytes]]]:
     """The members of one part, where the folder above the classes is called train, val or test."""
     depth = {len(PurePosixPath(name).parts) for name, _ in members}
@@ -117,11 +121,13 @@ def _of_split(
         raise InvalidInputError(f"{path}: expected images ({', '.join(_SUFFIXES)}) in one folder for each class")
     parts = {_part(name) for name, _ in members}
     if not parts & set(_SPLITS):
+        if options.split is not None:
+            raise UsageError(f"{path}: it has no parts (train/, val/, test/): leave out --split {options.split}")
         return members
-    chosen = [(name, read) for name, read in members if _part(name) == split]
+    chosen = [(name, read) for name, read in members if _part(name) == options.part]
     if not chosen:
         raise InvalidInputError(
-            f"{path}: no part {split!r}: choose --split {' or '.join(sorted(parts & set(_SPLITS)))}"
+            f"{path}: no part {options.part!r}: choose --split {' or '.join(sorted(parts & set(_SPLITS)))}"
         )
     return chosen
 

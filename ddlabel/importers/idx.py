@@ -34,7 +34,7 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
         InvalidInputError: if a file is missing, damaged or of other axes.
     """
     if len(paths) == 1 and paths[0].is_dir():
-        prefix = _PREFIX.get(options.split, options.split)
+        prefix = _PREFIX.get(options.part, options.part)
         found = [p for p in paths[0].iterdir() if p.name.startswith(prefix) and "idx" in p.name]
         # In falling order x comes after x.gz and takes its place.
         paths = list({p.name.removesuffix(".gz"): p for p in sorted(found, reverse=True)}.values())
@@ -42,7 +42,7 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
     if len(paths) != 2 or set(arrays) != {True, False}:
         names = ", ".join(p.name for p in paths) or "none"
         raise InvalidInputError(
-            f"expected one IDX file of images and one of labels for --split {options.split}: {names}"
+            f"expected one IDX file of images and one of labels for --split {options.part}: {names}"
         )
     images, hard = grey_to_chw(arrays[True]), arrays[False].astype(np.int64)
     if len(images) != len(hard):

@@ -40,15 +40,15 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
                 raise UnsafeInputError(f"{path}: declares {declared} bytes: at most {_MAX_BYTES} are read")
             names = [name.removesuffix(".npy") for name in archive.namelist()]
             images, labels = (
-                next((_array(archive, n) for n in (name.format(options.split) for name in known) if n in names), None)
-                for known in (_IMAGES, _LABELS)
+                next((_array(archive, n) for n in (name.format(options.part) for name in known) if n in names), None)
+                for known in (_named(_IMAGES, options), _named(_LABELS, options))
             )
     except (*DAMAGED, MemoryError) as error:
         if "Object arrays" in str(error):
             raise UnsafeInputError(f"{path}: pickled objects could run code: only numbers are read") from error
         raise InvalidInputError(f"{path}: cannot be read as an .npz archive: {error}") from error
     if images is None or labels is None:
-        wanted = f"images and labels, or x_{options.split} and y_{options.split}"
+        wanted = f"images and labels, or x_{options.part} and y_{options.part}"
         raise InvalidInputError(f"{path}: it holds {', '.join(names)}: expected {wanted}")
     return from_arrays(str(path), images, labels, options)
 
@@ -57,3 +57,8 @@ def _array(archive: zipfile.ZipFile, name: str) -> Array:
     with archive.open(f"{name}.npy") as file:
         array: Array = np.lib.format.read_array(file, allow_pickle=False)
     return array
+
+
+def _named(known: tuple[str, ...], options: ImportOptions) -> list[str]:
+    """The names to look for: with an explicit `split` those of parts only."""
+    return [name for name in known if options.split is None or "{}" in name]

@@ -83,8 +83,11 @@ def given_statistics(options: ImportOptions, channels: int) -> tuple[tuple[float
     if options.mean is None or options.std is None:
         raise UsageError("--mean and --std belong together: give both or neither")
     mean, std = _numbers("--mean", options.mean, channels), _numbers("--std", options.std, channels)
-    if min(std) <= 0:
-        raise UsageError(f"--std is {options.std!r}: expected numbers above 0")
+    if min(std) <= 0 or max(std) > 1 or min(mean) < 0 or max(mean) > 1:
+        given = f"--mean {options.mean} and --std {options.std}"
+        raise UsageError(
+            f"{given}: expected numbers in unit space, 0 to 1 and std above 0 (divide those of 0 … 255 by 255)"
+        )
     return mean, std
 
 

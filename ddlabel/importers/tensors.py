@@ -84,6 +84,11 @@ def _to_unit(name: str, images: Array, options: ImportOptions) -> Array:
         if options.zca_from is None:
             raise UsageError(f"{name}: --pixels zca needs --zca-from REAL, the bundle that the whitening was fitted on")
         return _unwhiten(name, images, Path(options.zca_from))
+    low, high = images.min(), images.max()
+    # Learned pixels leave 0 … 1 by a little; normalised ones by far.
+    if low < -1 or high > 2:
+        range_ = f"{low:.3g} … {high:.3g}"
+        raise InvalidInputError(f"{name}: pixels in {range_} are hardly --pixels unit: normalised, zca or uint8?")
     return images
 
 

@@ -31,7 +31,9 @@ def _spans(*, n: int, r: float, side: int) -> list[tuple[int, int]]:
     if view < 1:
         raise UsageError(f"--r is {r}: a view of {side} px would be smaller than one pixel; choose a larger R")
     if n > room + 1:
-        raise UsageError(f"--n is {n} with --r {r}: only {room + 1} different positions fit in {side} px; lower one")
+        raise UsageError(
+            f"--n is {n} with --r {r}: {room + 1} different positions fit in {side} px; take no more, or a smaller --r"
+        )
     first_half = [-(-(2 * j * room - (n - 1)) // (2 * (n - 1))) for j in range(n // 2)] if n > 1 else []
     middle = [room // 2] if n % 2 else []
     starts = first_half + middle + [room - start for start in reversed(first_half)]

@@ -14,7 +14,7 @@ from torch import Tensor
 from ddlabel import __version__, rng
 from ddlabel.augment import augment_of
 from ddlabel.bundle import Bundle, check_same_task
-from ddlabel.config import EvaluateOptions, gift_batch_size
+from ddlabel.config import EvaluateOptions, default_of, gift_batch_size
 from ddlabel.errors import IncompatibleError, InvalidInputError, UsageError
 from ddlabel.labels.target import Target
 from ddlabel.losses import Loss, losses
@@ -47,6 +47,13 @@ def settle(bundle: Bundle, test: Bundle, options: EvaluateOptions) -> EvaluateOp
         labels=_labels(bundle, options.labels),
         batch_size=options.batch_size or gift_batch_size(len(bundle)),
     )
+    views_only = [
+        name for name in ("dense_batches", "global_labels") if getattr(options, name) != default_of(type(options), name)
+    ]
+    if options.labels != "dense" and views_only:
+        raise UsageError(
+            f"--{views_only[0].replace('_', '-')} is for dense labels and these are {options.labels}: leave it out"
+        )
     schedules.resolve(options.schedule)
     optimizer_of(options.optimizer, _student(bundle, options, options.seed).parameters())
     # One step's labels and loss on two images: a loss that cannot use these labels says so now.

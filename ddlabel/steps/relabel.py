@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ddlabel import files
-from ddlabel.bundle import Array, Bundle, class_difference, image_chunks
+from ddlabel.bundle import Bundle, class_difference, image_chunks
 from ddlabel.config import DensifyOptions, RelabelOptions
 from ddlabel.errors import IncompatibleError
 from ddlabel.expert import Run, early_stop
@@ -87,11 +87,6 @@ def densify(bundle: Bundle, picks: Picks, options: DensifyOptions) -> Bundle:
 
 def _space(picks: Picks, options: RelabelOptions) -> LabelSpace:
     return LabelSpace(space="logits", temperature=options.temperature, source=source_of(picks))
-
-
-def check_views(bundle: Bundle, options: DensifyOptions) -> Array:
-    """The grid's boxes, made before any expert is loaded: N and R that do not fit are refused at once."""
-    return views.grid(n=options.n, r=options.r, size=bundle.images.shape[2:]).numpy()
 
 
 def label_figures(bundle: Bundle, field: str) -> tuple[float, float]:

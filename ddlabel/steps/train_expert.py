@@ -174,13 +174,19 @@ def _resume(
 
 def _finished(path: Path, about: About) -> bool:
     """Whether the run is complete; a run of something else is refused."""
+    if path.exists() and not path.is_dir():
+        raise OutputExistsError(f"{path} is a file: an expert run is a folder; give a new one")
     if not (path / "expert.json").exists():
         if path.exists() and any(path.iterdir()) and not list(path.glob("expert-*/expert.json")):
             raise OutputExistsError(f"{path} is a folder with other things in it: give a new one")
         return False
     run = Run(path)
-    if canonical_json(asdict(run.about)) != canonical_json(asdict(about)):
-        raise IncompatibleError(
-            f"{path} holds a run of other options or data: give another folder, or the same options"
-        )
+    there, wanted = (asdict(each) | each.options for each in (run.about, about))
+    different = [
+        key
+        for key in sorted(wanted.keys() - {"options"})
+        if canonical_json(there.get(key)) != canonical_json(wanted[key])
+    ]
+    if different:
+        raise IncompatibleError(f"{path} holds a run of other {', '.join(different)}: give another folder, or the same")
     return run.complete and not (path / _RESUME).exists()
