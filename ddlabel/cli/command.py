@@ -6,10 +6,10 @@ import inspect
 import json
 import sys
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -21,6 +21,7 @@ from ddlabel.errors import ClosedPipeError, UsageError
 from ddlabel.header import Header
 from ddlabel.provenance import Entry, Input
 
+T = TypeVar("T")
 BundleIn = Annotated[str, typer.Argument(metavar="BUNDLE", help="bundle to read; - is standard input")]
 BundleOut = Annotated[str, typer.Argument(metavar="OUT", help="bundle to write; - is standard output")]
 Force = Annotated[bool, typer.Option("--force", help="replace an output that is there")]
@@ -51,6 +52,14 @@ class Say:
         if not self.quiet:
             # Piped, rich would squeeze a table into 80 columns.
             Console(stderr=True, width=None if sys.stderr.isatty() else 120).print(renderable)
+
+    def bar(self, steps: Iterable[T]) -> Iterable[T]:
+        """The same steps with a progress bar, on a terminal only."""
+        from tqdm import tqdm
+
+        hidden = self.quiet or not sys.stderr.isatty()
+        bar: Iterable[T] = tqdm(steps, file=sys.stderr, disable=hidden, leave=False, dynamic_ncols=True)
+        return bar
 
     def data(self, text: str, value: Any) -> None:
         """The outcome: a line of text, or JSON with --json."""

@@ -39,7 +39,8 @@ def register(app: typer.Typer) -> None:
         accuracies = {seed: done[key] for seed, key in keys.items() if key in done}
         if accuracies:
             say.note(f"{len(accuracies)} of {len(seeds)} students are in {options.out} already")
-        for record in step(train, test, settled, [seed for seed in seeds if seed not in accuracies], digests):
+        missing = [seed for seed in seeds if seed not in accuracies]
+        for record in step(train, test, settled, missing, digests, say.bar):
             seed = record["options"]["seed"]
             accuracies[seed] = record["accuracy"]
             if options.out is not None:

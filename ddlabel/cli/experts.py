@@ -39,7 +39,7 @@ def register(app: typer.Typer) -> None:
         for path, about in runs:
             if (path / "resume.pt").exists():
                 say.note(f"{path}: going on where an earlier run stopped")
-            run = step(bundle, tested, path, about, options, lambda record: say.note(_line(record)))
+            run = step(bundle, tested, path, about, options, lambda record: say.note(_line(record)), say.bar)
             say.data(str(path), {"out": str(path), "checkpoints": run.metrics()})
 
 

@@ -25,7 +25,7 @@ from ddlabel.optim import optimizer_of, schedules
 from ddlabel.train.batches import Items, of_images, of_items
 from ddlabel.train.data import Data, predict
 from ddlabel.train.device import compiled, pick_device
-from ddlabel.train.fit import Batch, fit
+from ddlabel.train.fit import Batch, Progress, fit
 
 Record = dict[str, Any]
 
@@ -72,7 +72,12 @@ def key_of(options: EvaluateOptions, seed: int, digests: dict[str, str]) -> Reco
 
 
 def evaluate(
-    bundle: Bundle, test: Bundle, options: EvaluateOptions, seeds: Sequence[int], digests: dict[str, str]
+    bundle: Bundle,
+    test: Bundle,
+    options: EvaluateOptions,
+    seeds: Sequence[int],
+    digests: dict[str, str],
+    progress: Progress = iter,
 ) -> Iterator[Record]:
     """Train one student for each seed and yield its record: `accuracy` on the test set, in [0, 1], at the last epoch.
 
@@ -98,7 +103,7 @@ def evaluate(
             _batches(data, network.prepare, replace(options, seed=seed)),
             loss,
             optimizer_of(options.optimizer, network.body.parameters()),
-            steps=range(steps),
+            steps=progress(range(steps)),
             rate=lambda step: schedule(step // steps_per_epoch, options.epochs),
         )
         scores = predict(network, forward, tested, rows=len(tested))

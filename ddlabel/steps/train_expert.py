@@ -26,7 +26,7 @@ from ddlabel.provenance import canonical_json
 from ddlabel.train.batches import of_images
 from ddlabel.train.data import Data, predict
 from ddlabel.train.device import Forward, compiled, pick_device
-from ddlabel.train.fit import fit
+from ddlabel.train.fit import Progress, fit
 from ddlabel.train.labeler import network_of
 
 _RESUME = "resume.pt"
@@ -76,7 +76,13 @@ def plan(real: Bundle, folder: Path, options: TrainExpertOptions, digest: str) -
 
 
 def train_expert(
-    real: Bundle, test: Bundle | None, path: Path, about: About, options: TrainExpertOptions, report: Report
+    real: Bundle,
+    test: Bundle | None,
+    path: Path,
+    about: About,
+    options: TrainExpertOptions,
+    report: Report,
+    progress: Progress = iter,
 ) -> Run:
     """Train one expert, or go on where a killed run stopped: the bytes are those of an uninterrupted one.
 
@@ -117,7 +123,7 @@ def train_expert(
         of_images(data, network.prepare, augment, labels="hard", batch_size=options.batch_size, seed=about.seed),
         ce,
         optimizer,
-        steps=range(start, about.steps),
+        steps=progress(range(start, about.steps)),
         rate=lambda step: schedule(step // about.steps_per_epoch, options.epochs),
         stops={step: partial(stop, step) for step in _checkpoints(about, options.save_every)},
     )

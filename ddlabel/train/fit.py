@@ -14,6 +14,8 @@ from ddlabel.losses import Loss
 from ddlabel.train.device import Forward
 
 Batch = Callable[[int], tuple[Tensor, Target]]
+# Wraps the steps of a loop to show how far it is.
+Progress = Callable[[Iterable[int]], Iterable[int]]
 
 
 def fit(
