@@ -112,8 +112,7 @@ def _summary(options: EvaluateOptions, accuracies: list[float], say: Say) -> Non
         table.add_row(*cells, "–", "–")
         line = f"{summary.mean:.2f} % (1 student)"
     else:
-        low, high = summary.mean - summary.interval, summary.mean + summary.interval
-        table.add_row(*cells, f"{summary.deviation:.2f}", f"{low:.2f} … {high:.2f}")
+        table.add_row(*cells, f"{summary.deviation:.2f}", f"± {summary.interval:.2f}")
         line = f"{summary.mean:.2f} % ± {summary.interval:.2f} (95 % interval, {summary.n} students)"
     say.show(table)
     value = {"labels": options.labels, "accuracies": accuracies, "percent": asdict(summary)}
