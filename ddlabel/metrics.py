@@ -7,7 +7,6 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -19,11 +18,6 @@ def correct(scores: Tensor, hard: Tensor) -> Tensor:
 def entropy(probs: Tensor) -> Tensor:
     """Entropy of each row of probs [B, K], in nats."""
     return -(probs * probs.clamp_min(1e-38).log()).sum(1)
-
-
-def mean_entropy_of_logits(logits: Tensor, temperature: float) -> float:
-    """Mean entropy of softmax(logits / temperature), logits [B, K], in nats."""
-    return float(entropy(F.softmax(logits.float() / temperature, dim=1)).mean())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -315,21 +315,12 @@ def test_a_damaged_file_is_one_error_or_changes_nothing(path, suffix, seed):
     assert all(str(error).startswith(path) and "\n" not in str(error) for error in errors)
 
 
-def test_every_truncation_is_refused(tmp_path):
-    name = str(tmp_path / "x.safetensors")
+@pytest.mark.parametrize(("suffix", "stride"), [("safetensors", 7), ("h5", 101)])
+def test_every_truncation_is_refused_before_an_array_is_read(tmp_path, suffix, stride):
+    name = str(tmp_path / f"x.{suffix}")
     formats.write(name, small())
     content = Path(name).read_bytes()
-    for length in range(0, len(content), 7):
-        Path(name).write_bytes(content[:length])
-        with pytest.raises(InvalidInputError):
-            formats.read_header(name)
-
-
-def test_truncated_hdf5_is_refused_before_an_array_is_read(tmp_path):
-    name = str(tmp_path / "x.h5")
-    formats.write(name, small())
-    content = Path(name).read_bytes()
-    for length in range(0, len(content), 101):
+    for length in range(0, len(content), stride):
         Path(name).write_bytes(content[:length])
         with pytest.raises(InvalidInputError):
             formats.read_header(name)

@@ -165,6 +165,12 @@ def finish(bundle: Bundle, out: str, say: Say) -> Bundle:
     return bundle
 
 
+def figures_line(accuracy: float, nats: float) -> str:
+    """Label accuracy in [0, 1] and mean entropy in nats (nan for directions) as a phrase."""
+    entropy = "" if nats != nats else f", mean entropy {nats:.3f} nats"
+    return f"{100 * accuracy:.1f} % agree with the hard labels{entropy}"
+
+
 def shapes(header: Header) -> dict[str, list[int]]:
     """The shape of every array."""
     return {name: list(info.shape) for name, info in header.arrays.items()}

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from ddlabel import formats
-from ddlabel.cli.command import BundleIn, Say, command, shapes
+from ddlabel.cli.command import BundleIn, Say, command, figures_line, shapes
 from ddlabel.config import Options
 from ddlabel.errors import UsageError
 from ddlabel.header import Header, LabelSpace
@@ -94,9 +94,7 @@ def _text(header: Header, figures: dict[str, tuple[float, float]]) -> str:
         per_image = " × ".join(map(str, header.arrays[f"{field}_labels"].shape[1:]))
         lines.append(f"{field:<13}{per_image} {label.space}, temperature {label.temperature:g}, from {label.source}")
         if field in figures:
-            accuracy, nats = figures[field]
-            entropy = "" if nats != nats else f", mean entropy {nats:.3f} nats"
-            lines.append(f"             {100 * accuracy:.1f} % agree with the hard labels{entropy}")
+            lines.append(f"             {figures_line(*figures[field])}")
     lines += [f"digest       {header.digest}", "made by"]
     return "\n".join(lines + ["    " + line for line in _pipeline(header)])
 

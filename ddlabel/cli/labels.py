@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from ddlabel.bundle import Bundle
-from ddlabel.cli.command import BundleIn, BundleOut, ExpertRuns, Force, Say, command, run_filter
+from ddlabel.cli.command import BundleIn, BundleOut, ExpertRuns, Force, Say, command, figures_line, run_filter
 from ddlabel.config import DensifyOptions, RefineOptions, RelabelOptions
 from ddlabel.errors import UsageError
 from ddlabel.expert import Run, share_of_best
@@ -93,6 +93,4 @@ def _figures(bundle: Bundle, field: str) -> str:
     """Label accuracy and mean entropy in a line."""
     from ddlabel.steps.relabel import label_figures
 
-    accuracy, nats = label_figures(bundle, field)
-    entropy = "" if nats != nats else f", mean entropy {nats:.3f} nats"
-    return f"{field} labels: {100 * accuracy:.1f} % agree with the hard labels{entropy}"
+    return f"{field} labels: {figures_line(*label_figures(bundle, field))}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -69,8 +68,3 @@ class Target:
         if self.label.space == "direction":
             return self
         return Target(hard=self.hard, values=self.probs(), label=LabelSpace(space="probs", source=self.label.source))
-
-    def join(self, other: Target) -> Target:
-        """Both batches in one, in this target's space."""
-        values = torch.cat([self.values, other.values])
-        return Target(hard=torch.cat([self.hard, other.hard]), values=values, label=self.label)

@@ -15,6 +15,7 @@ from ddlabel.errors import IncompatibleError
 from ddlabel.expert import Run, early_stop
 from ddlabel.header import LabelSpace
 from ddlabel.labels import views
+from ddlabel.metrics import entropy
 from ddlabel.train.data import to_device, to_unit
 from ddlabel.train.device import pick_device
 from ddlabel.train.labeler import Labeler
@@ -91,8 +92,6 @@ def _space(picks: Picks, options: RelabelOptions) -> LabelSpace:
 
 def label_figures(bundle: Bundle, field: str) -> tuple[float, float]:
     """Accuracy of labels against the hard labels, and their mean entropy in nats (nan for directions)."""
-    from ddlabel.metrics import entropy
-
     array, space = getattr(bundle, f"{field}_labels"), getattr(bundle, field)
     right, nats, count = 0, 0.0, 0
     for rows in image_chunks(bundle, _CHUNK):

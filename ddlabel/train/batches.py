@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,7 +16,6 @@ from ddlabel.nets.prepare import Prepare
 from ddlabel.train.data import Data
 from ddlabel.train.fit import Batch, Order
 
-Labels = Literal["hard", "soft", "dense"]
 _WHOLE = (0.0, 0.0, 1.0, 1.0)
 
 
