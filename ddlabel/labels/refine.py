@@ -1,19 +1,22 @@
 """GIFT's label refinement."""
 
-from __future__ import annotations
-
 import torch.nn.functional as F
 from torch import Tensor
 
 from ddlabel.errors import IncompatibleError
 from ddlabel.header import LabelSpace
+from ddlabel.labels.target import Target
 
 
 def smooth(hard: Tensor, classes: int, *, alpha: float) -> Tensor:
-    """Smoothed labels [B, K] of classes [B]: 1 − α on the class and α/(K − 1) on every other (GIFT, appendix F)."""
+    """Smoothed labels [B, K] of classes [B]: 1 − α on the class and α/(K − 1) on every other (GIFT, appendix F).
+
+    Of shares of classes [B, K], where images were blended, the same mixture of the smoothed labels.
+    """
+    one_hot = F.one_hot(hard, classes).float() if hard.ndim == 1 else hard
     if classes == 1:
-        return F.one_hot(hard, classes).float()
-    return F.one_hot(hard, classes) * (1 - alpha - alpha / (classes - 1)) + alpha / (classes - 1)
+        return one_hot
+    return one_hot * (1 - alpha - alpha / (classes - 1)) + alpha / (classes - 1)
 
 
 def gift(values: Tensor, label: LabelSpace, hard: Tensor, *, space: str, gamma: float, alpha: float) -> Tensor:
@@ -28,12 +31,10 @@ def gift(values: Tensor, label: LabelSpace, hard: Tensor, *, space: str, gamma: 
     """
     if label.space == "direction":
         raise IncompatibleError("the labels are refined already (directions): refine the labels they were made from")
-    if space == "logits":
-        if label.space != "logits":
-            raise IncompatibleError(f"--space logits needs labels that are logits and these are {label.space}")
-        soft = values / label.temperature
-    else:
-        soft = F.softmax(values / label.temperature, dim=1) if label.space == "logits" else values
+    if space == "logits" and label.space != "logits":
+        raise IncompatibleError(f"refining in logits space needs labels that are logits and these are {label.space}")
+    target = Target(hard=hard, values=values, label=label)
+    soft = target.logits if space == "logits" else target.probs()
     smoothed = smooth(hard, values.shape[1], alpha=alpha)
     mixed = gamma * F.normalize(smoothed, dim=1) + (1 - gamma) * F.normalize(soft, dim=1)
     return mixed if space == "logits" else mixed / mixed.sum(1, keepdim=True)

@@ -13,7 +13,10 @@ from ddlabel.header import LabelSpace
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """Labels of a batch: `values` [B, K] in the space that `label` names, and the class `hard` [B]."""
+    """Labels of a batch: `values` [B, K] in the space that `label` names, and the class `hard` [B].
+
+    Where two images were blended, `hard` is [B, K]: the share of each class.
+    """
 
     hard: Tensor
     values: Tensor
@@ -23,6 +26,32 @@ class Target:
     def of_classes(cls, hard: Tensor, classes: int) -> Target:
         """Hard labels [B] as a target: probabilities of 0 and 1."""
         return cls(hard=hard, values=F.one_hot(hard, classes).float(), label=LabelSpace(space="probs", source="hard"))
+
+    @property
+    def classes(self) -> Tensor:
+        """The one class [B] of each image; an IncompatibleError for blended images, which have two."""
+        if self.hard.ndim == 1:
+            return self.hard
+        raise IncompatibleError(
+            "this loss needs one class for each image and --mix blends two: take another loss, or --mix none"
+        )
+
+    def take(self, rows: Tensor) -> Target:
+        """The labels of some rows of the batch."""
+        return Target(hard=self.hard[rows], values=self.values[rows], label=self.label)
+
+    def blended(self, partner: Tensor, share: Tensor) -> Target:
+        """Labels of images of which `share` [B] is their own and the rest is that of image `partner` [B].
+
+        Raises:
+            IncompatibleError: for labels that are directions, which have no weighted mean.
+        """
+        if self.label.space == "direction":
+            raise IncompatibleError("--mix blends labels and these are directions: take others, or --mix none")
+        probs, weight = self.probs(), share[:, None]
+        classes = F.one_hot(self.classes, probs.shape[1]).to(probs.dtype)
+        hard, values = (weight * each + (1 - weight) * each[partner] for each in (classes, probs))
+        return Target(hard=hard, values=values, label=LabelSpace(space="probs", source=self.label.source))
 
     def probs(self, temperature: float = 1.0) -> Tensor:
         """Label distributions [B, K], softened by `temperature` on top of the label's own.
@@ -40,17 +69,20 @@ class Target:
             "use --loss cosine, or refine with --space probs"
         )
 
+    def log_probs(self, temperature: float = 1.0) -> Tensor:
+        """Logarithms of `probs`, exact where probabilities would round to 0."""
+        if self.label.space == "logits":
+            return F.log_softmax(self.values / (self.label.temperature * temperature), dim=1)
+        return self.probs(temperature).log()
+
     @property
     def logits(self) -> Tensor:
-        """Label logits [B, K].
-
-        Raises:
-            IncompatibleError: for labels that are not logits.
-        """
+        """Label logits [B, K]; an IncompatibleError for labels that are not logits."""
         if self.label.space == "logits":
             return self.values / self.label.temperature
         raise IncompatibleError(
-            f"this loss needs logits and the labels are {self.label.space}: use its option space=probs, or other labels"
+            f"this loss needs logits and the labels are {self.label.space}: use one of probabilities "
+            "(soft-ce, kl, mse:space=probs), or other labels"
         )
 
     def direction(self, space: str) -> Tensor:

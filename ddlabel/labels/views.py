@@ -1,7 +1,5 @@
 """Views of images: where they lie, and cutting them out."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
@@ -12,17 +10,15 @@ def grid(*, n: int, r: float, size: tuple[int, int]) -> Tensor:
     """Boxes [N², 4] (y0, x0, y1, x1 as fractions) of LADD's sub-images, row by row from the top-left.
 
     Each view covers round(r·side) pixels of a side; the stride is (side − view)/(N − 1) (LADD, section 3.1: 25 views
-    of 80 px at stride 12 for 128 px, N = 5, R = 62.5 %). Where the stride is not whole, positions in the first half
-    are rounded to the nearest pixel (half down) and those in the second half mirror them; a middle one is rounded
-    down.
+    of 80 px at stride 12 for 128 px, N = 5, R = 62.5 %). Where the stride is not whole, positions up to the middle are
+    rounded to the nearest pixel (half down) and those after it mirror them.
 
     Raises:
         UsageError: if a view would be smaller than one pixel or N > 1 views cannot differ.
     """
     ys, xs = (_spans(n=n, r=r, side=side) for side in size)
     boxes = [[y0, x0, y1, x1] for y0, y1 in ys for x0, x1 in xs]
-    scale = torch.tensor([size[0], size[1], size[0], size[1]])
-    return torch.tensor(boxes) / scale
+    return torch.tensor(boxes) / torch.tensor([*size, *size])
 
 
 def _spans(*, n: int, r: float, side: int) -> list[tuple[int, int]]:
@@ -34,9 +30,8 @@ def _spans(*, n: int, r: float, side: int) -> list[tuple[int, int]]:
         raise UsageError(
             f"--n is {n} with --r {r}: {room + 1} different positions fit in {side} px; take no more, or a smaller --r"
         )
-    first_half = [-(-(2 * j * room - (n - 1)) // (2 * (n - 1))) for j in range(n // 2)] if n > 1 else []
-    middle = [room // 2] if n % 2 else []
-    starts = first_half + middle + [room - start for start in reversed(first_half)]
+    half = [-(-(2 * j * room - (n - 1)) // (2 * (n - 1))) for j in range(-(-n // 2))] if n > 1 else [room // 2]
+    starts = half + [room - start for start in reversed(half[: n // 2])]
     return [(start, start + view) for start in starts]
 
 
