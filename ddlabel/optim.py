@@ -1,11 +1,11 @@
 """Optimizers and learning-rate schedules, by name."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
@@ -30,6 +30,36 @@ def optimizer_of(spec: str, parameters: Iterable[Parameter]) -> Optimizer:
     return optimizer
 
 
+def rate_of(spec: str, *, epochs: int, steps_per_epoch: int, warm_up: float = 0) -> Callable[[int], float]:
+    """The schedule of a spec as a factor for every step; a linear rise over `warm_up` epochs comes before it.
+
+    Raises:
+        UsageError: for an unknown spec, or a warm-up that leaves no epoch.
+    """
+    schedule = schedules.resolve(spec)
+    if warm_up >= epochs:
+        raise UsageError(f"--warm-up is {warm_up:g} of {epochs} epochs: expected fewer")
+    rise = round(warm_up * steps_per_epoch)
+
+    def rate(step: int) -> float:
+        if step < rise:
+            return (step + 1) / (rise + 1)
+        return float(schedule((step - rise) // steps_per_epoch, math.ceil(epochs - warm_up)))
+
+    return rate
+
+
+def _groups(parameters: Iterable[Parameter], weight_decay: float, decay_norms: bool) -> list[dict[str, Any]]:
+    """Parameters with their decay: norms and biases, which have one axis, can go without."""
+    if weight_decay < 0:
+        raise ValueError(f"weight_decay is {weight_decay}: expected at least 0")
+    every = list(parameters)
+    if decay_norms:
+        return [{"params": every, "weight_decay": weight_decay}]
+    weights, others = ([p for p in every if (p.ndim > 1) == wanted] for wanted in (True, False))
+    return [{"params": weights, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
 @optimizers.add
 def sgd(
     parameters: Iterable[Parameter],
@@ -38,9 +68,11 @@ def sgd(
     momentum: float = 0.9,
     weight_decay: float = 5e-4,
     nesterov: bool = False,
+    decay_norms: bool = True,
 ) -> Optimizer:
     """Stochastic gradient descent; the defaults are Label-Worth's for students."""
-    return torch.optim.SGD(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov)
+    groups = _groups(parameters, weight_decay, decay_norms)
+    return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov)
 
 
 @optimizers.add
@@ -51,9 +83,10 @@ def adam(
     beta1: float = 0.9,
     beta2: float = 0.999,
     weight_decay: float = 1e-4,
+    decay_norms: bool = True,
 ) -> Optimizer:
     """Adam with the decay coupled into the gradient."""
-    return torch.optim.Adam(parameters, lr=lr, betas=(beta1, beta2), weight_decay=weight_decay)
+    return torch.optim.Adam(_groups(parameters, weight_decay, decay_norms), lr=lr, betas=(beta1, beta2))
 
 
 @optimizers.add
@@ -64,9 +97,56 @@ def adamw(
     beta1: float = 0.9,
     beta2: float = 0.999,
     weight_decay: float = 1e-4,
+    decay_norms: bool = True,
 ) -> Optimizer:
     """Adam with decoupled decay; the defaults are GIFT's (its code has weight decay 1e-4)."""
-    return torch.optim.AdamW(parameters, lr=lr, betas=(beta1, beta2), weight_decay=weight_decay)
+    return torch.optim.AdamW(_groups(parameters, weight_decay, decay_norms), lr=lr, betas=(beta1, beta2))
+
+
+@optimizers.add
+def rmsprop(
+    parameters: Iterable[Parameter],
+    *,
+    lr: float = 1e-3,
+    alpha: float = 0.99,
+    momentum: float = 0.0,
+    weight_decay: float = 1e-4,
+    decay_norms: bool = True,
+) -> Optimizer:
+    """RMSprop: the gradient over the root of its running mean square (Hinton's lecture 6e)."""
+    groups = _groups(parameters, weight_decay, decay_norms)
+    return torch.optim.RMSprop(groups, lr=lr, alpha=alpha, momentum=momentum)
+
+
+@optimizers.add
+def lion(
+    parameters: Iterable[Parameter],
+    *,
+    lr: float = 1e-4,
+    beta1: float = 0.9,
+    beta2: float = 0.99,
+    weight_decay: float = 1e-3,
+    decay_norms: bool = True,
+) -> Optimizer:
+    """Lion: the sign of a blend of momentum and gradient, decay decoupled (Chen et al. 2023)."""
+    if lr < 0 or not (0 <= beta1 < 1 and 0 <= beta2 < 1):
+        raise ValueError(f"lr is {lr}, beta1 {beta1}, beta2 {beta2}: expected lr ≥ 0 and betas in [0, 1)")
+    return _Lion(_groups(parameters, weight_decay, decay_norms), {"lr": lr, "betas": (beta1, beta2)})
+
+
+class _Lion(Optimizer):
+    """torch has none; `torch.optim.Optimizer` asks for a class."""
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002 - torch's signature
+        """One update of every parameter that has a gradient."""
+        for group in self.param_groups:
+            beta1, beta2 = group["betas"]
+            for p in (p for p in group["params"] if p.grad is not None):
+                momentum: Tensor = self.state[p].setdefault("momentum", torch.zeros_like(p))
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+                p.add_(momentum.lerp(p.grad, 1 - beta1).sign(), alpha=-group["lr"])
+                momentum.lerp_(p.grad, 1 - beta2)
 
 
 @schedules.add
@@ -78,7 +158,7 @@ def constant(epoch: int, epochs: int) -> float:  # noqa: ARG001 - one signature 
 @schedules.add
 def step(epoch: int, epochs: int, *, every: float = 0.25, factor: float = 0.3) -> float:
     """× `factor` after each share `every` of the epochs (Label-Worth's students: a quarter, × 0.3)."""
-    return factor ** (epoch // max(1, math.floor(every * epochs)))
+    return factor ** (epoch // max(1, math.floor(every * epochs + 1e-9)))
 
 
 @schedules.add
@@ -92,3 +172,15 @@ def multistep(epoch: int, epochs: int, *, milestones: tuple[float, ...] = (2 / 3
 def cosine(epoch: int, epochs: int, *, end: float = 0.0) -> float:
     """Half a cosine from 1 down to `end`."""
     return end + (1 - end) * 0.5 * (1 + math.cos(math.pi * epoch / epochs))
+
+
+@schedules.add
+def half_cosine(epoch: int, epochs: int) -> float:
+    """½·(1 + cos(π·epoch/2E)): from 1 down to ½ (RDED's public code)."""
+    return 0.5 * (1 + math.cos(math.pi * epoch / (2 * epochs)))
+
+
+@schedules.add
+def linear(epoch: int, epochs: int, *, end: float = 0.0) -> float:
+    """A straight line from 1 down to `end`."""
+    return 1 - (1 - end) * epoch / epochs
