@@ -1,13 +1,14 @@
 """Networks by name, and the first layer that takes pixels in unit space."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 
 from ddlabel.errors import UsageError
 from ddlabel.nets import convnet as convnet
+from ddlabel.nets import plain as plain
 from ddlabel.nets import resnet as resnet
+from ddlabel.nets import timm as timm
+from ddlabel.nets import transformer as transformer
 from ddlabel.nets.prepare import Prepare
 from ddlabel.nets.registry import nets
 

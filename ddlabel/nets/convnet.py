@@ -1,7 +1,5 @@
 """The ConvNet of the dataset-distillation field, depths 1 to 6."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Literal
 

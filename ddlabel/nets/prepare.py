@@ -23,6 +23,7 @@ class Prepare(nn.Module):
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
         self.register_buffer("whitening", whitening, persistent=False)
+        self._inverse: Tensor | None = None
 
     def forward(self, images: Tensor) -> Tensor:
         """Prepared images of the same shape."""
@@ -30,6 +31,20 @@ class Prepare(nn.Module):
         if self.whitening is None:
             return images
         return (images.flatten(1) @ self.whitening).view_as(images)
+
+    def undo(self, images: Tensor) -> Tensor:
+        """Prepared images back in unit space."""
+        if self.whitening is not None:
+            if self._inverse is None:
+                self._inverse = torch.linalg.inv(self.whitening.double()).to(self.whitening.dtype)
+            images = (images.flatten(1) @ self._inverse).view_as(images)
+        return images * self.std + self.mean
+
+    def same_as(self, other: Prepare) -> bool:
+        """Whether both make the same of any image."""
+        pairs = zip(self.buffers(), other.buffers(), strict=False)
+        same = (self.whitening is None) == (other.whitening is None)
+        return same and all(a.shape == b.shape and torch.equal(a, b) for a, b in pairs)
 
 
 def normalisation(mean: Sequence[float], std: Sequence[float]) -> Prepare:
