@@ -3,17 +3,19 @@
 Every image draws its own parameters; nothing loops over images and nothing waits for the device.
 """
 
-from __future__ import annotations
-
+import inspect
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ddlabel import rng
 from ddlabel.errors import UsageError
+from ddlabel.labels import views
 from ddlabel.registry import Registry
 
 Augment = Callable[[Tensor, int], Tensor]
@@ -21,18 +23,26 @@ augmentations: Registry[Callable[..., Tensor]] = Registry("augmentation")
 
 
 def augment_of(spec: str, *, channels: int, size: int) -> Augment:
-    """The augmentation of a spec, tried on black images [2, C, size, size] first.
+    """The augmentation of a spec, or several in turn: `flip+crop`; tried on black images [2, C, size, size] first.
 
     Raises:
         UsageError: for an unknown spec, or values that do not fit such images.
     """
-    augment = augmentations.resolve(spec)
+    # Only a + before a letter joins two parts: 1e+3 is a number.
+    parts = [augmentations.resolve(part) for part in re.split(r"\+(?=\s*[a-zA-Z])", spec)]
     try:
-        for seed in range(6):  # mode s of DSA has six operations
-            augment(torch.zeros(2, channels, size, size), seed)
+        for part in parts:
+            for seed in range(6):  # mode s of DSA has six operations
+                part(torch.zeros(2, channels, size, size), seed)
     except (RuntimeError, ValueError, ZeroDivisionError) as error:
         raise UsageError(f"augmentation {spec!r} does not work on {size} px: {str(error).splitlines()[0]}") from error
-    return augment
+
+    def in_turn(images: Tensor, seed: int) -> Tensor:
+        for index, part in enumerate(parts):
+            images = part(images, rng.stream(seed, "part", index))
+        return images
+
+    return parts[0] if len(parts) == 1 else in_turn
 
 
 @augmentations.add
@@ -42,18 +52,75 @@ def none(images: Tensor, seed: int) -> Tensor:  # noqa: ARG001 - one signature f
 
 
 @augmentations.add
-def flip_crop(images: Tensor, seed: int, *, flip_probability: float = 0.5, padding: int = 4) -> Tensor:
-    """Horizontal flip, and a shift of up to `padding` pixels with zeros moved in: the field's standard for CIFAR."""
-    draw = _Draw(images, seed)
-    return shift(flip(images, draw, flip_probability), draw, padding)
+def flip(images: Tensor, seed: int, *, probability: float = 0.5) -> Tensor:
+    """Left and right exchanged; `flip+crop` is the field's standard for CIFAR (He et al. 2016)."""
+    return _flip(images, _Draw(images, seed), probability)
 
 
 @augmentations.add
-def dsa(
+def crop(images: Tensor, seed: int, *, padding: int = 4) -> Tensor:
+    """A window of the image padded with `padding` zeros on each side, of the image's size (He et al. 2016)."""
+    return _shift(images, _Draw(images, seed), padding)
+
+
+@augmentations.add
+def random_resized_crop(
+    images: Tensor, seed: int, *, low: float = 0.08, high: float = 1.0, ratio: float = 4 / 3
+) -> Tensor:
+    """A box of `low` … `high` of the area, resized to the image's size (Szegedy et al. 2015; used by SRe2L, RDED).
+
+    As torchvision's RandomResizedCrop: width / height is log-uniform in 1/ratio … ratio, and of ten boxes the first
+    that fits is taken; where none does, the largest one in the centre that keeps to the ratio.
+    """
+    if not (0 < low <= high <= 1 <= ratio):
+        raise ValueError(f"low {low}, high {high}, ratio {ratio}: expected 0 < low <= high <= 1 <= ratio")
+    height, width = images.shape[2:]
+    draw = _Draw(images, seed)
+    area = height * width * (low + (high - low) * draw.uniform(10))
+    aspect = ratio ** (2 * draw.uniform(10) - 1)
+    heights, widths = (area / aspect).sqrt().round(), (area * aspect).sqrt().round()
+    fits = (heights > 0) & (heights <= height) & (widths > 0) & (widths <= width)
+    first = fits.int().argmax(1, keepdim=True)
+    found = fits.gather(1, first)
+
+    def span(sizes: Tensor, side: int, other: int) -> tuple[Tensor, Tensor]:
+        size = torch.where(found, sizes.gather(1, first), min(side, round(other * ratio)))
+        room = side - size
+        # The minimum: in float32 the product can round up to room + 1.
+        start = torch.where(found, (draw.uniform(1) * (room + 1)).minimum(room), room / 2).floor()
+        return start / side, (start + size) / side
+
+    (top, bottom), (left, right) = span(heights, height, width), span(widths, width, height)
+    return views.crop(images, torch.cat([top, left, bottom, right], 1))
+
+
+@augmentations.add
+def patch_shuffle(images: Tensor, seed: int, *, factor: int = 2, strips: bool = False) -> Tensor:
+    """The image's factor × factor patches in random order (RDED, whose images are made of such patches).
+
+    With `strips` only whole rows and whole columns of patches change places, as in RDED's public code: patches of one
+    row stay together, so that a factor of 2 gives 4 orders instead of 24.
+    """
+    count, channels, height, width = images.shape
+    if factor < 1 or height % factor or width % factor:
+        raise ValueError(f"{height} x {width} px cannot be cut into {factor} x {factor} equal patches")
+    draw = _Draw(images, seed)
+    if strips:
+        rows, columns = draw.uniform(factor, 1).argsort(1), draw.uniform(1, factor).argsort(2)
+        order = (rows * factor + columns).flatten(1)
+    else:
+        order = draw.uniform(factor**2).argsort(1)
+    patches = images.reshape(count, channels, factor, height // factor, factor, width // factor)
+    patches = patches.permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
+    shuffled = patches[torch.arange(count, device=images.device)[:, None], order]
+    return shuffled.reshape(count, factor, factor, *patches.shape[2:]).permute(0, 3, 1, 4, 2, 5).reshape(images.shape)
+
+
+def _siamese(
     images: Tensor,
     seed: int,
+    names: Sequence[str],
     *,
-    mode: Literal["s", "m"] = "s",
     flip_probability: float = 0.5,
     scale_ratio: float = 1.2,
     rotate_degrees: float = 15.0,
@@ -63,32 +130,57 @@ def dsa(
     saturation_ratio: float = 2.0,
     contrast_ratio: float = 0.5,
 ) -> Tensor:
-    """Differentiable siamese augmentation (Zhao & Bilen 2021; defaults of Label-Worth, Table 14).
+    """The operations of these names in turn; colour is brightness, then saturation, then contrast."""
+    draw = _Draw(images, seed)
+
+    def colour(x: Tensor) -> Tensor:
+        x = _brightness(x, draw, brightness_ratio)
+        x = _saturation(x, draw, saturation_ratio)
+        return _contrast(x, draw, contrast_ratio)
+
+    operations: dict[str, Callable[[Tensor], Tensor]] = {
+        "colour": colour,
+        "crop": lambda x: _shift(x, draw, int(x.shape[2] * crop_pad + 0.5)),
+        "cutout": lambda x: _cutout(x, draw, cutout_ratio),
+        "flip": lambda x: _flip(x, draw, flip_probability),
+        "scale": lambda x: _scale(x, draw, scale_ratio),
+        "rotate": lambda x: _rotate(x, draw, rotate_degrees),
+    }
+    for name in names:
+        images = operations[name](images)
+    return images
+
+
+def _with_ranges(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Show the options of `_siamese` as options of a function that hands them on as `**ranges`."""
+    own, shared = (inspect.signature(f, eval_str=True) for f in (function, _siamese))
+    parameters = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    parameters += [p for p in shared.parameters.values() if p.kind is p.KEYWORD_ONLY]
+    function.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return function
+
+
+@augmentations.add
+@_with_ranges
+def dsa(images: Tensor, seed: int, *, mode: Literal["s", "m"] = "s", **ranges: float) -> Tensor:
+    """Differentiable siamese augmentation (Zhao & Bilen 2021; defaults of GIFT, Table 14).
 
     The operations are colour (brightness, then saturation, then contrast), crop, cutout, flip, scale and rotate.
     Mode s applies one of them, drawn anew for each batch, to the whole batch; mode m applies all in this order.
     """
-    draw = _Draw(images, seed)
+    names = ("colour", "crop", "cutout", "flip", "scale", "rotate")
+    # Chosen on the host, from the seed: no device has to be asked which one it is.
+    return _siamese(images, seed, names if mode == "m" else (names[seed % len(names)],), **ranges)
 
-    def colour(x: Tensor) -> Tensor:
-        x = brightness(x, draw, brightness_ratio)
-        x = saturation(x, draw, saturation_ratio)
-        return contrast(x, draw, contrast_ratio)
 
-    operations: list[Callable[[Tensor], Tensor]] = [
-        colour,
-        lambda x: shift(x, draw, int(x.shape[2] * crop_pad + 0.5)),
-        lambda x: cutout(x, draw, cutout_ratio),
-        lambda x: flip(x, draw, flip_probability),
-        lambda x: scale(x, draw, scale_ratio),
-        lambda x: rotate(x, draw, rotate_degrees),
-    ]
-    if mode == "s":
-        # Chosen on the host, from the seed: no device has to be asked which one it is.
-        operations = [operations[seed % len(operations)]]
-    for operation in operations:
-        images = operation(images)
-    return images
+@augmentations.add
+@_with_ranges
+def diffaug(images: Tensor, seed: int, **ranges: float) -> Tensor:
+    """DSA's operations as GIFT's public code applies them: flip, colour, one of crop, scale and rotate, then cutout.
+
+    The one is drawn anew for each batch and applied to the whole batch; the others are always applied.
+    """
+    return _siamese(images, seed, ("flip", "colour", ("crop", "scale", "rotate")[seed % 3], "cutout"), **ranges)
 
 
 class _Draw:
@@ -98,9 +190,9 @@ class _Draw:
         self.device, self.count = images.device, len(images)
         self.generator = torch.Generator(images.device).manual_seed(seed)
 
-    def uniform(self) -> Tensor:
-        """One number in [0, 1) for each image: [B, 1, 1, 1]."""
-        return torch.rand(self.count, 1, 1, 1, device=self.device, generator=self.generator)
+    def uniform(self, *shape: int) -> Tensor:
+        """Numbers in [0, 1) for each image: [B, *shape], or one number: [B, 1, 1, 1]."""
+        return torch.rand(self.count, *(shape or (1, 1, 1)), device=self.device, generator=self.generator)
 
     def integer(self, low: int, high: int) -> Tensor:
         """One integer in low … high for each image: [B, 1, 1]."""
@@ -108,29 +200,31 @@ class _Draw:
         return torch.randint(low, high + 1, shape, device=self.device, generator=self.generator)
 
 
-def brightness(images: Tensor, draw: _Draw, ratio: float) -> Tensor:
+def _brightness(images: Tensor, draw: _Draw, ratio: float) -> Tensor:
     """X + ratio·(u − 1/2)."""
     return images + ratio * (draw.uniform() - 0.5)
 
 
-def saturation(images: Tensor, draw: _Draw, ratio: float) -> Tensor:
+def _saturation(images: Tensor, draw: _Draw, ratio: float) -> Tensor:
     """Distances from the pixel's mean over channels, times ratio·u."""
     mean = images.mean(1, keepdim=True)
     return mean + (images - mean) * (ratio * draw.uniform())
 
 
-def contrast(images: Tensor, draw: _Draw, ratio: float) -> Tensor:
+def _contrast(images: Tensor, draw: _Draw, ratio: float) -> Tensor:
     """Distances from the image's mean, times ratio + u."""
     mean = images.mean((1, 2, 3), keepdim=True)
     return mean + (images - mean) * (ratio + draw.uniform())
 
 
-def flip(images: Tensor, draw: _Draw, probability: float) -> Tensor:
+def _flip(images: Tensor, draw: _Draw, probability: float) -> Tensor:
     """Left and right exchanged with this probability."""
+    if not 0 <= probability <= 1:
+        raise ValueError(f"flip probability is {probability}: expected 0 to 1")
     return torch.where(draw.uniform() < probability, images.flip(3), images)
 
 
-def shift(images: Tensor, draw: _Draw, pixels: int) -> Tensor:
+def _shift(images: Tensor, draw: _Draw, pixels: int) -> Tensor:
     """Moved by up to `pixels` in each direction, zeros moved in: a crop of the padded image."""
     height, width = images.shape[2:]
     dy, dx = draw.integer(-pixels, pixels), draw.integer(-pixels, pixels)
@@ -141,7 +235,7 @@ def shift(images: Tensor, draw: _Draw, pixels: int) -> Tensor:
     return padded.permute(0, 2, 3, 1)[batch, rows, columns].permute(0, 3, 1, 2)
 
 
-def cutout(images: Tensor, draw: _Draw, ratio: float) -> Tensor:
+def _cutout(images: Tensor, draw: _Draw, ratio: float) -> Tensor:
     """A square of `ratio` of the side set to zero, its centre anywhere in the image."""
     height, width = images.shape[2:]
     box_height, box_width = int(height * ratio + 0.5), int(width * ratio + 0.5)
@@ -153,14 +247,14 @@ def cutout(images: Tensor, draw: _Draw, ratio: float) -> Tensor:
     return images.masked_fill(inside[:, None], 0)
 
 
-def scale(images: Tensor, draw: _Draw, ratio: float) -> Tensor:
+def _scale(images: Tensor, draw: _Draw, ratio: float) -> Tensor:
     """Height and width each by its own factor, uniform in 1/ratio … ratio; zeros outside."""
     sy, sx = (1 / ratio + (ratio - 1 / ratio) * draw.uniform().flatten() for _ in range(2))
     zero = torch.zeros_like(sy)
     return _affine(images, torch.stack([sx, zero, zero, zero, sy, zero], 1))
 
 
-def rotate(images: Tensor, draw: _Draw, degrees: float) -> Tensor:
+def _rotate(images: Tensor, draw: _Draw, degrees: float) -> Tensor:
     """By an angle uniform in −degrees … degrees; zeros outside."""
     angle = (2 * draw.uniform().flatten() - 1) * degrees * math.pi / 180
     cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
