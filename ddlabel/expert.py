@@ -42,27 +42,17 @@ class About:
 
 
 class Run:
-    """An expert run on disk.
-
-    Raises:
-        InvalidInputError: if the folder is not one.
-    """
+    """An expert run on disk; InvalidInputError if the folder is not one."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        try:
+        with files.reading(folder, f"{_ABOUT} cannot be read as an expert run's"):
+            if not (folder / _ABOUT).exists():
+                raise InvalidInputError(f"not an expert run: it has no {_ABOUT}; make one with train-expert")
             value = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
-            for key in ("classes", "mean", "std"):
-                value[key] = tuple(value[key])
-            self.about = About(**value)
-        except FileNotFoundError:
-            raise InvalidInputError(
-                f"{folder}: not an expert run: it has no {_ABOUT}; make one with train-expert"
-            ) from None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InvalidInputError(f"{folder / _ABOUT}: cannot be read as an expert run's") from error
-        if self.about.format != FORMAT:
-            raise InvalidInputError(f"{folder}: expert run format {self.about.format}, expected {FORMAT}")
+            self.about = About(**value | {key: tuple(value[key]) for key in ("classes", "mean", "std")})
+            if self.about.format != FORMAT:
+                raise InvalidInputError(f"expert run format {self.about.format}, expected {FORMAT}")
 
     @classmethod
     def create(cls, folder: Path, about: About) -> Run:
@@ -81,8 +71,8 @@ class Run:
         folder = Path(path)
         if not folder.is_dir():
             raise InvalidInputError(f"{path}: there is no such expert run; make one with 'ddlabel train-expert'")
-        inside = sorted(p.parent for p in folder.glob(f"*/{_ABOUT}"))
-        return [cls(p) for p in inside] if inside and not (folder / _ABOUT).exists() else [cls(folder)]
+        inside = [] if (folder / _ABOUT).exists() else sorted(p.parent for p in folder.glob(f"*/{_ABOUT}"))
+        return [cls(each) for each in inside or [folder]]
 
     @property
     def epochs(self) -> dict[int, float]:
@@ -131,11 +121,12 @@ class Run:
         Raises:
             InvalidInputError: if the file is missing or damaged.
         """
-        path = self._checkpoint(step)
-        expected = {record["step"]: record.get("sha256") for record in self.metrics()}.get(step)
-        if expected and path.exists() and sha256_of_file(path) != expected:
-            raise InvalidInputError(f"{path}: the checkpoint does not match its sha256: the file is damaged")
-        return _read(path)
+        sha256 = next((record.get("sha256") for record in self.metrics() if record["step"] == step), None)
+        return _read(self._checkpoint(step), sha256)
+
+    def save_weights(self, step: int, weights: Arrays) -> str:
+        """Write a checkpoint and return its sha256, which belongs in its record."""
+        return _write_arrays(self._checkpoint(step), weights)
 
     @property
     def has_whitening(self) -> bool:
@@ -146,11 +137,6 @@ class Run:
         """`mean` [1, C, H, W] and `matrix` [D, D] of the run's ZCA."""
         return _read(self.folder / _WHITENING)
 
-    def save_weights(self, step: int, weights: Arrays) -> str:
-        """Write a checkpoint and return its sha256, which belongs in its record."""
-        _write_arrays(self._checkpoint(step), weights)
-        return sha256_of_file(self._checkpoint(step))
-
     def save_whitening(self, arrays: Arrays) -> None:
         """Write the ZCA mean and matrix."""
         _write_arrays(self.folder / _WHITENING, arrays)
@@ -158,10 +144,8 @@ class Run:
     def metrics(self) -> list[dict[str, Any]]:
         """The records of the checkpoints, in order."""
         path = self.folder / _METRICS
-        try:
+        with files.reading(path, "cannot be read"):
             return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-        except (OSError, ValueError) as error:
-            raise InvalidInputError(f"{path}: cannot be read: {error}") from error
 
     def save_metrics(self, records: list[dict[str, Any]]) -> None:
         """Replace the records."""
@@ -201,21 +185,21 @@ def _write(path: Path, content: bytes) -> None:
     files.write(str(path), [content], size=len(content))
 
 
-def _write_arrays(path: Path, arrays: Arrays) -> None:
+def _write_arrays(path: Path, arrays: Arrays) -> str:
     from safetensors.numpy import save
 
     # The library writes wrong numbers for an array that is not contiguous.
     _write(path, save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
+    return sha256_of_file(path)
 
 
-def _read(path: Path) -> Arrays:
-    from safetensors import SafetensorError
+def _read(path: Path, sha256: str | None = None) -> Arrays:
     from safetensors.numpy import load_file
 
-    try:
+    with files.reading(path, "the checkpoint is damaged"):
+        if not path.exists():
+            raise InvalidInputError("the checkpoint is missing")
+        if sha256 is not None and sha256_of_file(path) != sha256:
+            raise InvalidInputError("the checkpoint does not match its sha256: the file is damaged")
         arrays: Arrays = load_file(path)
-    except FileNotFoundError:
-        raise InvalidInputError(f"{path}: the checkpoint is missing") from None
-    except (SafetensorError, OSError, ValueError) as error:
-        raise InvalidInputError(f"{path}: the checkpoint is damaged: {error}") from error
     return arrays

@@ -1,22 +1,22 @@
 """Writing whole or not at all, for every file that this program makes; and scratch space that leaves nothing behind."""
 
-from __future__ import annotations
-
 import glob
 import math
 import os
+import secrets
 import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ddlabel.errors import ClosedPipeError, InvalidInputError, OutputExistsError, StorageError, UsageError
+from ddlabel.errors import ClosedPipeError, DDLabelError, InvalidInputError, OutputExistsError, StorageError, UsageError
 
 STANDARD = "-"
 _IN_MEMORY_BYTES = 1 << 28
@@ -35,11 +35,11 @@ def check_output(path: str, *, force: bool) -> None:
             raise UsageError("a bundle is binary and standard output is a terminal: name a file, or pipe it on")
         return
     target = Path(path)
+    folder = target.resolve().parent
     if target.is_dir():
         raise OutputExistsError(f"{path} is a folder: give the name of a file")
-    if target.exists() and not is_stream(target) and not force:
+    if target.is_file() and not force:
         raise OutputExistsError(f"{path} exists: choose another name, or replace it with --force")
-    folder = target.resolve().parent
     if not folder.is_dir():
         raise StorageError(f"cannot write {path}: there is no folder {folder.name!r}; make it first")
     if not os.access(folder, os.W_OK):
@@ -58,8 +58,7 @@ def write(path: str, chunks: Iterable[bytes | memoryview], *, size: int) -> None
     streamed = path == STANDARD or is_stream(Path(path))
     try:
         if path == STANDARD:
-            for chunk in chunks:
-                sys.stdout.buffer.write(chunk)
+            sys.stdout.buffer.writelines(chunks)
             sys.stdout.buffer.flush()
         elif streamed:
             with Path(path).open("wb") as sink:
@@ -84,91 +83,31 @@ def _replace(target: Path, chunks: Iterable[bytes | memoryview], size: int) -> N
     for stale in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
         if not _alive(stale):
             stale.unlink(missing_ok=True)
-    mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o666 & ~_umask()
-    descriptor, name = tempfile.mkstemp(".part", f".{target.name}.{os.getpid()}-", target.parent)
-    part = Path(name)
+    part = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         with os.fdopen(descriptor, "wb") as sink:
+            if target.exists():
+                os.fchmod(descriptor, stat.S_IMODE(target.stat().st_mode))
             sink.writelines(chunks)
             sink.flush()
-            os.fchmod(sink.fileno(), mode)
-            os.fsync(sink.fileno())
+            os.fsync(descriptor)
         part.replace(target)
         _sync_folder(target)
     finally:
         part.unlink(missing_ok=True)
 
 
-def append_line(path: Path, line: str) -> None:
-    """Append one line in a single write, so that a crash can cut a line off but never mix two."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    try:
-        os.write(descriptor, (line + "\n").encode())
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def make_folder(path: Path) -> None:
-    """Make a folder and those above it.
-
-    Raises:
-        StorageError: if the operating system refuses.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"cannot make the folder {path}: {error.strerror or error}") from error
-
-
-def spool_standard_input() -> Path:
-    """Standard input as a file that can be mapped; the file has no name on the disk and goes with the process.
-
-    Raises:
-        InvalidInputError: if standard input is a terminal or empty.
-    """
-    if sys.stdin.isatty():
-        raise InvalidInputError("a bundle is expected on standard input and it is a terminal: pipe one in, or name it")
-    spool = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the arrays that map it
-    shutil.copyfileobj(sys.stdin.buffer, spool, 1 << 20)
-    spool.flush()
-    if spool.tell() == 0:
-        raise InvalidInputError("standard input is empty: the command before the pipe wrote no bundle")
-    # The path of the descriptor stays valid after this object: detach the number from it.
-    return Path(f"/dev/fd/{os.dup(spool.fileno())}")
-
-
-def scratch(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-    """An array to fill, on an unnamed file when it is large, so that peak memory does not grow with N."""
-    if math.prod(shape) * np.dtype(dtype).itemsize <= _IN_MEMORY_BYTES:
-        return np.zeros(shape, dtype)
-    with tempfile.TemporaryFile() as file:
-        return np.memmap(file, dtype=dtype, mode="w+", shape=shape)
-
-
-def is_stream(path: Path) -> bool:
-    """Whether a path is there and is neither a regular file nor a folder."""
-    return path.exists() and not path.is_file() and not path.is_dir()
-
-
 def _alive(part: Path) -> bool:
     """Whether the process that a temporary file's name carries still runs; this one has none while it looks."""
     try:
         number = int(part.name.split(".")[-2].partition("-")[0])
-        if number == os.getpid():
-            return False
         os.kill(number, 0)
     except ProcessLookupError:
         return False
-    except (ValueError, PermissionError):
+    except (ValueError, OverflowError, PermissionError):
         return True
-    return True
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
+    return number != os.getpid()
 
 
 def _sync_folder(target: Path) -> None:
@@ -182,3 +121,61 @@ def _sync_folder(target: Path) -> None:
     except OSError as error:
         message = f"{target.name} was written, but its folder could not be synced ({error.strerror or error})"
         raise StorageError(f"{message}: a loss of power now may bring back what was there before") from error
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append one line in a single write, so that a crash can cut a line off but never mix two."""
+    with path.open("ab", buffering=0) as sink:
+        sink.write(f"{line}\n".encode())
+        os.fsync(sink.fileno())
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it; StorageError if the operating system refuses."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot make the folder {path}: {error.strerror or error}") from error
+
+
+@contextmanager
+def reading(name: PurePath, failure: str) -> Iterator[None]:
+    """Errors of ours get the file's name in front; whatever else a decoder raises means a damaged or foreign file."""
+    try:
+        yield
+    except DDLabelError as error:
+        raise type(error)(f"{name}: {error}") from error
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise InvalidInputError(f"{name}: {failure}: {str(error) or type(error).__name__}") from error
+
+
+def is_stream(path: Path) -> bool:
+    """Whether a path is there and is neither a regular file nor a folder."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def spool_standard_input() -> Path:
+    """Standard input as a file that can be mapped; the file has no name on the disk and goes with the process.
+
+    Raises:
+        InvalidInputError: if standard input is a terminal or empty.
+    """
+    if sys.stdin.isatty():
+        raise InvalidInputError("a bundle is expected and it is a terminal: pipe one in, or name it")
+    spool = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the arrays that map it
+    shutil.copyfileobj(sys.stdin.buffer, spool, 1 << 20)
+    spool.flush()
+    if spool.tell() == 0:
+        raise InvalidInputError("it is empty: the command before the pipe wrote no bundle")
+    # The path of the descriptor stays valid after this object: detach the number from it.
+    return Path(f"/dev/fd/{os.dup(spool.fileno())}")
+
+
+def scratch(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    """An array to fill, on an unnamed file when it is large, so that peak memory does not grow with N."""
+    if math.prod(shape) * np.dtype(dtype).itemsize <= _IN_MEMORY_BYTES:
+        return np.zeros(shape, dtype)
+    with tempfile.TemporaryFile() as file:
+        return np.memmap(file, dtype=dtype, mode="w+", shape=shape)

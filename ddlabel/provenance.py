@@ -28,7 +28,7 @@ def sha256_of_text(text: str) -> str:
 
 def array_chunks(array: NDArray[Any]) -> Iterator[memoryview]:
     """The bytes of an array in C order, in chunks along the first axis: what a file holds and a digest covers."""
-    rows = max(1, _CHUNK_BYTES // max(1, array[:1].nbytes)) if array.ndim else 1
+    rows = max(1, _CHUNK_BYTES // max(1, array[:1].nbytes))
     for start in range(0, len(array), rows):
         # A copy where the slice is not contiguous: its memory as it lies would be other numbers.
         yield np.ascontiguousarray(array[start : start + rows]).reshape(-1).view(np.uint8).data
@@ -81,15 +81,11 @@ class Entry:
 
     def to_json(self) -> dict[str, Any]:
         """The entry as it stands in the header."""
-        return asdict(self) | {"inputs": [asdict(i) for i in self.inputs]}
+        return asdict(self)
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Entry:
-        """The entry of a header.
-
-        Raises:
-            TypeError, KeyError: if the value has another form.
-        """
+        """The entry of a header; TypeError or KeyError if the value has another form."""
         inputs = tuple(Input(**{key: str(text) for key, text in item.items()}) for item in value["inputs"])
         texts = {key: str(value[key]) for key in ("command", "version", "bundle")}
         return cls(**texts, options=dict(value["options"]), inputs=inputs)
@@ -101,13 +97,10 @@ def shell_lines(history: Sequence[Entry]) -> list[str]:
     for entry in history:
         words = ["ddlabel", entry.command, *(i.name for i in entry.inputs if i.role == "source")]
         words += ["-", "-"] if entry.bundle else ["-"]
-        for given in entry.inputs:
-            if given.role != "source":
-                words += [f"--{given.role}", given.name]
-        for key, value in entry.options.items():
+        named = [(i.role, i.name) for i in entry.inputs if i.role != "source"]
+        for key, value in [*named, *entry.options.items()]:
             flag = f"--{key.replace('_', '-')}"
-            if value is None or value is False:
-                continue
-            words += [flag] if value is True else [flag, str(value)]
+            if value is not None and value is not False:
+                words += [flag] if value is True else [flag, str(value)]
         lines.append(" ".join(map(shlex.quote, words)))
     return lines

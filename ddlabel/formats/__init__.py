@@ -1,7 +1,11 @@
-"""Bundle files: a format is a module with SUFFIXES, `locate` (what is where in a file) and `write`."""
+"""Bundle files: a format is a module with SUFFIXES, `locate` and `write`.
 
-from __future__ import annotations
+`locate` gives the header and at which byte each array begins, and raises what `load` here does but for the file's name;
+`write` gives the file's bytes in chunks and how many there are, and raises InvalidInputError for a header too long.
+"""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -32,12 +36,9 @@ def format_of(path: str) -> ModuleType:
 
 
 def read_header(path: str) -> Header:
-    """The header of a bundle, without reading an array.
-
-    Raises:
-        InvalidInputError: if the file is missing, foreign, truncated or damaged, or the header is.
-    """
-    return _open(path)[0]
+    """The header of a bundle, without reading an array; raises what `load` does."""
+    with _naming(path):
+        return _locate(path)[0]
 
 
 def read(path: str, *, verify: bool = True) -> Bundle:
@@ -53,22 +54,20 @@ def load(path: str, *, verify: bool = True) -> tuple[Bundle, Header]:
     Raises:
         InvalidInputError: if the file is missing, foreign, truncated or damaged.
         UnsafeInputError: if it reaches outside itself.
+        StorageError: if the operating system refuses.
     """
-    header, source, offsets = _open(path)
-    arrays: dict[str, Array] = {
-        name: np.memmap(source, dtype=info.dtype, mode="r", offset=offsets[name], shape=info.shape)
-        for name, info in header.arrays.items()
-    }
-    try:
-        if verify:
-            for key, array in arrays.items():
-                if sha256_of_array(array) != header.arrays[key].sha256:
-                    raise InvalidInputError(f"the array {key} does not match its sha256: the file is damaged")
+    with _naming(path):
+        header, source, offsets = _locate(path)
+        arrays: dict[str, Array] = {
+            name: np.memmap(source, dtype=info.dtype, mode="r", offset=offsets[name], shape=info.shape)
+            for name, info in header.arrays.items()
+        }
+        for name, array in arrays.items():
+            if verify and sha256_of_array(array) != header.arrays[name].sha256:
+                raise InvalidInputError(f"the array {name} does not match its sha256: the file is damaged")
         bundle = Bundle.from_header(header, arrays)
         if verify:
             bundle.check_values()
-    except DDLabelError as error:
-        raise _naming(path, error) from error
     return bundle, header
 
 
@@ -86,28 +85,26 @@ def write(path: str, bundle: Bundle) -> Header:
     return header
 
 
-def _open(path: str) -> tuple[Header, Path, dict[str, int]]:
+def _locate(path: str) -> tuple[Header, Path, dict[str, int]]:
     """The header, the file that can be mapped, and where each array begins in it."""
     source = files.spool_standard_input() if path == files.STANDARD else Path(path)
-    name = _shown(path)
     if source.is_dir():
-        raise InvalidInputError(f"{name} is a folder, not a bundle: an expert run, or images for 'ddlabel import'")
+        raise InvalidInputError("it is a folder, not a bundle: an expert run, or images for 'ddlabel import'")
     if not source.exists():
-        raise InvalidInputError(f"{name}: there is no such file")
-    module = format_of(path)
-    try:
-        header, offsets = module.locate(source)
-    except DDLabelError as error:
-        raise _naming(path, error) from error
-    except OSError as error:
-        raise StorageError(f"cannot read {name}: {error.strerror or error}") from error
+        raise InvalidInputError("there is no such file")
+    header, offsets = format_of(path).locate(source)
     return header, source, offsets
 
 
-def _naming(path: str, error: DDLabelError) -> DDLabelError:
-    """The same error with the file's name in front."""
-    return type(error)(f"{_shown(path)}: {error}")
-
-
-def _shown(path: str) -> str:
-    return "standard input" if path == files.STANDARD else path
+@contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Errors of ours with the file's name in front, and those of the operating system as ours."""
+    shown = "standard input" if path == files.STANDARD else path
+    try:
+        yield
+    except UsageError:
+        raise
+    except DDLabelError as error:
+        raise type(error)(f"{shown}: {error}") from error
+    except OSError as error:
+        raise StorageError(f"cannot read {shown}: {error.strerror or error}") from error

@@ -1,11 +1,9 @@
 """Bundles as HDF5 files: one contiguous dataset an array, the header in the root attribute `ddlabel`."""
 
-from __future__ import annotations
-
 import io
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,34 +11,52 @@ import numpy as np
 
 from ddlabel.bundle import Bundle
 from ddlabel.errors import InvalidInputError, ResourceError, UnsafeInputError
-from ddlabel.header import Header, check_length
+from ddlabel.header import ArrayInfo, Header, check_length
 
 SUFFIXES = (".h5", ".hdf5")
-ATTRIBUTE = "ddlabel"
 # Built in memory first: HDF5 ends the process, without an exception, when a disk fills up under it.
 _MAX_BYTES = 1 << 32
 
 
-def write(bundle: Bundle, header: Header) -> tuple[Iterator[bytes | memoryview], int]:
-    """The file's bytes, built in memory, and how many there are.
-
-    Raises:
-        InvalidInputError: if the header is too long.
-        ResourceError: for more than 4 GiB.
-    """
-    h5py = _library()
+def write(bundle: Bundle, header: Header) -> tuple[Iterable[bytes | memoryview], int]:
+    """The file's bytes, built in memory, and how many there are."""
     text = header.to_json().encode()
     check_length(len(text))
     size = sum(array.nbytes for array in bundle.arrays.values())
     if size > _MAX_BYTES:
         raise ResourceError(f"an HDF5 bundle of {size} bytes is too large: write .safetensors, which streams")
     buffer = io.BytesIO()
-    with h5py.File(buffer, "w", libver="v110") as file:
-        file.attrs[ATTRIBUTE] = np.bytes_(text)
+    with _library().File(buffer, "w", libver="v110") as file:
+        file.attrs["ddlabel"] = np.bytes_(text)
         for name, array in bundle.arrays.items():
             file.create_dataset(name, data=np.ascontiguousarray(array), track_times=False)
     content = buffer.getbuffer()
-    return iter([content]), len(content)
+    return [content], len(content)
+
+
+def locate(path: Path) -> tuple[Header, dict[str, int]]:
+    """The header, and at which byte each array begins; the file must hold the declared plain datasets and no more."""
+    h5py = _library()
+    if not h5py.is_hdf5(path):
+        raise InvalidInputError("not an HDF5 file, or cut off")
+    try:
+        with h5py.File(path, "r") as file:
+            for name in file:
+                if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+                    raise UnsafeInputError(f"{name!r} is a link to elsewhere: a bundle holds its own arrays")
+            if "ddlabel" not in file.attrs:
+                raise InvalidInputError("an HDF5 file, but not a bundle: it has no 'ddlabel' attribute")
+            stored = file.attrs.get_id("ddlabel")
+            if stored.dtype.kind != "S" or stored.shape != ():
+                raise InvalidInputError("its 'ddlabel' attribute is not one byte string of fixed length")
+            check_length(stored.get_storage_size())
+            header = Header.from_json(file.attrs["ddlabel"].decode())
+            if set(file) != set(header.arrays):
+                raise InvalidInputError(f"it holds {', '.join(file)}: expected {', '.join(header.arrays)}")
+            total = path.stat().st_size
+            return header, {name: _offset(name, file[name], info, total) for name, info in header.arrays.items()}
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise InvalidInputError(f"the HDF5 file is damaged ({type(error).__name__})") from error
 
 
 def _library() -> Any:
@@ -51,51 +67,19 @@ def _library() -> Any:
     return h5py
 
 
-def locate(path: Path) -> tuple[Header, dict[str, int]]:
-    """The header, and at which byte each array begins; the file must hold the declared plain datasets and no more.
-
-    Raises:
-        InvalidInputError: if the file is foreign, truncated or damaged.
-        UnsafeInputError: if anything in it points elsewhere.
-    """
-    h5py = _library()
-    if not h5py.is_hdf5(path):
-        raise InvalidInputError("not an HDF5 file, or cut off")
-    total = path.stat().st_size
-    try:
-        with h5py.File(path, "r") as file:
-            for name in file:
-                if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-                    raise UnsafeInputError(f"{name!r} is a link to elsewhere: a bundle holds its own arrays")
-            if ATTRIBUTE not in file.attrs:
-                raise InvalidInputError("an HDF5 file, but not a bundle: it has no 'ddlabel' attribute")
-            stored = file.attrs.get_id(ATTRIBUTE)
-            if stored.dtype.kind != "S" or stored.shape != ():
-                raise InvalidInputError("its 'ddlabel' attribute is not one byte string of fixed length")
-            check_length(stored.get_storage_size())
-            text = file.attrs[ATTRIBUTE]
-            header = Header.from_json(text.decode())
-            if set(file) != set(header.arrays):
-                raise InvalidInputError(f"it holds {', '.join(file)}: expected {', '.join(header.arrays)}")
-            offsets = {name: _offset(h5py, name, file[name], header, total) for name in file}
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise InvalidInputError(f"the HDF5 file is damaged ({type(error).__name__})") from error
-    return header, offsets
-
-
-def _offset(h5py: Any, name: str, dataset: Any, header: Header, total: int) -> int:
+def _offset(name: str, dataset: Any, info: ArrayInfo, total: int) -> int:
     """Where a dataset's bytes begin, if it is contiguous and as declared."""
+    h5py = _library()
     if not isinstance(dataset, h5py.Dataset):
         raise InvalidInputError(f"{name!r} is a group: expected a dataset")
     properties = dataset.id.get_create_plist()
     if dataset.is_virtual or properties.get_external_count():
         raise UnsafeInputError(f"{name!r} keeps its bytes in another file: a bundle holds its own arrays")
-    info = header.arrays[name]
     offset = dataset.id.get_offset()
     if properties.get_layout() != h5py.h5d.CONTIGUOUS or offset is None:
         raise InvalidInputError(f"{name!r} is chunked or compressed: a bundle's datasets are contiguous")
     if dataset.dtype != np.dtype(info.dtype).newbyteorder("<") or dataset.shape != info.shape:
         raise InvalidInputError(f"{name!r} is {dataset.dtype} {dataset.shape}: the header declares another array")
-    if offset + math.prod(info.shape) * np.dtype(info.dtype).itemsize > total:
+    if offset + math.prod(info.shape) * dataset.dtype.itemsize > total:
         raise InvalidInputError(f"{name!r} ends behind the end of the file: it is cut off")
     return int(offset)

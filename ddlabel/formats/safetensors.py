@@ -4,12 +4,10 @@ The container is eight bytes of header length, a JSON header, and the arrays one
 writing of it is short; the library would copy every array through memory and does not check what we check.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,40 +19,24 @@ from ddlabel.header import MAX_BYTES, Header, check_length
 from ddlabel.provenance import array_chunks, canonical_json
 
 SUFFIXES = (".safetensors",)
-METADATA_KEY = "ddlabel"
-_NAMES = {"uint8": "U8", "float16": "F16", "float32": "F32", "int64": "I64"}
+_DTYPES = {"uint8": "U8", "float16": "F16", "float32": "F32", "int64": "I64"}
 
 
-def write(bundle: Bundle, header: Header) -> tuple[Iterator[bytes | memoryview], int]:
+def write(bundle: Bundle, header: Header) -> tuple[Iterable[bytes | memoryview], int]:
     """The file's bytes in chunks, and how many there are."""
-    # Wide types first keeps every array aligned, as the library does it.
-    order = sorted(bundle.arrays, key=lambda name: (-bundle.arrays[name].itemsize, name))
-    offsets = list(itertools.accumulate((bundle.arrays[name].nbytes for name in order), initial=0))
-    entries: dict[str, Any] = {"__metadata__": {METADATA_KEY: header.to_json()}}
-    for name, begin, end in zip(order, offsets[:-1], offsets[1:], strict=True):
-        array = bundle.arrays[name]
-        entries[name] = {
-            "dtype": _NAMES[array.dtype.name],
-            "shape": list(array.shape),
-            "data_offsets": [begin, end],
-        }
-    text = canonical_json(entries).encode()
+    entries, size = _layout(header)
+    text = canonical_json(entries | {"__metadata__": {"ddlabel": header.to_json()}}).encode()
     text += b" " * (-len(text) % 8)
     check_length(len(text))
     head = len(text).to_bytes(8, "little") + text
-    data = itertools.chain.from_iterable(array_chunks(bundle.arrays[name]) for name in order)
-    return itertools.chain([head], data), len(head) + offsets[-1]
+    data = itertools.chain.from_iterable(array_chunks(bundle.arrays[name]) for name in entries)
+    return itertools.chain([head], data), len(head) + size
 
 
 def locate(path: Path) -> tuple[Header, dict[str, int]]:
-    """The header, and at which byte each array begins; the container must declare just what the header does.
-
-    Raises:
-        InvalidInputError: if the file is foreign, truncated or damaged.
-    """
+    """The header, and at which byte each array begins; the container must declare just what the header does."""
     with path.open("rb") as file:
-        file.seek(0, 2)
-        total = file.tell()
+        total = file.seek(0, 2)
         file.seek(0)
         length = int.from_bytes(file.read(8), "little")
         if total < 8 or length > min(MAX_BYTES, total - 8):
@@ -62,37 +44,29 @@ def locate(path: Path) -> tuple[Header, dict[str, int]]:
         text = file.read(length)
     try:
         entries = json.loads(text, object_pairs_hook=_unique)
-        header_text = entries.pop("__metadata__")[METADATA_KEY]
+        header_text = entries.pop("__metadata__")["ddlabel"]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         message = "a safetensors file, but not a bundle: it has no 'ddlabel' header; make one with 'ddlabel import'"
         raise InvalidInputError(message) from None
     header = Header.from_json(header_text)
-    offsets = {}
-    position = 0
-    for name, entry in sorted(entries.items(), key=_begin):
-        info = header.arrays.get(name)
-        size = math.prod(info.shape) * np.dtype(info.dtype).itemsize if info else 0
-        if not info or entry != {
-            "dtype": _NAMES[info.dtype],
-            "shape": list(info.shape),
-            "data_offsets": [position, position + size],
-        }:
-            raise InvalidInputError(f"the container's entry for {name!r} is not the one that the header declares")
-        offsets[name] = 8 + length + position
-        position += size
-    if set(offsets) != set(header.arrays) or 8 + length + position != total:
-        expected = 8 + length + position
-        raise InvalidInputError(
-            f"the file has {total} bytes and its header declares {expected}: it is cut off or damaged"
-        )
-    return header, offsets
+    expected, size = _layout(header)
+    if entries != expected:
+        raise InvalidInputError("the container's arrays are not those that the header declares, one after another")
+    begin = 8 + length
+    if begin + size != total:
+        found = f"the file has {total} bytes and its header declares {begin + size}"
+        raise InvalidInputError(f"{found}: it is cut off or damaged")
+    return header, {name: begin + entry["data_offsets"][0] for name, entry in expected.items()}
 
 
-def _begin(item: tuple[str, Any]) -> int:
-    try:
-        return int(item[1]["data_offsets"][0])
-    except (KeyError, TypeError, ValueError, IndexError, OverflowError):
-        raise InvalidInputError(f"the container's entry for {item[0]!r} cannot be read") from None
+def _layout(header: Header) -> tuple[dict[str, Any], int]:
+    """The container's entry for each array, in the order of the data, and how many bytes these are."""
+    entries, end = {}, 0
+    # Wide types first keeps every array aligned, as the library does it.
+    for name, info in sorted(header.arrays.items(), key=lambda item: (-np.dtype(item[1].dtype).itemsize, item[0])):
+        begin, end = end, end + math.prod(info.shape) * np.dtype(info.dtype).itemsize
+        entries[name] = {"dtype": _DTYPES[info.dtype], "shape": list(info.shape), "data_offsets": [begin, end]}
+    return entries, end
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,41 +1,25 @@
-"""What an importer finds: images and labels, before they become a bundle; and what importers have in common."""
+"""What an importer finds: images and labels, before they become a bundle; and what importers have in common.
 
-from __future__ import annotations
+What the numbers of bare arrays are has to be stated, or be beyond doubt.
+"""
 
-import lzma
-import math
-import struct
-import tarfile
-import tokenize
-import zipfile
-import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ddlabel import formats, whitening
+from ddlabel.bundle import Array, check_rows, sum_to_one
 from ddlabel.config import ImportOptions
-from ddlabel.errors import InvalidInputError, UsageError
+from ddlabel.errors import InvalidInputError, UnsafeInputError, UsageError
 from ddlabel.header import Space
 
-Array = NDArray[Any]
 _MAX_CLASSES = 1 << 16
-# What zipfile, tarfile, gzip, Pillow and numpy raise when they meet a damaged or foreign file.
-DAMAGED = (
-    *(OSError, EOFError, ValueError, TypeError, ArithmeticError, LookupError, RuntimeError, SyntaxError),
-    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, tokenize.TokenError),
-)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """Images [N, C, H, W] as uint8 or in float32 unit space, hard labels [N], and soft labels [N, K] if there are.
-
-    Soft labels are float16 or float32.
-    """
+class Source(NamedTuple):
+    """Images [N, C, H, W] as uint8 or float32 in unit space, hard labels [N], float soft labels [N, K] if there are."""
 
     images: Array
     hard_labels: Array
@@ -44,59 +28,136 @@ class Source:
     label_space: Space = "logits"
 
 
-def numbered(classes: int) -> tuple[str, ...]:
-    """Names for classes that have none: "0", "1", "2" and so on.
-
-    Raises:
-        InvalidInputError: for more than 65,536, which no header holds.
-    """
-    if classes > _MAX_CLASSES:
-        raise InvalidInputError(f"the labels go up to {classes - 1}: at most {_MAX_CLASSES} classes can be told apart")
-    return tuple(str(number) for number in range(classes))
-
-
-def grey_to_chw(images: Array) -> Array:
-    """Images [N, H, W], [N, H, W, C] or [N, C, H, W] as [N, C, H, W]; C is 1 or 3."""
-    if images.ndim == 3:
-        return images[:, None]
-    if images.ndim == 4 and images.shape[1] not in (1, 3) and images.shape[3] in (1, 3):
-        return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
-    return images
+def check_size(size: int, limit: int, what: str = "the file") -> None:
+    """Refuse, as unsafe, what declares more bytes than are read."""
+    if size > limit:
+        raise UnsafeInputError(f"{what} declares {size} bytes: at most {limit} are read")
 
 
 def is_archive(test: Callable[[Path], bool], path: Path) -> bool:
     """Whether `zipfile.is_zipfile` or `tarfile.is_tarfile` knows a file; a damaged one can make them fail."""
     try:
         return test(path)
-    except DAMAGED:
+    except Exception:
         return False
+
+
+def from_pair(expected: str, paths: Sequence[Path], read: Callable[[Path], Array], options: ImportOptions) -> Source:
+    """`from_arrays` of one file of images and one of labels, in either order; InvalidInputError if they are not so."""
+    arrays = {array.ndim >= 3: array for array in map(read, paths)}
+    if len(paths) != 2 or len(arrays) != 2:
+        found = ", ".join(path.name for path in paths) or "none"
+        raise InvalidInputError(f"expected {expected}, got {found}")
+    return from_arrays(str(paths[0]), arrays[True], arrays[False], options)
+
+
+# What float32 or int64 cannot hold becomes infinite or another number, and is refused as that.
+@np.errstate(over="ignore", invalid="ignore")
+def from_arrays(name: str, images: Array, labels: Array, options: ImportOptions) -> Source:
+    """Images [N, H, W], [N, H, W, C] or [N, C, H, W] (C is 1 or 3) and labels [N], [N, 1] or [N, K] in unit space.
+
+    Labels [N, K] are logits if one is negative, probabilities if every row is a distribution, and have to be stated
+    otherwise; their largest entries are the hard labels.
+
+    Raises:
+        InvalidInputError: if the shapes do not fit together, or something in them is not a finite real number.
+        UsageError: if the pixel or label space is ambiguous and not stated.
+    """
+    if images.ndim == 3:
+        images = images[:, None]
+    elif images.ndim == 4 and images.shape[1] not in (1, 3) and images.shape[3] in (1, 3):
+        images = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    fit = images.ndim == 4 and labels.ndim in (1, 2) and len(images) == len(labels)
+    if not fit or not images.size or not labels.size:
+        shapes = f"images {list(images.shape)} and labels {list(labels.shape)}"
+        raise InvalidInputError(f"{name}: {shapes}: expected [N, C, H, W] and [N] or [N, K] with one N")
+    for what, array in (("images", images), ("labels", labels)):
+        if array.dtype.kind not in "buif":
+            raise InvalidInputError(f"{name}: the {what} are of type {array.dtype}: expected real numbers")
+        check_rows(f"{name}: {what}", array, "finite numbers", np.isfinite)
+    pixels = _to_unit(name, images, options)
+    if labels.ndim == 2:
+        soft = labels if labels.dtype == np.float16 else labels.astype(np.float32)
+        likely = "logits" if labels.min() < 0 else "probs" if sum_to_one(labels).all() else None
+        space = options.label_space or likely
+        if space is None:
+            found = "labels [N, K] that are neither clearly logits nor distributions"
+            raise UsageError(f"{name}: {found}: state --label-space")
+        return Source(pixels, labels.argmax(1), _numbered(labels.shape[1]), soft, cast(Space, space))
+    hard = labels.astype(np.int64)
+    if (hard != labels).any() or hard.min() < 0:
+        found = f"{labels.min()} … {labels.max()}"
+        raise InvalidInputError(f"{name}: labels [N] must be classes 0, 1, 2, …: they are {found}")
+    return Source(pixels, hard, _numbered(int(hard.max()) + 1))
+
+
+def _numbered(classes: int) -> tuple[str, ...]:
+    """Names for classes that have none: "0", "1", "2" and so on."""
+    if classes > _MAX_CLASSES:
+        raise InvalidInputError(f"the labels go up to {classes - 1}: at most {_MAX_CLASSES} classes can be told apart")
+    return tuple(map(str, range(classes)))
+
+
+def _to_unit(name: str, images: Array, options: ImportOptions) -> Array:
+    """Pixels as uint8, or in float32 unit space out of the space that is stated."""
+    space = options.pixels or ("uint8" if images.dtype == np.uint8 else None)
+    low, high = float(images.min()), float(images.max())
+    found = f"{low:.3g} … {high:.3g}"
+    if space is None:
+        raise UsageError(
+            f"{name}: the file does not say what its pixels are (they lie in {found}): "
+            "state it with --pixels uint8|unit|normalised|zca"
+        )
+    if options.zca_from is not None and space != "zca":
+        raise UsageError(f"{name}: --zca-from belongs to --pixels zca, and the pixels are {space}: leave it out")
+    if space == "uint8":
+        if low < 0 or high > 255:
+            raise InvalidInputError(f"{name}: pixels in {found} are not uint8: expected 0 … 255")
+        return images if images.dtype == np.uint8 else np.rint(images).astype(np.uint8)
+    if images.dtype == np.uint8:
+        raise UsageError(f"{name}: its pixels are bytes and cannot be {space}: say --pixels uint8, or nothing")
+    images = images.astype(np.float32)
+    if space == "normalised":
+        given = given_statistics(options, images.shape[1])
+        if given is None:
+            raise UsageError(f"{name}: --pixels normalised needs the --mean and --std that were used")
+        mean, std = (np.array(values, np.float32).reshape(1, -1, 1, 1) for values in given)
+        return images * std + mean
+    if space == "zca":
+        if options.zca_from is None:
+            raise UsageError(f"{name}: --pixels zca needs --zca-from REAL, the bundle that the whitening was fitted on")
+        real = formats.read(options.zca_from).images
+        if real.shape[1:] != images.shape[1:]:
+            shapes = f"images {list(images.shape[1:])} and {options.zca_from}'s {list(real.shape[1:])}"
+            raise InvalidInputError(f"{name}: {shapes} differ")
+        return whitening.undo(images, *whitening.fit(real))
+    # Learned pixels leave 0 … 1 by a little; normalised ones by far.
+    if low < -1 or high > 2:
+        raise InvalidInputError(f"{name}: pixels in {found} are hardly --pixels unit: normalised, zca or uint8?")
+    return images
 
 
 def given_statistics(options: ImportOptions, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
     """Mean and std [C] of the options, if they are there; one number stands for every channel.
 
     Raises:
-        UsageError: if one of the two is missing, or they are not finite numbers, one a channel, std above 0.
+        UsageError: if one of the two is missing, or they are not numbers in unit space, one a channel, std above 0.
     """
     if options.mean is None and options.std is None:
         return None
     if options.mean is None or options.std is None:
         raise UsageError("--mean and --std belong together: give both or neither")
-    mean, std = _numbers("--mean", options.mean, channels), _numbers("--std", options.std, channels)
-    if min(std) <= 0 or max(std) > 1 or min(mean) < 0 or max(mean) > 1:
-        given = f"--mean {options.mean} and --std {options.std}"
-        raise UsageError(
-            f"{given}: expected numbers in unit space, 0 to 1 and std above 0 (divide those of 0 … 255 by 255)"
-        )
-    return mean, std
-
-
-def _numbers(flag: str, text: str, count: int) -> tuple[float, ...]:
+    given = f"--mean {options.mean} and --std {options.std}"
     try:
-        values = tuple(float(part) for part in text.split(","))
+        mean, std = (tuple(map(float, text.split(","))) for text in (options.mean, options.std))
     except ValueError:
-        values = ()
-    values = values * count if len(values) == 1 else values
-    if len(values) != count or not all(map(math.isfinite, values)):
-        raise UsageError(f"{flag} is {text!r}: expected {count} comma-separated numbers, one a channel, or one for all")
-    return values
+        mean, std = (), ()
+    mean, std = (values * channels if len(values) == 1 else values for values in (mean, std))
+    if not len(mean) == len(std) == channels:
+        raise UsageError(f"{given}: expected {channels} comma-separated numbers in each, one a channel, or one for all")
+    if not all(0 <= value <= 1 for value in mean + std) or 0 in std:
+        expected = "numbers in unit space, 0 to 1 and std above 0 (divide those of 0 … 255 by 255)"
+        raise UsageError(f"{given}: expected {expected}")
+    return mean, std
