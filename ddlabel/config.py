@@ -3,17 +3,17 @@
 The command line, `--config FILE.toml`, the Python call and the history of a bundle are all made from these classes.
 """
 
-from __future__ import annotations
-
+import itertools
 import tomllib
 import types
 import typing
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
+from ddlabel import protocols
 from ddlabel.errors import InvalidInputError, UsageError
-from ddlabel.registry import nearest
+from ddlabel.registry import nearest, split_specs
 
 T = TypeVar("T")
 # The tables that a configuration file may have.
@@ -44,32 +44,44 @@ def option(
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Base of all configs: checked when made, read from TOML, written to history."""
+    """Base of all configs: checked when made, read from TOML, written to history.
+
+    The fields in `AXES` can be given several values, of which every combination is one config.
+    """
+
+    AXES: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         for each in fields(self):
             _check(each.name, getattr(self, each.name), each.metadata)
 
     @classmethod
-    def load(cls, command: str, path: Path | None, given: dict[str, Any]) -> Self:
-        """The config of a TOML file's table [command], over its top level, with what was given on top.
+    def load(cls, command: str, path: Path | None, given: dict[str, Any]) -> list[Self]:
+        """The configs of a TOML file's table [command], over its top level, with what was given on top.
+
+        There is one for each combination of the values of the axes. What a protocol presets lies below all that.
 
         Raises:
             InvalidInputError: if the file cannot be read.
             UsageError: for an unknown key or a value of another type or out of range.
         """
         values = {} if path is None else _read_toml(path, command)
-        known = {each.name: typing.get_type_hints(cls)[each.name] for each in fields(cls)}
+        hints = typing.get_type_hints(cls)
+        known = [each.name for each in fields(cls)]
         for key, value in values.items():
             if key not in known:
                 raise UsageError(f"{path}: unknown option {key!r} for {command}: {nearest(key, known)}")
-            if not isinstance(value, _types(known[key])) or (
-                isinstance(value, bool) and bool not in _types(known[key])
-            ):
-                raise UsageError(f"{path}: {key} is {value!r}: expected {_type_name(known[key])}")
-            if float in _types(known[key]) and isinstance(value, int):
-                values[key] = float(value)
-        return cls(**values | {key: value for key, value in given.items() if value is not None})
+            values[key] = _typed(value, hints[key], f"{path}: {key}", several=key in cls.AXES)
+        values |= {key: value for key, value in given.items() if value not in (None, [])}
+        axes = [key for key in cls.AXES if key in values]
+        several = itertools.product(*(_several(key, values[key]) for key in axes))
+        return [cls._of(values | dict(zip(axes, choice, strict=True))) for choice in several]
+
+    @classmethod
+    def _of(cls, values: dict[str, Any]) -> Self:
+        """One config: defaults, under its protocol's presets for its network, under these values."""
+        preset = protocols.preset(values.get("protocol"), values.get("net"))
+        return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in (preset | values).items()})
 
     def recorded(self) -> dict[str, Any]:
         """The options that decide the outcome, for history and result records."""
@@ -130,7 +142,8 @@ class TrainOptions(MachineOptions):
     )
     optimizer: str = option("adamw", "optimizer spec, e.g. sgd:lr=0.01,momentum=0.9,weight-decay=5e-4")
     schedule: str = option("multistep", "learning-rate schedule spec")
-    augment: str = option("dsa", "augmentation spec: dsa, dsa:mode=m, flip-crop, none")
+    warm_up: float = option(0.0, "epochs over which the learning rate rises before the schedule begins", low=0)
+    augment: str = option("dsa", "augmentation spec, joined by +: dsa, dsa:mode=m, flip+crop, none")
     seed: int = option(0, "seed of weights, order and augmentation; of the first run where there are several", low=0)
 
 
@@ -181,21 +194,54 @@ class RefineOptions(Options):
 class EvaluateOptions(TrainOptions):
     """`evaluate`: students from scratch (defaults: GIFT, Table 15)."""
 
-    labels: str = option("auto", "which labels to learn from", choices=("auto", "hard", "soft", "dense"))
+    AXES = ("labels", "net", "loss", "optimizer", "schedule", "augment", "mix")
+
+    protocol: str | None = option(None, "preset the options of a paper's evaluation; 'list protocols' shows them")
+    labels: str = option(
+        "auto",
+        "which labels to learn from; online: those that --teacher gives each augmented batch",
+        choices=("auto", "hard", "soft", "dense", "online"),
+    )
     loss: str = option("soft-ce", "loss spec, e.g. kl:temperature=20,scale=false")
+    mix: str = option("none", "blend images and their labels: cutmix, mixup, none")
     seeds: int = option(5, "students, with seeds one after another", low=1)
     dense_batches: str = option(
         "mix",
         "with dense labels: mix draws images and views into batches at the cost of images alone (LADD, Fig. 3); "
-        "sum adds the losses of all views of each image (LADD, Eq. 5)",
-        choices=("mix", "sum"),
+        "sum adds the losses of all views of each image (LADD, Eq. 5), mean averages them",
+        choices=("mix", "sum", "mean"),
     )
+    global_labels: str = option("hard", "with dense labels: label of the whole image", choices=("hard", "soft", "none"))
+    dense_loss: str | None = option(None, "with dense labels: loss of the views (default: that of --loss)")
+    ema: float | None = option(None, "test a running mean of the weights, of this decay", above=0, high=0.9999)
+    teacher: tuple[str, ...] = option((), "expert run for online labels, several for an ensemble", recorded=False)
+    teacher_epoch: str = option("last", "checkpoint of every teacher: an epoch, last, or auto (early-stopped)")
+    zca: str | None = option(None, "bundle of real images to whiten the student's images by (ZCA)", recorded=False)
+    select: str = option(
+        "last",
+        "the epoch that counts: val is the best on images held out from the bundle; best-on-test says that it chose so",
+        choices=("last", "val", "best-on-test"),
+    )
+    holdout: float = option(0.2, "with --select val: share of each class to hold out", above=0, high=0.9)
+    checks: int = option(20, "with --select val or best-on-test: how often to look, evenly over the epochs", low=1)
+    continual: int | None = option(None, "class-incremental steps, a class order a seed (GDumb; GIFT, Fig. 2)", low=2)
+    curve: bool = option(default=False, help="record the mean loss and gradient norm of every epoch")
+    confusion: bool = option(default=False, help="record the confusion matrix, true class by predicted class")
+    against: str | None = option(None, "bundle whose labels to compare with, seed by seed", recorded=False)
+    control: str = option(
+        "none",
+        "random: as many random real images under the same protocol; scores: what DD-Ranking's scores need besides",
+        choices=("none", "random", "scores"),
+        recorded=False,
+    )
+    real: str | None = option(None, "with --control: bundle of all real images", recorded=False)
+    real_epochs: int = option(30, "with --control scores: epochs on all real images", low=1, recorded=False)
     bundle: str | None = option(
         None, "bundle to learn from; without bundle and test: the demo's digits", recorded=False, argument="BUNDLE"
     )
     test: str | None = option(None, "bundle of test images", recorded=False)
     out: str | None = option(None, "results file (.jsonl) to append one record a student to", recorded=False)
-    global_labels: str = option("hard", "with dense labels: label of the whole image", choices=("hard", "soft", "none"))
+    table: str | None = option(None, "axes for rows and columns of the table, e.g. loss,optimizer", recorded=False)
 
 
 def gift_batch_size(images: int) -> int:
@@ -230,17 +276,22 @@ def _read_toml(path: Path, command: str) -> dict[str, Any]:
     return {key.replace("-", "_"): value for key, value in (plain | content.get(command, {})).items()}
 
 
-def _types(annotation: Any) -> tuple[type, ...]:
-    """The types that a value in a TOML file may have."""
+def _typed(value: Any, annotation: Any, what: str, *, several: bool) -> Any:
+    """A value of a TOML file as the type that a field has; a list where it can have several."""
+    if typing.get_origin(annotation) is tuple or (several and isinstance(value, list)):
+        parts = value if isinstance(value, list) else [value]
+        return [_typed(part, str, what, several=False) for part in parts]
     members = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
-    return (*members, int) if float in members else members
+    if float in members and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, members) or (isinstance(value, bool) and bool not in members):
+        raise UsageError(f"{what} is {value!r}: expected {getattr(annotation, '__name__', annotation)}")
+    return value
 
 
-def _type_name(annotation: Any) -> str:
-    return getattr(annotation, "__name__", str(annotation))
-
-
-def default_of(config: type[Options], name: str) -> Any:
-    """A field's default value."""
-    default = next(each.default for each in fields(config) if each.name == name)
-    return None if default is MISSING else default
+def _several(key: str, value: Any) -> list[str]:
+    """The values of an axis: given repeatedly, or separated by commas."""
+    values = [spec for text in ([value] if isinstance(value, str) else value) for spec in split_specs(text)]
+    if not values or len(set(values)) < len(values):
+        raise UsageError(f"--{key.replace('_', '-')} is {value!r}: expected one value or several different ones")
+    return values

@@ -1,7 +1,5 @@
 """Every error that a user can provoke: one root, one exit code for each kind."""
 
-from __future__ import annotations
-
 
 class DDLabelError(Exception):
     """What was wrong, what was got, what was expected and what to do, in one line.
@@ -12,50 +10,37 @@ class DDLabelError(Exception):
 
     exit_code = 1
 
+    def __init_subclass__(cls, exit_code: int) -> None:
+        cls.exit_code = exit_code
 
-class UsageError(DDLabelError):
+
+class UsageError(DDLabelError, exit_code=2):
     """An option, a spec string or a combination of them that cannot be carried out."""
 
-    exit_code = 2
 
-
-class InvalidInputError(DDLabelError):
+class InvalidInputError(DDLabelError, exit_code=3):
     """A file that is missing, foreign, truncated, corrupt or without meaning."""
 
-    exit_code = 3
 
-
-class UnsafeInputError(DDLabelError):
+class UnsafeInputError(DDLabelError, exit_code=4):
     """A file that could run code, reach outside itself or exhaust the machine."""
 
-    exit_code = 4
 
-
-class IncompatibleError(DDLabelError):
+class IncompatibleError(DDLabelError, exit_code=5):
     """Inputs that are sound but do not belong together."""
 
-    exit_code = 5
 
-
-class OutputExistsError(DDLabelError):
+class OutputExistsError(DDLabelError, exit_code=6):
     """An output that is already there and was not asked to be replaced."""
 
-    exit_code = 6
 
-
-class StorageError(DDLabelError):
+class StorageError(DDLabelError, exit_code=7):
     """The disk or the operating system refused to read or write."""
 
-    exit_code = 7
 
-
-class ClosedPipeError(DDLabelError):
+class ClosedPipeError(DDLabelError, exit_code=0):
     """The reader of standard output has what it wanted: nothing went wrong."""
 
-    exit_code = 0
 
-
-class ResourceError(DDLabelError):
+class ResourceError(DDLabelError, exit_code=8):
     """Not enough memory, or a device that is not there."""
-
-    exit_code = 8

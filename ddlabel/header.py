@@ -1,11 +1,9 @@
 """The header of a bundle: what each of its arrays means, and where they come from."""
 
-from __future__ import annotations
-
 import json
 import sys
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 from ddlabel.errors import IncompatibleError, InvalidInputError
 from ddlabel.provenance import Entry, canonical_json, sha256_of_text
@@ -74,17 +72,16 @@ class Header:
 
     def to_json(self) -> str:
         """Canonical JSON with the format's version and, last, the digest of all the rest."""
-        body = asdict(self) | {"format": FORMAT, "history": [entry.to_json() for entry in self.history]}
+        body = asdict(self) | {"format": FORMAT}
         return canonical_json(body | {"digest": sha256_of_text(canonical_json(body))})
 
     @property
     def digest(self) -> str:
         """sha256 that stands for the whole bundle: the header holds a sha256 of each array."""
-        digest: str = json.loads(self.to_json())["digest"]
-        return digest
+        return str(json.loads(self.to_json())["digest"])
 
     @classmethod
-    def from_json(cls, text: str) -> Header:
+    def from_json(cls, text: str) -> Self:
         """Read a header and verify its own digest.
 
         Raises:
@@ -96,42 +93,44 @@ class Header:
             digest, version = body.pop("digest"), body.pop("format")
             if version != FORMAT:
                 raise IncompatibleError(f"bundle format {version} is not format {FORMAT}: it needs another ddlabel")
-            if digest != sha256_of_text(canonical_json(body | {"format": version})):
-                raise InvalidInputError("the header does not match its own digest: the file is damaged")
+            intact = digest == sha256_of_text(canonical_json(body | {"format": version}))
+            require(intact, "the header does not match its own digest: the file is damaged")
             require(isinstance(body["classes"], list), "the class names must be a list")
+            pixels = body.pop("pixels")
             header = cls(
                 classes=tuple(body.pop("classes")),
-                pixels=_pixels(body.pop("pixels")),
+                pixels=Pixels(**pixels | {key: tuple(pixels[key]) for key in ("mean", "std")}),
                 soft=_label_space(body.pop("soft")),
                 dense=_label_space(body.pop("dense")),
-                arrays={name: _array_info(info) for name, info in body.pop("arrays").items()},
+                arrays={name: ArrayInfo(**a | {"shape": tuple(a["shape"])}) for name, a in body.pop("arrays").items()},
                 history=tuple(Entry.from_json(entry) for entry in body.pop("history")),
             )
-            if body:
-                raise InvalidInputError(f"the header has unknown parts: {', '.join(sorted(body))}")
+            require(not body, f"the header has unknown parts: {', '.join(sorted(body))}")
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise InvalidInputError(f"the header cannot be read as a bundle's ({type(error).__name__})") from error
         header.check()
         return header
 
     def check(self) -> None:
-        """Check that every part is what it should be, and that the arrays follow from one N, C, H, W, K and V.
-
-        Raises:
-            InvalidInputError: naming the part or the array, what it is and what was expected.
-        """
+        """Raise InvalidInputError unless every part has a meaning and all arrays follow from one N, C, H, W, K, V."""
         require(all(isinstance(name, str) for name in self.classes), "class names must be text")
         require(len(set(self.classes)) == len(self.classes) > 0, "class names must be there and all different")
-        sizes = self._check_arrays()
-        _check_pixels(self.pixels, sizes["C"])
-        images = self.arrays["images"].dtype
-        fits = (images == "uint8") == (self.pixels.space == "uint8")
-        require(fits, f"images are {images} and the pixel space is {self.pixels.space!r}")
-        for space, names in ((self.soft, ["soft_labels"]), (self.dense, ["dense_labels", "dense_boxes"])):
-            if space is not None:
-                _check_label_space(space)
+        sizes, pixels, images = self._check_arrays(), self.pixels, self.arrays["images"].dtype
+        require(pixels.space in get_args(PixelSpace), f"unknown pixel space {pixels.space!r}")
+        for name, values in (("mean", pixels.mean), ("std", pixels.std)):
+            fits = len(values) == sizes["C"] and all(map(_finite, values)) and (name == "mean" or min(values) > 0)
+            expected = f"{sizes['C']} finite numbers, one a channel{'' if name == 'mean' else ' and above 0'}"
+            require(fits, f"the pixels' {name} is {list(values)}: expected {expected}")
+        fits = (images == "uint8") == (pixels.space == "uint8")
+        require(fits, f"images are {images} and the pixel space is {pixels.space!r}")
+        for label, names in ((self.soft, ["soft_labels"]), (self.dense, ["dense_labels", "dense_boxes"])):
             for name in names:
-                require((space is not None) == (name in self.arrays), f"{name} and its label space must come together")
+                require((label is not None) == (name in self.arrays), f"{name} and its label space must come together")
+            if label is not None:
+                require(label.space in get_args(Space), f"unknown label space {label.space!r}")
+                fits = _finite(label.temperature) and label.temperature > 0
+                require(fits, f"the label temperature is {label.temperature!r}: expected a finite number above 0")
+                require(isinstance(label.source, str), f"the label source is {label.source!r}: expected text")
         try:
             self.to_json()
         except ValueError as error:
@@ -161,27 +160,8 @@ def require(condition: bool, message: str) -> None:
 
 
 def check_length(size: int) -> None:
-    """Check the bytes of a header, read or written.
-
-    Raises:
-        InvalidInputError: for more than 1 MiB.
-    """
+    """Raise InvalidInputError if a header, read or written, has more than 1 MiB."""
     require(size <= MAX_BYTES, f"the header has {size} bytes: at most {MAX_BYTES} are allowed")
-
-
-def _check_pixels(pixels: Pixels, channels: int) -> None:
-    require(pixels.space in get_args(PixelSpace), f"unknown pixel space {pixels.space!r}")
-    for name, values in (("mean", pixels.mean), ("std", pixels.std)):
-        fits = len(values) == channels and all(map(_finite, values)) and (name == "mean" or min(values) > 0)
-        expected = f"{channels} finite numbers, one a channel{'' if name == 'mean' else ' and above 0'}"
-        require(fits, f"the pixels' {name} is {list(values)}: expected {expected}")
-
-
-def _check_label_space(label: LabelSpace) -> None:
-    require(label.space in get_args(Space), f"unknown label space {label.space!r}")
-    fits = _finite(label.temperature) and label.temperature > 0
-    require(fits, f"the label temperature is {label.temperature!r}: expected a finite number above 0")
-    require(isinstance(label.source, str), f"the label source is {label.source!r}: expected text")
 
 
 def _finite(value: object) -> bool:
@@ -189,15 +169,6 @@ def _finite(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
-def _pixels(value: dict[str, Any]) -> Pixels:
-    return Pixels(space=value["space"], mean=tuple(value["mean"]), std=tuple(value["std"]))
-
-
 def _label_space(value: dict[str, Any] | None) -> LabelSpace | None:
-    if value is None:
-        return None
-    return LabelSpace(space=value["space"], temperature=value["temperature"], source=value["source"])
-
-
-def _array_info(value: dict[str, Any]) -> ArrayInfo:
-    return ArrayInfo(dtype=value["dtype"], shape=tuple(value["shape"]), sha256=value["sha256"])
+    """A label space out of JSON, where nothing may be left to its default."""
+    return None if value is None else LabelSpace(**{key: value[key] for key in ("space", "temperature", "source")})

@@ -1,15 +1,14 @@
 """Registries of functions, and the spec strings that pick and configure one: `kl:temperature=20,scale=false`."""
 
-from __future__ import annotations
-
 import difflib
 import inspect
+import math
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from ddlabel.errors import UsageError
 
@@ -28,11 +27,11 @@ class Entry:
     """One registered function as `ddlabel list` shows it."""
 
     name: str
-    summary: str
     options: dict[str, Any]
+    summary: str
 
 
-class Registry(Generic[F]):
+class Registry(dict[str, F]):
     """Functions of one kind by name; a function is registered where it is defined.
 
     The keyword-only arguments of a function are its options: they are what a spec string may set, with their
@@ -40,8 +39,8 @@ class Registry(Generic[F]):
     """
 
     def __init__(self, kind: str) -> None:
+        super().__init__()
         self.kind = kind
-        self._functions: dict[str, F] = {}
 
     def add(self, function: F) -> F:
         """Register `function` under its own name, with dashes for underscores."""
@@ -51,31 +50,18 @@ class Registry(Generic[F]):
         """A decorator that registers a function under `name`."""
 
         def register(function: F) -> F:
-            if name in self._functions:
+            if name in self:
                 raise ValueError(f"{self.kind} {name!r} is registered twice")
-            self._functions[name] = function
+            self[name] = function
             return function
 
         return register
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._functions)
-
-    def __len__(self) -> int:
-        return len(self._functions)
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._functions
-
-    def get(self, name: str) -> F:
-        """The function called `name`.
-
-        Raises:
-            UsageError: if there is none, with the nearest name.
-        """
-        if name not in self._functions:
+    def get(self, name: str) -> F:  # type: ignore[override]  # a dict's has a default
+        """The function called `name`; where there is none, a UsageError with the nearest name."""
+        if name not in self:
             raise UsageError(f"unknown {self.kind} {name!r}: {nearest(name, self)}")
-        return self._functions[name]
+        return self[name]
 
     def resolve(self, spec: str) -> Callable[..., Any]:
         """The function that a spec string names, with the options of the spec set.
@@ -97,14 +83,11 @@ class Registry(Generic[F]):
 
     def entries(self) -> list[Entry]:
         """Every function with its options, in the order of their registration."""
-        return [
-            Entry(
-                name=name,
-                summary=(inspect.getdoc(function) or "").split("\n")[0],
-                options={key: parameter.default for key, parameter in _options(function).items()},
-            )
-            for name, function in self._functions.items()
-        ]
+        found = []
+        for name, function in self.items():
+            defaults = {key: parameter.default for key, parameter in _options(function).items()}
+            found.append(Entry(name=name, options=defaults, summary=(inspect.getdoc(function) or "").split("\n")[0]))
+        return found
 
 
 def parse_spec(spec: str) -> tuple[str, dict[str, str]]:
@@ -123,33 +106,42 @@ def parse_spec(spec: str) -> tuple[str, dict[str, str]]:
     return name, values
 
 
+def split_specs(text: str) -> list[str]:
+    """The specs in `sgd:lr=0.1,momentum=0.9,adam`: a comma before `key=value` belongs to the spec before it."""
+    specs: list[str] = []
+    for piece in filter(None, (each.strip() for each in text.split(","))):
+        if specs and "=" in piece and ":" not in piece.partition("=")[0]:
+            specs[-1] += f",{piece}"
+        else:
+            specs.append(piece)
+    return specs
+
+
 def _options(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """The keyword-only arguments that have a default: an argument without one is for callers, not for specs."""
-    parameters = inspect.signature(function, eval_str=True).parameters
-    return {
-        key: parameter
-        for key, parameter in parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is not parameter.empty
-    }
+    known = inspect.signature(function, eval_str=True).parameters
+    return {key: p for key, p in known.items() if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}
 
 
 def _convert(text: str, annotation: Any, what: str) -> Any:
     """Read `text` as the type that `annotation` names; tuples are written `0.5/0.8`."""
-    if isinstance(annotation, types.UnionType):
-        if text.lower() == "none" and types.NoneType in typing.get_args(annotation):
-            return None
-        annotation = next(a for a in typing.get_args(annotation) if a is not types.NoneType)
-    if typing.get_origin(annotation) is typing.Literal:
-        if text in typing.get_args(annotation):
+    kind, members = typing.get_origin(annotation), typing.get_args(annotation)
+    if kind is types.UnionType:  # `int | None`, the only kind there is
+        return None if text.lower() == "none" else _convert(text, members[0], what)
+    if kind is tuple:
+        return tuple(_convert(part, members[0], what) for part in text.split("/"))
+    if kind is typing.Literal:
+        if text in members:
             return text
-        raise UsageError(f"{what} is {text!r}: expected one of {', '.join(typing.get_args(annotation))}")
-    if typing.get_origin(annotation) is tuple:
-        return tuple(_convert(part, typing.get_args(annotation)[0], what) for part in text.split("/"))
+        raise UsageError(f"{what} is {text!r}: expected one of {', '.join(members)}")
     if annotation is bool:
         if text.lower() in ("true", "false"):
             return text.lower() == "true"
         raise UsageError(f"{what} is {text!r}: expected true or false")
     try:
-        return annotation(text)
+        value = annotation(text)
     except ValueError:
         raise UsageError(f"{what} is {text!r}: expected a value of type {annotation.__name__}") from None
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"{what} is {text!r}: expected a finite number")
+    return value

@@ -1,7 +1,5 @@
 """Random numbers as a function of (seed, stream name, position), so that a resumed run continues bit for bit."""
 
-from __future__ import annotations
-
 import hashlib
 
 

@@ -1,7 +1,5 @@
 """ZCA whitening: fitting it, and undoing it on import."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

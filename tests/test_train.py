@@ -20,13 +20,14 @@ from ddlabel.labels.target import Target
 from ddlabel.losses import ce, losses
 from ddlabel.nets import build
 from ddlabel.nets.prepare import normalisation
-from ddlabel.steps.evaluate import evaluate, settle
-from ddlabel.train.batches import Items, of_images, of_items
+from ddlabel.steps.cases import loss_for
+from ddlabel.train.batches import Items, Pictures, of_images, of_items
 from ddlabel.train.data import Data, predict
 from ddlabel.train.fit import Order, fit
 
 CPU = torch.device("cpu")
 PREPARE = normalisation((0.5,), (0.25,))
+PICTURES = Pictures(prepare=PREPARE, augment=none)
 
 
 def dense_bundle() -> Bundle:
@@ -43,7 +44,7 @@ def test_fit_is_gradient_descent_with_the_scheduled_rate():
     target = Target.of_classes(torch.zeros(2, dtype=torch.int64), 2)
     seen = []
 
-    def loss(outputs, _):
+    def loss(outputs, *_):
         return outputs.square().mean()
 
     expected, means = weight.detach().clone(), []
@@ -59,6 +60,7 @@ def test_fit_is_gradient_descent_with_the_scheduled_rate():
         optimizer,
         steps=range(3),
         rate=rate,
+        seed=lambda step: step,
         stops={2: seen.append},
     )
     torch.testing.assert_close(weight.detach(), expected)
@@ -81,12 +83,10 @@ def test_summed_batches_give_ladds_equation_5(whole):
     options = EvaluateOptions(labels="dense", dense_batches="sum", global_labels=whole, net="convnet-d1:width=4")
     data = Data.of(bundle, CPU)
     items = Items(data, whole)
-    batch = of_items(items, PREPARE, none, together=True, batch_size=6, seed=0)
+    batch = of_items(items, PICTURES, together=True, batch_size=6, seed=0)
     network = build(options.net, PREPARE, channels=1, size=8, classes=3, seed=0)
     images, target = batch(0)
-    from ddlabel.steps.evaluate import _loss
-
-    ours = _loss(options, data)(network.body(images), target)
+    ours = loss_for(options, data)(network.body(images), target, 0)
 
     unit = torch.from_numpy(bundle.images).float() / 255
     expected = torch.zeros(())
@@ -107,7 +107,7 @@ def test_summed_batches_give_ladds_equation_5(whole):
 def test_mixed_batches_take_every_view_and_image_once_in_a_pass(whole, per_image):
     data = Data.of(dense_bundle(), CPU)
     items = Items(data, whole)
-    batch = of_items(items, PREPARE, none, together=False, batch_size=7, seed=0)
+    batch = of_items(items, PICTURES, together=False, batch_size=7, seed=0)
     steps = -(-6 * per_image // 7)
     seen = torch.cat([batch(step)[0] for step in range(steps)])
     assert items.per_image == per_image
@@ -123,7 +123,8 @@ def test_directions_and_distributions_do_not_mix():
 
 def test_images_come_with_their_own_labels():
     bundle = make_bundle(images=9)
-    batch = of_images(Data.of(bundle, CPU), PREPARE, none, labels="soft", batch_size=4, seed=3)
+    data = Data.of(bundle, CPU)
+    batch = of_images(data, PICTURES, data.soft_target, batch_size=4, seed=3)
     images, target = batch(1)
     unit = (torch.from_numpy(bundle.images).float() / 255 - 0.5) / 0.25
     for image, values, hard in zip(images, target.values, target.hard, strict=True):
@@ -140,26 +141,6 @@ def test_predict_is_the_network_in_evaluation_mode():
     with torch.no_grad():
         expected = network.eval()(torch.from_numpy(bundle.images).float() / 255)
     torch.testing.assert_close(out, expected)
-
-
-def test_students_differ_by_seed_only_and_learn():
-    generator = np.random.default_rng(0)
-    bundle = make_bundle(images=30)
-    # Class i is bright in column i: easy to learn.
-    images = generator.integers(0, 60, bundle.images.shape).astype(np.uint8)
-    for row, hard in enumerate(bundle.hard_labels):
-        images[row, :, :, hard] += 190
-    bundle = replace(bundle, images=images)
-    options = EvaluateOptions(
-        net="convnet-d1:width=8", epochs=15, labels="hard", augment="none", optimizer="adam:lr=0.01"
-    )
-    settled = settle(bundle, bundle, options)
-    first, second = (list(evaluate(bundle, bundle, settled, [0, 1], {})) for _ in range(2))
-    alone = list(evaluate(bundle, bundle, settled, [1], {}))
-    assert first == second
-    assert alone == first[1:]
-    assert first[0]["loss"] != first[1]["loss"]
-    assert [record["accuracy"] for record in first] == [1.0, 1.0]
 
 
 def test_soft_ce_of_hard_labels_is_ce():

@@ -1,7 +1,5 @@
 """The `ddlabel` command: all subcommands, and the one place where errors become lines and exit codes."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal
@@ -12,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from ddlabel import __version__
-from ddlabel.cli import data, demo, evaluate, experts, inspect, labels
+from ddlabel.cli import demo, evaluate, inspect, make
 from ddlabel.cli.command import printable
 from ddlabel.errors import ClosedPipeError, DDLabelError
 
@@ -23,7 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _module in (data, experts, labels, evaluate, inspect, demo):  # in the order in which a bundle passes through them
+for _module in (make, evaluate, inspect, demo):  # in the order in which a bundle passes through them
     _module.register(app)
 
 
@@ -33,12 +31,11 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+_Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")]
+
+
 @app.callback()
-def _root(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
-    ] = False,
-) -> None:
+def _root(version: _Version = False) -> None:
     pass
 
 

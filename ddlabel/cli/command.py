@@ -1,13 +1,11 @@
 """How a command is made: options from its config, one way to read, run, append history and write."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import sys
 import typing
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -22,12 +20,11 @@ from ddlabel.header import Header
 from ddlabel.provenance import Entry, Input
 
 T = TypeVar("T")
+Step = Callable[[Bundle], Bundle]
+_KEYWORD = inspect.Parameter.KEYWORD_ONLY
 BundleIn = Annotated[str, typer.Argument(metavar="BUNDLE", help="bundle to read; - is standard input")]
-BundleOut = Annotated[str, typer.Argument(metavar="OUT", help="bundle to write; - is standard output")]
-Force = Annotated[bool, typer.Option("--force", help="replace an output that is there")]
-ExpertRuns = Annotated[
-    list[str], typer.Option("--expert", metavar="RUN", help="expert run, or a folder of runs; repeat for an ensemble")
-]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="say nothing but results and errors")]
+AsJson = Annotated[bool, typer.Option("--json", help="results and errors as JSON")]
 
 
 def printable(text: str) -> str:
@@ -57,8 +54,7 @@ class Say:
         """The same steps with a progress bar, on a terminal only."""
         from tqdm import tqdm
 
-        hidden = self.quiet or not sys.stderr.isatty()
-        bar: Iterable[T] = tqdm(steps, file=sys.stderr, disable=hidden, leave=False, dynamic_ncols=True)
+        bar: Iterable[T] = tqdm(steps, file=sys.stderr, disable=self.quiet or None, leave=False, dynamic_ncols=True)
         return bar
 
     def data(self, text: str, value: Any) -> None:
@@ -69,105 +65,83 @@ class Say:
             raise ClosedPipeError from None
 
 
-def command(app: typer.Typer, name: str, config: type[Options]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def command(app: typer.Typer, name: str, config: type[Options] = Options) -> Callable[[Callable[..., None]], None]:
     """Register a function as `ddlabel NAME`; its parameters `options` and `say` become flags.
 
-    `options` is filled from the fields of `config` and from `--config FILE.toml`; what is given on the command line
-    wins.
+    `options`, of a command with a `config`, is filled from that one's fields and from `--config FILE.toml`; what is on
+    the command line wins. Where the config has axes it is a list, one config for each combination of their values.
     """
 
-    def register(function: Callable[..., None]) -> Callable[..., None]:
-        own = inspect.signature(function, eval_str=True).parameters.values()
+    def register(function: Callable[..., None]) -> None:
+        hints = typing.get_type_hints(config)
         # What decides the outcome first, then the machine and the files.
         ordered = sorted(fields(config), key=lambda each: not each.metadata["recorded"])
-        flags = {each.name: _flag(each, typing.get_type_hints(config)[each.name]) for each in ordered}
-        common = {
-            "config": (
-                Path | None,
-                typer.Option("--config", help=f"TOML file with options, in a table [{name}]"),
-                None,
-            ),
-            "quiet": (bool, typer.Option("--quiet", "-q", help="say nothing but results and errors"), False),
-            "as_json": (bool, typer.Option("--json", help="results and errors as JSON"), False),
-        }
-        if not flags:
-            del common["config"]
+        flags = {each.name: _flag(each, hints[each.name], several=each.name in config.AXES) for each in ordered}
+        toml = typer.Option("--config", help=f"TOML file with options, in a table [{name}]")
+        file = {"config_file": Annotated[Path | None, toml]} if flags else {}
+        added = flags | file | {"quiet": Quiet, "as_json": AsJson}
+        own = inspect.signature(function, eval_str=True).parameters.values()
+        parameters = [p.replace(kind=_KEYWORD) for p in own if p.name not in ("options", "say")]
+        parameters += [inspect.Parameter(key, _KEYWORD, default=None, annotation=each) for key, each in added.items()]
 
-        def run(**given: Any) -> None:
-            say = Say(quiet=given.pop("quiet"), as_json=given.pop("as_json"))
-            path = given.pop("config", None)
+        def run(*, quiet: bool, as_json: bool, config_file: Path | None = None, **given: Any) -> None:
             values = {key: given.pop(key) for key in flags}
-            function(**given, options=config.load(name, path, values), say=say)
+            if flags:
+                configs = config.load(name, config_file, values)
+                given["options"] = configs if config.AXES else configs[0]
+            function(**given, say=Say(quiet=quiet, as_json=as_json))
 
-        parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in own if p.name not in ("options", "say")]
-        for key, (kind, info, default) in (flags | common).items():
-            annotation = Annotated[kind, info]  # type: ignore[valid-type]
-            parameters.append(
-                inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-            )
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in parameters}
         run.__doc__ = function.__doc__
         app.command(name)(run)
-        return function
 
     return register
 
 
-def _flag(each: Any, kind: Any) -> tuple[Any, Any, Any]:
-    """A field of a config as a command-line option; None means not given."""
+def _flag(each: Any, kind: Any, *, several: bool) -> Any:
+    """A field of a config as the annotation of a parameter, repeatable if it takes several."""
+    text, choices = each.metadata["help"], each.metadata["choices"]
     if each.metadata["argument"]:
-        return kind, typer.Argument(metavar=each.metadata["argument"], help=each.metadata["help"]), None
-    name = f"--{each.name.replace('_', '-')}"
-    text = each.metadata["help"]
-    if each.metadata["choices"]:
-        text += f" [{'|'.join(each.metadata['choices'])}]"
-    names = f"{name}/--no-{name[2:]}" if kind is bool else name
+        return Annotated[kind, typer.Argument(metavar=each.metadata["argument"], help=text)]
+    name = each.name.replace("_", "-")
+    text += f" [{'|'.join(choices)}]" if choices else ""
     # typer shows a default that it does not set itself in brackets: written here instead.
-    text += "" if each.default is None or kind is bool else f" (default: {each.default})"
-    return kind | None, typer.Option(names, help=text, show_default=False), None
+    text += "" if each.default in (None, ()) or kind is bool else f" (default: {each.default})"
+    if several or typing.get_origin(kind) is tuple:
+        kind = list[str]
+        text += "; repeatable"
+    names = f"--{name}/--no-{name}" if kind is bool else f"--{name}"
+    return Annotated[kind | None, typer.Option(names, help=text, show_default=False)]
 
 
 def run_filter(
-    name: str,
-    bundle: str,
-    out: str,
-    options: Options,
-    step: Callable[[Bundle], Bundle],
-    say: Say,
-    *,
-    force: bool,
-    inputs: Callable[[], Sequence[Input]] = tuple,
+    name: str, bundle: str, out: str, options: Options, step: Step, say: Say, force: bool, inputs: Sequence[Input] = ()
 ) -> Bundle:
     """What every bundle-to-bundle command does: refuse early, read and verify, run, append history, write whole.
 
-    `inputs` is asked after the step, which may be what settles them. Returns the bundle that was written.
+    The step may be what settles `inputs`: they are read after it. Returns the bundle that was written.
     """
     files.check_output(out, force=force)
     formats.format_of(out)
     source, header = formats.load(bundle)
-    result = step(source)
-    entry = Entry(
-        command=name,
-        version=__version__,
-        options=options.recorded(),
-        bundle=header.digest,
-        inputs=tuple(inputs()),
-    )
-    return finish(result.with_entry(entry), out, say)
+    return finish(name, step(source), out, options, say, inputs, header.digest)
 
 
-def finish(bundle: Bundle, out: str, say: Say) -> Bundle:
-    """Write a bundle and say where it went."""
-    header = formats.write(out, bundle)
+def finish(
+    name: str, bundle: Bundle, out: str, options: Options, say: Say, inputs: Sequence[Input], source: str = ""
+) -> Bundle:
+    """Write a bundle with the command in its history, made of a bundle of digest `source`, and say where it went."""
+    entry = Entry(command=name, version=__version__, options=options.recorded(), bundle=source, inputs=tuple(inputs))
+    header = formats.write(out, replace(bundle, history=(*bundle.history, entry)))
     if out != files.STANDARD:
         say.data(out, {"out": out, "digest": header.digest, "shapes": shapes(header)})
     return bundle
 
 
-def figures_line(accuracy: float, nats: float) -> str:
-    """Label accuracy in [0, 1] and mean entropy in nats (nan for directions) as a phrase."""
-    entropy = "" if nats != nats else f", mean entropy {nats:.3f} nats"
+def figures_line(*, accuracy: float, entropy_nats: float | None) -> str:
+    """Label accuracy in [0, 1] and mean entropy in nats, which directions have none of, as a phrase."""
+    entropy = "" if entropy_nats is None else f", mean entropy {entropy_nats:.3f} nats"
     return f"{100 * accuracy:.1f} % agree with the hard labels{entropy}"
 
 
@@ -177,10 +151,6 @@ def shapes(header: Header) -> dict[str, list[int]]:
 
 
 def one_standard_input(paths: Sequence[str]) -> None:
-    """Refuse more than one `-`.
-
-    Raises:
-        UsageError: naming the remedy.
-    """
+    """Raise UsageError for more than one `-`."""
     if sum(path == files.STANDARD for path in paths) > 1:
         raise UsageError("only one input can be standard input: name a file for the other")

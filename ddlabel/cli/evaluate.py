@@ -3,50 +3,148 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.table import Table
 
 from ddlabel import files, formats
 from ddlabel.bundle import Bundle
 from ddlabel.cli.command import Say, command, one_standard_input
+from ddlabel.cli.tables import Cell, axes_of, line, table
 from ddlabel.config import EvaluateOptions, ImportOptions, SelectOptions
 from ddlabel.errors import InvalidInputError, OutputExistsError, UsageError
+from ddlabel.expert import Run
 from ddlabel.provenance import canonical_json
 
+if TYPE_CHECKING:
+    from ddlabel.steps.cases import Case
+
 DIGITS = Path(__file__).parent.parent / "demo" / "digits.npz"
+Results = dict[str, dict[str, Any]]
 
 
 def register(app: typer.Typer) -> None:
     """Add `evaluate`."""
 
     @command(app, "evaluate", EvaluateOptions)
-    def evaluate(options: EvaluateOptions, say: Say) -> None:
-        """Train students on a bundle's labels and measure them on test images."""
-        if options.out is not None:
-            _check_results(Path(options.out))
-        train, test, digests = _inputs(options.bundle, options.test, say)
-        from ddlabel.steps.evaluate import evaluate as step
-        from ddlabel.steps.evaluate import key_of, settle
+    def evaluate(options: list[EvaluateOptions], say: Say) -> None:
+        """Train students on a bundle's labels and measure them on test images.
 
-        settled = settle(train, test, options)
-        seeds = list(range(options.seed, options.seed + options.seeds))
-        keys = {seed: canonical_json(key_of(settled, seed, digests)) for seed in seeds}
-        done = _finished(options.out)
-        accuracies = {seed: done[key] for seed, key in keys.items() if key in done}
-        if accuracies:
-            say.note(f"{len(accuracies)} of {len(seeds)} students are in {options.out} already")
-        missing = [seed for seed in seeds if seed not in accuracies]
-        for record in step(train, test, settled, missing, digests, say.bar):
-            seed = record["options"]["seed"]
-            accuracies[seed] = record["accuracy"]
-            if options.out is not None:
-                files.append_line(Path(options.out), canonical_json(record))
-            say.note(f"student {seed}: {100 * record['accuracy']:.2f} %")
-        _summary(settled, [accuracies[seed] for seed in seeds], say)
+        Options that can be repeated, or hold several values separated by commas, make a grid.
+        """
+        if options[0].out is not None:
+            _check_results(Path(options[0].out))
+        axes = axes_of(options[0].table, options)
+        own, others, controls = _cases(options, say)
+        results = _train([*own, *others, *(case for each in controls for case in each)], options[0].out, say)
+        cells = [_cell(case, results) for case in own]
+        say.show(table(cells, axes))
+        value: dict[str, Any] = {"cells": [cell.value() for cell in cells]}
+        lines = [line(cell, axes) for cell in cells]
+        for number, other in enumerate(others):
+            lines.append(_compare(cells[number], _cell(other, results), axes, value["cells"][number]))
+        for number, others_of in enumerate(controls):
+            lines += _score(cells[number], others_of, results, axes, value["cells"][number])
+        say.data("\n".join(lines), value)
+
+
+def _cases(grid: Sequence[EvaluateOptions], say: Say) -> tuple[list[Case], list[Case], list[list[Case]]]:
+    """The settled cases of a grid, those they are to be compared with, and the controls of each."""
+    options = grid[0]
+    if (options.control != "none") != (options.real is not None):
+        raise UsageError("--control needs the real images to draw from, and --real is for it: give both, or neither")
+    paths = [path for path in (options.bundle, options.test, options.against, options.real, options.zca) if path]
+    one_standard_input(paths)
+    bundle, test, digests = _inputs(options.bundle, options.test, say)
+    from ddlabel import whitening
+    from ddlabel.steps.cases import Case, settle
+    from ddlabel.steps.evaluate import controls
+    from ddlabel.steps.relabel import pick
+
+    runs = [run for path in options.teacher for run in Run.find(path)]
+    white = None
+    if options.zca is not None:
+        white_bundle, header = formats.load(options.zca)
+        white, digests = whitening.fit(white_bundle.images), digests | {"zca": header.digest}
+    teacher = pick(bundle, runs, options.teacher_epoch)
+    cases = [
+        Case(bundle=lambda _: bundle, test=test, options=each, digests=digests, teacher=teacher, whitening=white)
+        for each in grid
+    ]
+    own = [settle(case) for case in cases]
+    others: list[Case] = []
+    if options.against is not None:
+        other, header = formats.load(options.against)
+        named = digests | {"bundle": header.digest}
+        others = [settle(replace(case, bundle=lambda _: other, digests=named)) for case in cases]
+    if options.real is None:
+        return own, others, []
+    real, header = formats.load(options.real)
+    every = options.control == "scores"
+    return own, others, [controls(case, real, header.digest, every=every) for case in own]
+
+
+def _train(cases: Sequence[Case], out: str | None, say: Say) -> Results:
+    """The result of every student by its key: from the results file, or trained now and appended to it."""
+    from ddlabel.steps.cases import key_of
+    from ddlabel.steps.evaluate import evaluate
+
+    results = _finished(out)
+    keys = {canonical_json(key_of(case, seed)) for case in cases for seed in case.seeds}
+    if keys & results.keys():
+        say.note(f"{len(keys & results.keys())} of {len(keys)} students are in {out} already")
+    for number, seed, record in evaluate(cases, results.keys(), say.bar):
+        if out is not None:
+            files.append_line(Path(out), canonical_json(record))
+        results[_key(record)] = record["result"]
+        what = f"student {seed}" if len(cases) == 1 else f"student {seed} of case {number + 1} of {len(cases)}"
+        say.note(f"{what}: {100 * record['result']['accuracy']:.2f} %")
+    return results
+
+
+def _cell(case: Case, results: Results) -> Cell:
+    from ddlabel.steps.cases import key_of
+
+    each = [results[canonical_json(key_of(case, seed))] for seed in case.seeds]
+    return Cell(options=case.options, results=each)
+
+
+def _compare(cell: Cell, other: Cell, axes: Sequence[str], value: dict[str, Any]) -> str:
+    """The paired difference of two cells, as a line and in the cell's value."""
+    from ddlabel.metrics import compare
+
+    comparison = compare(cell.percent(), other.percent())
+    value["against"] = {"labels": other.options.labels, "accuracies": other.value()["accuracies"]} | asdict(comparison)
+    difference = comparison.difference
+    text = f"{line(other, [])} with {other.options.labels} labels of --against"
+    if difference.interval is None or comparison.p_value is None:
+        return f"{text}; difference {difference.mean:+.2f} points (1 pair)"
+    where = " ".join(f"{axis}={getattr(cell.options, axis)}" for axis in axes)
+    return (
+        f"{where + ': ' if where else ''}{text}; difference {difference.mean:+.2f} ± {difference.interval:.2f} points, "
+        f"p = {comparison.p_value:.2g} (paired t-test, {difference.n} pairs)"
+    )
+
+
+def _score(
+    cell: Cell, others: Sequence[Case], results: Results, axes: Sequence[str], value: dict[str, Any]
+) -> list[str]:
+    """The controls of a cell and its scores, as lines and in the cell's value."""
+    from ddlabel.steps.evaluate import scores
+
+    roles = {"own": cell} | {case.role: _cell(case, results) for case in others}
+    found = scores({role: [x / 100 for x in each.percent()] for role, each in roles.items()})
+    value["controls"] = {role: each.value() for role, each in roles.items() if role != "own"}
+    value["scores"] = {name: asdict(summary) for name, summary in found.items()}
+    where = "".join(f"{axis}={getattr(cell.options, axis)} " for axis in axes)
+    lines = [f"{where}{role}: {line(each, [])}" for role, each in roles.items() if role != "own"]
+    for name, summary in found.items():
+        interval = "" if summary.interval is None else f" ± {summary.interval:.4f}"
+        lines.append(f"{where}{name} {summary.mean:.4f}{interval}")
+    return lines
 
 
 def _inputs(bundle: str | None, test: str | None, say: Say) -> tuple[Bundle, Bundle, dict[str, str]]:
@@ -82,8 +180,8 @@ def _check_results(path: Path) -> None:
     files.check_output(str(path), force=True)
 
 
-def _finished(out: str | None) -> dict[str, float]:
-    """Accuracy by key of the records that are there; a last line that a crash cut off is removed."""
+def _finished(out: str | None) -> Results:
+    """Results by key of the records that are there; a last line that a crash cut off is removed."""
     if out is None or not Path(out).exists():
         return {}
     content = Path(out).read_bytes()
@@ -91,29 +189,16 @@ def _finished(out: str | None) -> dict[str, float]:
     if len(whole) < len(content):
         files.write(out, [whole], size=len(whole))
     found = {}
-    for number, line in enumerate(whole.splitlines(), 1):
+    for number, text in enumerate(whole.splitlines(), 1):
         try:
-            record: dict[str, Any] = json.loads(line)
-            accuracy = float(record.pop("accuracy"))
-            record.pop("loss")
+            record: dict[str, Any] = json.loads(text)
+            float(record["result"]["accuracy"])
+            found[_key(record)] = record["result"]
         except (ValueError, KeyError, TypeError, AttributeError):
             raise InvalidInputError(f"{out}, line {number}: not a result of ddlabel: name another --out") from None
-        found[canonical_json(record)] = accuracy
     return found
 
 
-def _summary(options: EvaluateOptions, accuracies: list[float], say: Say) -> None:
-    from ddlabel.metrics import summarise
-
-    summary = summarise([100 * accuracy for accuracy in accuracies])
-    table = Table("labels", "loss", "optimizer", "students", "accuracy %", "deviation", "95 % interval")
-    cells = [options.labels, options.loss, options.optimizer, str(summary.n), f"{summary.mean:.2f}"]
-    if summary.deviation is None or summary.interval is None:
-        table.add_row(*cells, "–", "–")
-        line = f"{summary.mean:.2f} % (1 student)"
-    else:
-        table.add_row(*cells, f"{summary.deviation:.2f}", f"± {summary.interval:.2f}")
-        line = f"{summary.mean:.2f} % ± {summary.interval:.2f} (95 % interval, {summary.n} students)"
-    say.show(table)
-    value = {"labels": options.labels, "accuracies": accuracies, "percent": asdict(summary)}
-    say.data(line, value)
+def _key(record: dict[str, Any]) -> str:
+    """What of a record decided the outcome."""
+    return canonical_json({name: value for name, value in record.items() if name not in ("result", "cost")})

@@ -1,16 +1,16 @@
 """`info`, `check` and `list`: looking, not changing."""
 
-from __future__ import annotations
-
+import importlib
+import json
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
-from ddlabel import formats
+from ddlabel import formats, protocols
 from ddlabel.cli.command import BundleIn, Say, command, figures_line, shapes
-from ddlabel.config import Options
 from ddlabel.errors import UsageError
-from ddlabel.header import Header, LabelSpace
+from ddlabel.header import Header
 from ddlabel.provenance import shell_lines
 
 KINDS = {
@@ -18,53 +18,67 @@ KINDS = {
     "optimizers": ("ddlabel.optim", "optimizers"),
     "schedules": ("ddlabel.optim", "schedules"),
     "augmentations": ("ddlabel.augment", "augmentations"),
+    "mixes": ("ddlabel.mixing", "mixes"),
     "nets": ("ddlabel.nets", "nets"),
 }
+Stats = Annotated[bool, typer.Option("--stats", help="read the labels too: accuracy and entropy")]
+Kind = Annotated[str, typer.Argument(metavar="KIND", help=f"one of: {', '.join(KINDS)}, protocols")]
 
 
 def register(app: typer.Typer) -> None:
     """Add `info`, `check` and `list`."""
 
-    @command(app, "info", Options)
-    def info(
-        bundle: BundleIn,
-        options: Options,  # noqa: ARG001 - it has none
-        say: Say,
-        stats: Annotated[bool, typer.Option("--stats", help="read the labels too: accuracy and entropy")] = False,
-    ) -> None:
+    @command(app, "info")
+    def info(bundle: BundleIn, say: Say, stats: Stats = False) -> None:
         """Show a bundle's header: shapes, classes, label spaces, and the commands that made it."""
-        if not stats:
-            header, figures = formats.read_header(bundle), {}
-        else:
+        figures = {}
+        if stats:
             from ddlabel.steps.relabel import label_figures
 
             content, header = formats.load(bundle)
-            fields = [field for field in ("soft", "dense") if getattr(header, field) is not None]
-            figures = {field: label_figures(content, field) for field in fields}
-        say.data(_text(header, figures), _value(header, figures))
+            figures = {field: label_figures(content, field) for field in ("soft", "dense") if getattr(header, field)}
+        else:
+            header = formats.read_header(bundle)
+        value = {**json.loads(header.to_json()), "shapes": shapes(header), "shell": _shell(header)}
+        say.data(_text(header, figures), value | ({"stats": figures} if figures else {}))
 
-    @command(app, "check", Options)
-    def check(bundle: BundleIn, options: Options, say: Say) -> None:  # noqa: ARG001 - it has none
+    @command(app, "check")
+    def check(bundle: BundleIn, say: Say) -> None:
         """Verify a bundle: container, header, every digest, every number."""
         _, header = formats.load(bundle)
         say.data(f"{bundle}: sound, {header.digest}", {"sound": True, "digest": header.digest})
 
-    @command(app, "list", Options)
-    def list_(
-        kind: Annotated[str, typer.Argument(metavar="KIND", help=f"one of: {', '.join(KINDS)}")],
-        options: Options,  # noqa: ARG001 - it has none
-        say: Say,
-    ) -> None:
+    @command(app, "list")
+    def list_(kind: Kind, say: Say) -> None:
         """List what a spec can name, with options and their defaults."""
-        import importlib
-
+        if kind == "protocols":
+            contents = {name: protocols.read(name) for name in protocols.names()}
+            say.data(_side_by_side(contents), contents)
+            return
         if kind not in KINDS:
-            raise UsageError(f"cannot list {kind!r}: choose one of {', '.join(KINDS)}")
+            raise UsageError(f"cannot list {kind!r}: choose one of {', '.join(KINDS)}, protocols")
         module, name = KINDS[kind]
         entries = getattr(importlib.import_module(module), name).entries()
         lines = [f"{_spec(entry.name, entry.options)}\n    {entry.summary}" for entry in entries]
-        value = [{"name": e.name, "options": e.options, "summary": e.summary} for e in entries]
-        say.data("\n".join(lines), value)
+        say.data("\n".join(lines), [asdict(entry) for entry in entries])
+
+
+def _side_by_side(contents: dict[str, dict[str, Any]]) -> str:
+    """Protocols as columns, their options as rows; what a network has of its own stands below."""
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    console = Console(width=160)
+    keys = dict.fromkeys(key for content in contents.values() for key in ("source", "note", *content["evaluate"]))
+    with console.capture() as text:
+        for four in (list(contents)[:4], list(contents)[4:]):
+            table = Table("", *(Column(name, overflow="fold") for name in four))
+            for key in keys:
+                table.add_row(key, *(str((contents[n] | contents[n]["evaluate"]).get(key, "–")) for n in four))
+            own = [contents[name].get("net", {}).items() for name in four]
+            table.add_row("by network", *("\n".join(f"{net}: {o['optimizer']}" for net, o in nets) for nets in own))
+            console.print(table)
+    return text.get()
 
 
 def _spec(name: str, options: dict[str, Any]) -> str:
@@ -79,45 +93,24 @@ def _setting(value: Any) -> str:
     return "/".join(f"{part:.4g}" for part in value) if isinstance(value, tuple) else str(value)
 
 
-def _text(header: Header, figures: dict[str, tuple[float, float]]) -> str:
-    shape = header.arrays["images"].shape
-    pixels = header.pixels
+def _text(header: Header, figures: dict[str, dict[str, Any]]) -> str:
+    shape, pixels, names = header.arrays["images"].shape, header.pixels, header.classes
+    mean, std = (" ".join(f"{value:.4f}" for value in values) for values in (pixels.mean, pixels.std))
+    more = f", … {len(names) - 12} more" if len(names) > 12 else ""
     lines = [
         f"images       {shape[0]} of {' × '.join(map(str, shape[1:]))}, {pixels.space}",
-        f"normalise    mean {_numbers(pixels.mean)}, std {_numbers(pixels.std)}",
-        f"classes      {len(header.classes)}: {_classes(header.classes)}",
+        f"normalise    mean {mean}, std {std}",
+        f"classes      {len(names)}: {', '.join(names[:12])}{more}",
     ]
-    for field in ("soft", "dense"):
-        label: LabelSpace | None = getattr(header, field)
-        if label is None:
-            continue
-        per_image = " × ".join(map(str, header.arrays[f"{field}_labels"].shape[1:]))
-        lines.append(f"{field:<13}{per_image} {label.space}, temperature {label.temperature:g}, from {label.source}")
+    for field, label in (("soft", header.soft), ("dense", header.dense)):
+        if label is not None:
+            each = " × ".join(map(str, header.arrays[f"{field}_labels"].shape[1:]))
+            lines.append(f"{field:<13}{each} {label.space}, temperature {label.temperature:g}, from {label.source}")
         if field in figures:
-            lines.append(f"             {figures_line(*figures[field])}")
-    lines += [f"digest       {header.digest}", "made by"]
-    return "\n".join(lines + ["    " + line for line in _pipeline(header)])
+            lines.append(f"             {figures_line(**figures[field])}")
+    return "\n".join([*lines, f"digest       {header.digest}", "made by", *(f"    {line}" for line in _shell(header))])
 
 
-def _value(header: Header, figures: dict[str, tuple[float, float]]) -> dict[str, Any]:
-    import json
-
-    value: dict[str, Any] = json.loads(header.to_json())
-    named = {
-        field: {"accuracy": accuracy, "entropy_nats": None if nats != nats else nats}
-        for field, (accuracy, nats) in figures.items()
-    }
-    return value | {"shapes": shapes(header), "shell": _pipeline(header)} | ({"stats": named} if named else {})
-
-
-def _pipeline(header: Header) -> list[str]:
+def _shell(header: Header) -> list[str]:
     lines = shell_lines(header.history)
-    return [line + (" |" if number < len(lines) - 1 else "") for number, line in enumerate(lines)]
-
-
-def _classes(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:12]) + (f", … {len(names) - 12} more" if len(names) > 12 else "")
-
-
-def _numbers(values: tuple[float, ...]) -> str:
-    return " ".join(f"{value:.4f}" for value in values)
+    return [f"{line} |" for line in lines[:-1]] + lines[-1:]

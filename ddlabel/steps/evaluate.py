@@ -1,163 +1,142 @@
-"""`evaluate`: students from scratch, and what they reach on test images."""
+"""`evaluate`: students of every case of a grid, its comparisons and its controls."""
 
-from __future__ import annotations
-
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import replace
-from typing import Any
+from functools import lru_cache
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from ddlabel import __version__, rng
-from ddlabel.augment import augment_of
+from ddlabel import rng
 from ddlabel.bundle import Bundle, check_same_task
-from ddlabel.config import EvaluateOptions, default_of, gift_batch_size
-from ddlabel.errors import IncompatibleError, InvalidInputError, UsageError
-from ddlabel.labels.target import Target
-from ddlabel.losses import Loss, losses
-from ddlabel.metrics import correct
-from ddlabel.nets import Network, build
-from ddlabel.nets.prepare import Prepare, normalisation
-from ddlabel.optim import optimizer_of, schedules
-from ddlabel.train.batches import Items, of_images, of_items
-from ddlabel.train.data import Data, predict
-from ddlabel.train.device import compiled, pick_device
-from ddlabel.train.fit import Batch, Progress, fit
-
-Record = dict[str, Any]
+from ddlabel.config import EvaluateOptions, RelabelOptions
+from ddlabel.errors import IncompatibleError, UsageError
+from ddlabel.header import LabelSpace
+from ddlabel.metrics import Summary, dd_ranking, summarise
+from ddlabel.provenance import canonical_json
+from ddlabel.steps.cases import VIEWS_ONLY, Case, Record, key_of, settle
+from ddlabel.steps.relabel import label_views, relabel
+from ddlabel.steps.students import Bench, run
+from ddlabel.train.fit import Progress
 
 
-def settle(bundle: Bundle, test: Bundle, options: EvaluateOptions) -> EvaluateOptions:
-    """The options with every default settled, after refusing what can be refused before any training.
+def evaluate(cases: Sequence[Case], done: Set[str], progress: Progress = iter) -> Iterator[tuple[int, int, Record]]:
+    """Train one student for each seed of each case; yields the case's number, the seed and the student's record.
 
-    Raises:
-        UsageError: for a spec that cannot be resolved or a network that does not fit the images.
-        IncompatibleError: if the labels are missing or the loss cannot use them, or the test set is another task.
-    """
-    check_same_task("the test set", bundle, test)
-    if bundle.images.shape[2] != bundle.images.shape[3]:
-        raise InvalidInputError(
-            f"images are {list(bundle.images.shape[2:])} px: networks need squares; import with --size"
-        )
-    options = replace(
-        options,
-        labels=_labels(bundle, options.labels),
-        batch_size=options.batch_size or gift_batch_size(len(bundle)),
-    )
-    views_only = [
-        name for name in ("dense_batches", "global_labels") if getattr(options, name) != default_of(type(options), name)
-    ]
-    if options.labels != "dense" and views_only:
-        raise UsageError(
-            f"--{views_only[0].replace('_', '-')} is for dense labels and these are {options.labels}: leave it out"
-        )
-    schedules.resolve(options.schedule)
-    optimizer_of(options.optimizer, _student(bundle, options, options.seed).parameters())
-    # One step's labels and loss on two images: a loss that cannot use these labels says so now.
-    data = Data.of(bundle.take(np.arange(min(2, len(bundle)))), torch.device("cpu"))
-    images, target = _batches(data, _prepare(bundle), options)(0)
-    value = _loss(options, data)(torch.ones(len(images), len(bundle.classes)), target)
-    if not torch.isfinite(value):
-        raise UsageError(f"--loss {options.loss} is {value:.3g} on these labels: change its options")
-    return options
-
-
-def key_of(options: EvaluateOptions, seed: int, digests: dict[str, str]) -> Record:
-    """What decides one student's outcome: the part of its record that is known before it is trained."""
-    settings = {name: value for name, value in options.recorded().items() if name != "seeds"}
-    return {"version": __version__, **digests, "options": settings | {"seed": seed}}
-
-
-def evaluate(
-    bundle: Bundle,
-    test: Bundle,
-    options: EvaluateOptions,
-    seeds: Sequence[int],
-    digests: dict[str, str],
-    progress: Progress = iter,
-) -> Iterator[Record]:
-    """Train one student for each seed and yield its record: `accuracy` on the test set, in [0, 1], at the last epoch.
-
-    `options` are settled ones. Nothing is chosen on test data: the test set is looked at once, at the end.
+    `cases` are settled ones; students whose key, as canonical JSON, is in `done` are left out. All cases of a seed
+    come before the next seed: they have the same weights to begin with, the same order of images and, with the same
+    augmentation, the same pictures, so that an online teacher labels those once for all.
 
     Raises:
         ResourceError: if the device is not there.
     """
-    device = pick_device(options.device)
-    data, tested = Data.of(bundle, device), Data.of(test, device)
-    network = _student(bundle, options, options.seed).to(device)
-    steps_per_epoch = -(-len(bundle) // (options.batch_size or 1))
-    steps = steps_per_epoch * options.epochs
-    work = steps * (options.batch_size or 1) * len(seeds)
-    forward = compiled(network.body, options.compile, images=work, size=bundle.images.shape[2])
-    schedule, loss = schedules.resolve(options.schedule), _loss(options, data)
-    for seed in seeds:
-        # One network for all students: what was compiled for it serves them all.
-        network.body.load_state_dict(_student(bundle, options, seed).body.state_dict())
-        network.train()
-        final = fit(
-            forward,
-            _batches(data, network.prepare, replace(options, seed=seed)),
-            loss,
-            optimizer_of(options.optimizer, network.body.parameters()),
-            steps=progress(range(steps)),
-            rate=lambda step: schedule(step // steps_per_epoch, options.epochs),
+    bench, finished = Bench(cases), set(done)
+    for seed in sorted({seed for case in cases for seed in case.seeds}):
+        bench.forget()
+        for number, case in enumerate(cases):
+            key = key_of(case, seed)
+            if seed in case.seeds and canonical_json(key) not in finished:
+                finished.add(canonical_json(key))  # two cases may be one and the same
+                figures, cost = run(bench, case, seed, progress)
+                yield number, seed, key | {"result": figures, "cost": cost}
+
+
+def controls(case: Case, real: Bundle, digest: str, *, every: bool) -> list[Case]:
+    """What a settled case is to be compared with, settled as well.
+
+    `random`: as many random real images of each class, drawn anew for each seed, labelled in the same way, under the
+    same protocol. With `every` what DD-Ranking's scores need besides: `hard`, the bundle with hard labels; `real`, all
+    real images with hard labels, for `real_epochs`; `plain` and `random-plain`, the bundle and random images without
+    augmentation.
+
+    Raises:
+        UsageError: if the real images are too few.
+        IncompatibleError: if they are of another task, or random images cannot be labelled in the same way.
+    """
+    bundle = case.bundle(case.options.seed)
+    check_same_task("the bundle of real images", bundle, real)
+    options = case.options
+    digests = case.digests | {"real": digest}
+    if case.teacher:
+        digests["teacher"] = " + ".join(run.digest(step) for run, step in case.teacher)
+    draw = _draws(case, bundle, real)
+    random = replace(case, role="random", bundle=draw, digests=digests)
+    if not every:
+        return [settle(random)]
+    no_views = {name: getattr(EvaluateOptions(), name) for name in VIEWS_ONLY}
+    hard = replace(options, labels="hard", loss="ce", mix="none", **no_views)
+    plain = replace(options, augment="none", mix="none")
+    full = replace(hard, epochs=options.real_epochs, batch_size=None)
+    others = [
+        random,
+        replace(case, role="hard", options=hard),
+        replace(case, role="real", bundle=lambda _: real, options=full, digests=digests),
+        replace(case, role="plain", options=plain),
+        replace(random, role="random-plain", options=plain),
+    ]
+    return [settle(other) for other in others]
+
+
+def scores(accuracies: dict[str, Sequence[float]]) -> dict[str, Summary]:
+    """DD-Ranking's scores from accuracies in [0, 1] by role, seed by seed; those whose roles are there.
+
+    IOR: gain over random images under the same protocol. HLR: what hard labels lose against all real images. LRS =
+    squash(½·IOR − ½·HLR) and ARS = squash(½·gain with + ½·gain without augmentation), see `metrics.dd_ranking`.
+    """
+    by_role = {role: np.asarray(values) for role, values in accuracies.items()}
+    found = {}
+    if "random" in by_role:
+        gain = found["IOR"] = by_role["own"] - by_role["random"]
+    if "real" in by_role:
+        loss = found["HLR"] = by_role["real"] - by_role["hard"]
+        bare_gain = by_role["plain"] - by_role["random-plain"]
+        found["LRS"] = np.asarray([dd_ranking(a, -b) for a, b in zip(gain, loss, strict=True)])
+        found["ARS"] = np.asarray([dd_ranking(a, b) for a, b in zip(gain, bare_gain, strict=True)])
+    return {name: summarise(values.tolist()) for name, values in found.items()}
+
+
+def _draws(case: Case, bundle: Bundle, real: Bundle) -> Callable[[int], Bundle]:
+    """Random real images by seed, as many of each class as in the bundle, labelled as the bundle is."""
+    labels, wanted = case.options.labels, np.bincount(bundle.hard_labels, minlength=len(bundle.classes))
+    rows_of = [np.flatnonzero(real.hard_labels == number) for number in range(len(bundle.classes))]
+    short = [name for name, rows, count in zip(real.classes, rows_of, wanted, strict=True) if len(rows) < count]
+    if short:
+        raise UsageError(
+            f"--control: the real images of class {short[0]!r} are fewer than the bundle's: take another --real"
         )
-        scores = predict(network, forward, tested, rows=len(tested))
-        yield key_of(options, seed, digests) | {
-            "accuracy": int(correct(scores, tested.hard)) / len(tested),
-            "loss": final if math.isfinite(final) else None,
-        }
+    for field in _stored(case):
+        label: LabelSpace = getattr(bundle, field)
+        if label.space != "logits":
+            raise IncompatibleError(
+                f"--control: the bundle's {field} labels are {label.space}, and random images can only be given an "
+                "expert's logits: evaluate a bundle that was not refined, e.g. with --loss gift"
+            )
+        if not case.teacher:
+            raise UsageError(
+                f"--control: name with --teacher the expert that is to label random images as {labels} ones"
+            )
+
+    @lru_cache(maxsize=1)  # every case of a seed asks for the same
+    def draw(seed: int) -> Bundle:
+        generator = np.random.default_rng(rng.stream(seed, "control"))
+        rows = [generator.permutation(rows)[:count] for rows, count in zip(rows_of, wanted, strict=True)]
+        images = replace(real, soft_labels=None, soft=None, dense_labels=None, dense_boxes=None, dense=None)
+        images = replace(images.take(np.concatenate(rows)), pixels=real.pixels)
+        for field in _stored(case):
+            made = RelabelOptions(
+                temperature=getattr(bundle, field).temperature, device=case.options.device, compile=case.options.compile
+            )
+            if field == "soft":
+                images = relabel(images, case.teacher, made)
+            elif bundle.dense_boxes is not None:
+                images = label_views(images, torch.from_numpy(np.array(bundle.dense_boxes)), case.teacher, made)
+        return images
+
+    return draw
 
 
-def _labels(bundle: Bundle, wanted: str) -> str:
-    """The labels to learn from: auto takes the richest that are there."""
-    if wanted == "auto":
-        return "dense" if bundle.dense is not None else "soft" if bundle.soft is not None else "hard"
-    maker = {"soft": "relabel", "dense": "densify"}
-    if wanted in maker and getattr(bundle, wanted) is None:
-        raise IncompatibleError(f"--labels {wanted}: the bundle has none; make them with 'ddlabel {maker[wanted]}'")
-    return wanted
-
-
-def _prepare(bundle: Bundle) -> Prepare:
-    return normalisation(bundle.pixels.mean, bundle.pixels.std)
-
-
-def _student(bundle: Bundle, options: EvaluateOptions, seed: int) -> Network:
-    _, channels, size, _ = bundle.images.shape
-    return build(
-        options.net,
-        _prepare(bundle),
-        channels=channels,
-        size=size,
-        classes=len(bundle.classes),
-        seed=rng.stream(seed, "weights"),
-    )
-
-
-def _batches(data: Data, prepare: Prepare, options: EvaluateOptions) -> Batch:
-    augment = augment_of(options.augment, channels=data.images.shape[1], size=data.images.shape[2])
-    size = options.batch_size or 1
-    if options.labels != "dense":
-        return of_images(data, prepare, augment, labels=options.labels, batch_size=size, seed=options.seed)
-    items = Items(data, options.global_labels)
-    together = options.dense_batches == "sum"
-    return of_items(items, prepare, augment, together=together, batch_size=size, seed=options.seed)
-
-
-def _loss(options: EvaluateOptions, data: Data) -> Loss:
-    """The loss of a step; LADD's sum over an image and its views is their number times the mean over all of them."""
-    loss = losses.resolve(options.loss)
-    if options.labels != "dense" or options.dense_batches != "sum":
-        return loss
-    count = Items(data, options.global_labels).per_image
-
-    def summed(logits: Tensor, target: Target) -> Tensor:
-        value: Tensor = count * loss(logits, target)
-        return value
-
-    return summed
+def _stored(case: Case) -> list[str]:
+    """Which stored labels a case learns from."""
+    if case.options.labels == "dense":
+        return ["dense", "soft"] if case.options.global_labels == "soft" else ["dense"]
+    return ["soft"] if case.options.labels == "soft" else []

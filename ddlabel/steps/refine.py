@@ -1,21 +1,17 @@
 """`refine`: GIFT's label refinement over a bundle."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from ddlabel import files
-from ddlabel.bundle import Bundle, image_chunks
+from ddlabel.bundle import Bundle
 from ddlabel.config import RefineOptions
 from ddlabel.errors import IncompatibleError
 from ddlabel.header import LabelSpace
 from ddlabel.labels.refine import gift
-
-_CHUNK = 4096
+from ddlabel.steps.relabel import label_blocks
 
 
 def refine(bundle: Bundle, options: RefineOptions) -> Bundle:
@@ -30,12 +26,9 @@ def refine(bundle: Bundle, options: RefineOptions) -> Bundle:
         maker = {"soft": "relabel", "dense": "densify"}[options.field]
         raise IncompatibleError(f"the bundle has no {options.field} labels: make them with 'ddlabel {maker}'")
     refined = files.scratch(labels.shape, np.float32)
-    for rows in image_chunks(bundle, _CHUNK):
-        values = torch.from_numpy(np.array(labels[rows])).float()
-        hard = torch.from_numpy(np.array(bundle.hard_labels[rows])).repeat_interleave(values[0, ..., 0].numel())
-        flat = values.flatten(0, -2)
-        mixed = gift(flat, label, hard, space=options.space, gamma=options.gamma, alpha=options.alpha)
-        refined[rows] = mixed.view_as(values).numpy()
+    for rows, target in label_blocks(bundle, options.field):
+        mixed = gift(target.values, label, target.hard, space=options.space, gamma=options.gamma, alpha=options.alpha)
+        refined[rows] = mixed.view(-1, *labels.shape[1:]).numpy()
     space = LabelSpace(space="direction" if options.space == "logits" else "probs", source=f"{label.source} refined")
     changes: dict[str, Any] = {name: refined, options.field: space}
     return replace(bundle, **changes)

@@ -1,12 +1,12 @@
 """`relabel` and `densify`: labels from experts, for whole images and for views of them."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ddlabel import files
 from ddlabel.bundle import Bundle, class_difference, image_chunks
@@ -15,13 +15,11 @@ from ddlabel.errors import IncompatibleError
 from ddlabel.expert import Run, early_stop
 from ddlabel.header import LabelSpace
 from ddlabel.labels import views
-from ddlabel.metrics import entropy
+from ddlabel.labels.target import Target
+from ddlabel.metrics import correct, entropy
 from ddlabel.train.data import to_device, to_unit
 from ddlabel.train.device import pick_device
 from ddlabel.train.labeler import Labeler
-
-# Images at once: some 100 MB of activations for a ConvNet at 32 px.
-_CHUNK = 500
 
 Picks = Sequence[tuple[Run, int]]
 
@@ -40,9 +38,8 @@ def pick(bundle: Bundle, runs: Sequence[Run], epoch: str) -> Picks:
             raise IncompatibleError(f"the expert {run.folder} has other classes than the bundle: {difference}")
         expected = (run.about.channels, run.about.size, run.about.size)
         if shape != expected:
-            raise IncompatibleError(
-                f"the bundle has images {list(shape)} (C, H, W): {run.folder} takes {list(expected)}"
-            )
+            takes = f"{run.folder} takes {list(expected)}"
+            raise IncompatibleError(f"the bundle has images {list(shape)} (C, H, W): {takes}")
     ipc = len(bundle) / len(bundle.classes)
     return [(run, early_stop(run, ipc) if epoch == "auto" else run.step_of(epoch)) for run in runs]
 
@@ -58,12 +55,7 @@ def relabel(bundle: Bundle, picks: Picks, options: RelabelOptions) -> Bundle:
     Raises:
         ResourceError: if the device is not there.
     """
-    labels = files.scratch((len(bundle), len(bundle.classes)), np.float32)
-    device = pick_device(options.device)
-    labeler = Labeler(picks, device=device, compile=options.compile, images=len(bundle))
-    for rows in image_chunks(bundle, _CHUNK):
-        labels[rows] = labeler(to_unit(to_device(bundle.images[rows], device))).cpu().numpy()
-    return replace(bundle, soft_labels=labels, soft=_space(picks, options))
+    return label_views(bundle, None, picks, options)
 
 
 def densify(bundle: Bundle, picks: Picks, options: DensifyOptions) -> Bundle:
@@ -73,34 +65,41 @@ def densify(bundle: Bundle, picks: Picks, options: DensifyOptions) -> Bundle:
         UsageError: if N and R do not fit the images.
         ResourceError: if the device is not there.
     """
-    _, height, width = bundle.images.shape[1:]
-    boxes = views.grid(n=options.n, r=options.r, size=(height, width))
-    labels = files.scratch((len(bundle), len(boxes), len(bundle.classes)), np.float32)
+    return label_views(bundle, views.grid(n=options.n, r=options.r, size=bundle.images.shape[2:]), picks, options)
+
+
+def label_views(bundle: Bundle, boxes: Tensor | None, picks: Picks, options: RelabelOptions) -> Bundle:
+    """Dense labels [N, V, K] for the views in `boxes` [V, 4] of every image; without boxes soft labels [N, K]."""
+    count = 1 if boxes is None else len(boxes)
+    labels = files.scratch((len(bundle), count, len(bundle.classes)), np.float32)
     device = pick_device(options.device)
-    labeler = Labeler(picks, device=device, compile=options.compile, images=len(bundle) * len(boxes))
-    for rows in image_chunks(bundle, _CHUNK):
+    labeler = Labeler(picks, device=device, compile=options.compile, images=len(bundle) * count)
+    for rows in image_chunks(bundle):
         images = to_unit(to_device(bundle.images[rows], device))
-        for number, box in enumerate(boxes.to(device)):
-            cut = views.crop(images, box.expand(len(images), 4))
+        for number in range(count):
+            cut = images if boxes is None else views.crop(images, boxes[number].to(device).expand(len(images), 4))
             labels[rows, number] = labeler(cut).cpu().numpy()
-    return replace(bundle, dense_labels=labels, dense_boxes=boxes.numpy(), dense=_space(picks, options))
+    space = LabelSpace(space="logits", temperature=options.temperature, source=source_of(picks))
+    if boxes is None:
+        return replace(bundle, soft_labels=labels[:, 0], soft=space)
+    return replace(bundle, dense_labels=labels, dense_boxes=boxes.numpy(), dense=space)
 
 
-def _space(picks: Picks, options: RelabelOptions) -> LabelSpace:
-    return LabelSpace(space="logits", temperature=options.temperature, source=source_of(picks))
-
-
-def label_figures(bundle: Bundle, field: str) -> tuple[float, float]:
-    """Accuracy of labels against the hard labels, and their mean entropy in nats (nan for directions)."""
-    array, space = getattr(bundle, f"{field}_labels"), getattr(bundle, field)
-    right, nats, count = 0, 0.0, 0
-    for rows in image_chunks(bundle, _CHUNK):
-        values = torch.from_numpy(np.array(array[rows])).float()
+def label_blocks(bundle: Bundle, field: str) -> Iterator[tuple[slice, Target]]:
+    """Soft or dense labels in blocks of images: which ones, and the labels of all their views one after another."""
+    array, label = getattr(bundle, f"{field}_labels"), getattr(bundle, field)
+    for rows in image_chunks(bundle):
+        values = torch.from_numpy(np.array(array[rows])).float().flatten(0, -2)
         hard = torch.from_numpy(np.array(bundle.hard_labels[rows]))
-        hard = hard.view(-1, *[1] * (values.ndim - 2)).expand(values.shape[:-1])
-        right += int((values.argmax(-1) == hard).sum())
-        flat = values.flatten(0, -2)
-        probs = torch.softmax(flat / space.temperature, dim=1) if space.space == "logits" else flat
-        nats += float(entropy(probs).sum())
-        count += hard.numel()
-    return right / count, nats / count if space.space != "direction" else float("nan")
+        yield rows, Target(hard=hard.repeat_interleave(len(values) // len(hard)), values=values, label=label)
+
+
+def label_figures(bundle: Bundle, field: str) -> dict[str, Any]:
+    """Accuracy of labels against the hard labels, and their mean entropy in nats, which directions have none of."""
+    right, nats, count = 0, 0.0, 0
+    for _, target in label_blocks(bundle, field):
+        right += int(correct(target.values, target.hard))
+        nats += float(entropy(target.in_common_space().values).sum())
+        count += len(target.hard)
+    entropy_nats = None if getattr(bundle, field).space == "direction" else nats / count
+    return {"accuracy": right / count, "entropy_nats": entropy_nats}

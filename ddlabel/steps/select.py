@@ -1,7 +1,5 @@
 """`select`: a few images of each class."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ddlabel import rng

@@ -1,7 +1,5 @@
 """`train-expert`: a labeler from real images, with a checkpoint every epoch or fraction of one."""
 
-from __future__ import annotations
-
 import io
 import math
 from collections.abc import Callable
@@ -11,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.optim import Optimizer
 
 from ddlabel import files, rng, whitening
 from ddlabel.augment import augment_of
@@ -18,14 +17,14 @@ from ddlabel.bundle import Bundle
 from ddlabel.config import TrainExpertOptions
 from ddlabel.errors import IncompatibleError, InvalidInputError, OutputExistsError
 from ddlabel.expert import About, Run
-from ddlabel.losses import ce
+from ddlabel.losses import loss_of
 from ddlabel.metrics import correct
 from ddlabel.nets import Network
-from ddlabel.optim import optimizer_of, schedules
+from ddlabel.optim import optimizer_of, rate_of
 from ddlabel.provenance import canonical_json
-from ddlabel.train.batches import of_images
+from ddlabel.train.batches import Pictures, of_images
 from ddlabel.train.data import Data, predict
-from ddlabel.train.device import Forward, compiled, pick_device
+from ddlabel.train.device import compiled, pick_device
 from ddlabel.train.fit import Progress, fit
 from ddlabel.train.labeler import network_of
 
@@ -46,7 +45,6 @@ def plan(real: Bundle, folder: Path, options: TrainExpertOptions, digest: str) -
     channels, height, width = real.images.shape[1:]
     if height != width:
         raise InvalidInputError(f"images are {height} × {width} px: networks need squares; import with --size")
-    schedules.resolve(options.schedule)
     augment_of(options.augment, channels=channels, size=height)
     steps_per_epoch = -(-len(real) // options.batch_size)
     runs = []
@@ -67,6 +65,7 @@ def plan(real: Bundle, folder: Path, options: TrainExpertOptions, digest: str) -
             options=one.recorded(),
         )
         optimizer_of(options.optimizer, network_of(about).parameters())
+        rate_of(options.schedule, epochs=options.epochs, steps_per_epoch=steps_per_epoch, warm_up=options.warm_up)
         path = folder / f"expert-{number}" if options.experts > 1 else folder
         if not _finished(path, about):
             runs.append((path, about))
@@ -102,29 +101,32 @@ def train_expert(
     network = network_of(about, run).to(device)
     forward = compiled(network.body, options.compile, images=about.steps * options.batch_size, size=about.size)
     optimizer = optimizer_of(options.optimizer, network.body.parameters())
-    start, records = _resume(path, network, optimizer, device)
+    start, records = _resume(run, network, optimizer)
     run.save_metrics(records)
     watched = {"train_accuracy": _sample(data, about.seed)} | ({"test_accuracy": Data.of(test, device)} if test else {})
 
     def stop(step: int, loss: float) -> None:
         if not math.isfinite(loss):
             raise InvalidInputError(f"training diverged before step {step}: lower the learning rate in --optimizer")
-        accuracies = {name: _accuracy(network, forward, seen) for name, seen in watched.items()}
-        figures = {"step": step, "epoch": step / about.steps_per_epoch, "loss": loss} | accuracies
-        records.append(figures | {"sha256": run.save_weights(step, _weights(network))})
-        run.save_metrics(records)
-        _save_resume(path, network, optimizer, step)
-        report(records[-1])
+        record = {"step": step, "epoch": step / about.steps_per_epoch, "loss": loss}
+        for name, seen in watched.items():
+            record[name] = int(correct(predict(network, forward, seen, rows=len(seen)), seen.hard)) / len(seen)
+        records.append(record)
+        _save(run, network, optimizer, records)
+        report(record)
 
-    schedule = schedules.resolve(options.schedule)
     augment = augment_of(options.augment, channels=about.channels, size=about.size)
+    pictures = Pictures(prepare=network.prepare, augment=augment)
     fit(
         forward,
-        of_images(data, network.prepare, augment, labels="hard", batch_size=options.batch_size, seed=about.seed),
-        ce,
+        of_images(data, pictures, data.hard_target, batch_size=options.batch_size, seed=about.seed),
+        loss_of("ce"),
         optimizer,
         steps=progress(range(start, about.steps)),
-        rate=lambda step: schedule(step // about.steps_per_epoch, options.epochs),
+        rate=rate_of(
+            options.schedule, epochs=options.epochs, steps_per_epoch=about.steps_per_epoch, warm_up=options.warm_up
+        ),
+        seed=partial(rng.stream, about.seed, "layers"),
         stops={step: partial(stop, step) for step in _checkpoints(about, options.save_every)},
     )
     (path / _RESUME).unlink(missing_ok=True)
@@ -133,8 +135,8 @@ def train_expert(
 
 def _checkpoints(about: About, save_every: float) -> list[int]:
     """Steps at which to save: every `save_every` epochs, rounded to whole steps, and the last."""
-    count = int(about.steps / (save_every * about.steps_per_epoch) + 1e-9)
-    steps = {max(1, round(i * save_every * about.steps_per_epoch)) for i in range(1, count + 1)}
+    apart = save_every * about.steps_per_epoch
+    steps = {max(1, round(i * apart)) for i in range(1, int(about.steps / apart + 1e-9) + 1)}
     return sorted(steps | {about.steps})
 
 
@@ -144,38 +146,32 @@ def _sample(data: Data, seed: int) -> Data:
     return replace(data, images=data.images[rows], hard=data.hard[rows])
 
 
-def _accuracy(network: Network, forward: Forward, data: Data) -> float:
-    """Share of images whose class the network gets right."""
-    return int(correct(predict(network, forward, data, rows=len(data)), data.hard)) / len(data)
-
-
-def _weights(network: Network) -> dict[str, Any]:
+def _save(run: Run, network: Network, optimizer: Optimizer, records: list[dict[str, Any]]) -> None:
+    """A checkpoint, its record, which is the last, and then what a killed run goes on from."""
+    step, body = records[-1]["step"], network.body.state_dict()
     # A copy: on a CPU `numpy()` is a window on the live weights, and every checkpoint would be the last one.
-    return {name: tensor.detach().cpu().numpy().copy() for name, tensor in network.body.state_dict().items()}
-
-
-def _save_resume(path: Path, network: Network, optimizer: torch.optim.Optimizer, step: int) -> None:
+    weights = {name: tensor.detach().cpu().numpy().copy() for name, tensor in body.items()}
+    records[-1]["sha256"] = run.save_weights(step, weights)
+    run.save_metrics(records)
     buffer = io.BytesIO()
-    state = {"body": network.body.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
-    torch.save(state, buffer)
-    files.write(str(path / _RESUME), [buffer.getbuffer()], size=buffer.getbuffer().nbytes)
+    torch.save({"body": body, "optimizer": optimizer.state_dict(), "step": step}, buffer)
+    files.write(str(run.folder / _RESUME), [buffer.getbuffer()], size=buffer.getbuffer().nbytes)
 
 
-def _resume(
-    path: Path, network: Network, optimizer: torch.optim.Optimizer, device: torch.device
-) -> tuple[int, list[dict[str, Any]]]:
+def _resume(run: Run, network: Network, optimizer: Optimizer) -> tuple[int, list[dict[str, Any]]]:
     """Load what a killed run left: the step to go on from and the records up to it."""
-    if not (path / _RESUME).exists():
+    left = run.folder / _RESUME
+    if not left.exists():
         return 0, []
     try:
-        state = torch.load(path / _RESUME, map_location=device, weights_only=True)
+        state = torch.load(left, map_location="cpu", weights_only=True)
         network.body.load_state_dict(state["body"])
         optimizer.load_state_dict(state["optimizer"])
+        step = int(state["step"])
     except Exception as error:
-        message = f"{path / _RESUME}: cannot be read ({type(error).__name__}); delete it to begin the run again"
+        message = f"{left}: cannot be read ({type(error).__name__}); delete it to begin the run again"
         raise InvalidInputError(message) from error
-    step = int(state["step"])
-    return step, [record for record in Run(path).metrics() if record["step"] <= step]
+    return step, [record for record in run.metrics() if record["step"] <= step]
 
 
 def _finished(path: Path, about: About) -> bool:
@@ -188,11 +184,7 @@ def _finished(path: Path, about: About) -> bool:
         return False
     run = Run(path)
     there, wanted = (asdict(each) | each.options for each in (run.about, about))
-    different = [
-        key
-        for key in sorted(wanted.keys() - {"options"})
-        if canonical_json(there.get(key)) != canonical_json(wanted[key])
-    ]
-    if different:
+    same = {key for key in wanted if canonical_json(there.get(key)) == canonical_json(wanted[key])}
+    if different := sorted(wanted.keys() - same - {"options"}):
         raise IncompatibleError(f"{path} holds a run of other {', '.join(different)}: give another folder, or the same")
     return run.complete and not (path / _RESUME).exists()

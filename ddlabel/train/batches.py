@@ -1,7 +1,7 @@
 """What a step trains on: augmented images and their targets, from whole images or from views of them."""
 
-from __future__ import annotations
-
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -10,8 +10,10 @@ from torch import Tensor
 from ddlabel import rng
 from ddlabel.augment import Augment
 from ddlabel.errors import IncompatibleError
+from ddlabel.header import LabelSpace
 from ddlabel.labels import views
 from ddlabel.labels.target import Target
+from ddlabel.mixing import Mix
 from ddlabel.nets.prepare import Prepare
 from ddlabel.train.data import Data
 from ddlabel.train.fit import Batch, Order
@@ -19,16 +21,57 @@ from ddlabel.train.fit import Batch, Order
 _WHOLE = (0.0, 0.0, 1.0, 1.0)
 
 
-def of_images(data: Data, prepare: Prepare, augment: Augment, *, labels: str, batch_size: int, seed: int) -> Batch:
-    """Batches of whole images with their hard or soft labels; every image once in each pass."""
+# Labels [B, K], as logits, of augmented images as the network in training gets them, at a step.
+Teach = Callable[[Tensor, int], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """How images become what a network is trained on: normalised, augmented, blended."""
+
+    prepare: Prepare
+    augment: Augment
+    mix: Mix | None = None
+
+    def __call__(self, images: Tensor, target: Target, *, seed: int, step: int) -> tuple[Tensor, Target]:
+        """Unit images [B, C, H, W] of a step and their labels, ready for training."""
+        images = self.augment(self.prepare(images), rng.stream(seed, "augment", step))
+        if self.mix is None:
+            return images, target
+        mixed = self.mix(images, rng.stream(seed, "mix", step))
+        return mixed.images, target.blended(mixed.partner, mixed.share)
+
+
+def of_images(
+    data: Data,
+    pictures: Pictures,
+    target: Callable[[Tensor], Target],
+    *,
+    batch_size: int,
+    seed: int,
+    teach: Teach | None = None,
+) -> Batch:
+    """Batches of whole images with the labels that `target` has for them, or `teach` gives; all once in each pass."""
     order = Order(len(data), batch_size, partial(rng.stream, seed, "order"), data.images.device)
-    target = data.hard_target if labels == "hard" else data.soft_target
 
     def batch(step: int) -> tuple[Tensor, Target]:
         rows = order(step)
-        return augment(prepare(data.unit(rows)), rng.stream(seed, "augment", step)), target(rows)
+        images, labels = pictures(data.unit(rows), target(rows), seed=seed, step=step)
+        if teach is None:
+            return images, labels
+        online = LabelSpace(space="logits", source="online")
+        return images, Target(hard=labels.hard, values=teach(images, step), label=online)
 
     return batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Targets of a batch whose views (`is_view` [B]) have a loss of their own; each holds all rows of the batch."""
+
+    is_view: Tensor
+    whole: Target
+    views: Target
 
 
 class Items:
@@ -47,29 +90,34 @@ class Items:
         """Item i cut out of its image: [B, C, H, W] in unit space."""
         return views.crop(self.data.unit(items // self.per_image), self.boxes[items % self.per_image])
 
+    def split(self, items: Tensor) -> Split:
+        """Labels of items: the whole image's hard or soft one, and the view's dense label."""
+        rows, view = items // self.per_image, items % self.per_image - self.wholes
+        whole = self.data.soft_target if self.whole == "soft" else self.data.hard_target
+        return Split(is_view=view >= 0, whole=whole(rows), views=self.data.dense_target(rows, view.clamp_min(0)))
+
     def target(self, items: Tensor) -> Target:
-        """Labels of items: the view's dense label, or the whole image's hard or soft one, in a space they share.
+        """The same as one target, in a space that they share.
 
         Raises:
             IncompatibleError: if one is a direction and the other is not.
         """
-        rows, view = items // self.per_image, items % self.per_image - self.wholes
-        dense = self.data.dense_target(rows, view.clamp_min(0))
+        parts = self.split(items)
         if not self.wholes:
-            return dense
-        dense = dense.in_common_space()
-        whole = (self.data.hard_target if self.whole == "hard" else self.data.soft_target)(rows).in_common_space()
-        if self.whole == "soft" and whole.label.space != dense.label.space:
+            return parts.views
+        whole, views = parts.whole.in_common_space(), parts.views.in_common_space()
+        if self.whole == "soft" and whole.label.space != views.label.space:
             raise IncompatibleError(
-                f"soft labels are {whole.label.space} and dense labels {dense.label.space}: refine both in one space"
+                f"soft labels are {whole.label.space} and dense labels {views.label.space}: refine both in one space"
             )
-        return Target(
-            hard=dense.hard, values=torch.where(view[:, None] < 0, whole.values, dense.values), label=dense.label
-        )
+        values = torch.where(parts.is_view[:, None], views.values, whole.values)
+        return Target(hard=views.hard, values=values, label=views.label)
 
 
-def of_items(items: Items, prepare: Prepare, augment: Augment, *, together: bool, batch_size: int, seed: int) -> Batch:
-    """Batches of views and whole images.
+def of_items(
+    items: Items, pictures: Pictures, *, together: bool, batch_size: int, seed: int, split: bool = False
+) -> Batch:
+    """Batches of views and whole images, with one target or, where they are `split`, one for each kind.
 
     `together`: every item of `batch_size` images (LADD, Eq. 5). Else `batch_size` items drawn from all of them, at
     the cost of a batch of images (LADD, Fig. 3).
@@ -77,12 +125,15 @@ def of_items(items: Items, prepare: Prepare, augment: Augment, *, together: bool
     count = len(items.data) if together else len(items.data) * items.per_image
     order = Order(count, batch_size, partial(rng.stream, seed, "order"), items.data.images.device)
 
-    def batch(step: int) -> tuple[Tensor, Target]:
+    def batch(step: int) -> tuple[Tensor, Target | Split]:
         chosen = order(step)
         if together:
             all_of = torch.arange(items.per_image, device=chosen.device)
             chosen = (chosen[:, None] * items.per_image + all_of).flatten()
-        images = augment(prepare(items.images(chosen)), rng.stream(seed, "augment", step))
-        return images, items.target(chosen)
+        if split:
+            parts = items.split(chosen)
+            images, _ = pictures(items.images(chosen), parts.views, seed=seed, step=step)
+            return images, parts
+        return pictures(items.images(chosen), items.target(chosen), seed=seed, step=step)
 
     return batch

@@ -1,7 +1,5 @@
 """Which device, and whether to compile for it."""
 
-from __future__ import annotations
-
 import logging
 import shutil
 import sysconfig
@@ -54,5 +52,8 @@ def compiled(module: nn.Module, mode: str, *, images: int, size: int) -> Forward
         raise ResourceError("--compile on needs a C++ compiler and Python's headers: install them, or --compile off")
     # It says of every machine without CUDA that it has none.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    # Each network of a grid is compiled for its batch, its last batch and the test's, in training and out of it: beyond
+    # a limit torch would fall back to eager.
+    torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = 1024
     # Only the last batch of an epoch has another shape: one more compilation beats slower kernels for all.
     return cast(Forward, torch.compile(module, dynamic=False))

@@ -1,8 +1,6 @@
 """Experts as networks: rebuilt from their runs, and asked for labels."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -33,6 +31,7 @@ class Labeler:
 
     def __init__(self, picks: Sequence[tuple[Run, int]], *, device: torch.device, compile: str, images: int) -> None:  # noqa: A002
         self.experts = []
+        self.bodies = []
         for run, step in picks:
             network = network_of(run.about, run)
             weights = {name: torch.from_numpy(array) for name, array in run.weights(step).items()}
@@ -45,8 +44,21 @@ class Labeler:
             network.to(device).eval()
             forward = compiled(network.body, compile, images=images, size=run.about.size)
             self.experts.append((network.prepare, forward))
+            self.bodies.append(network.body)
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         """Mean logits [B, K] of images [B, C, H, W] in unit space."""
         return torch.stack([forward(prepare(images)) for prepare, forward in self.experts]).mean(0)
+
+    def after(self, prepared: Prepare) -> Callable[[Tensor], Tensor]:
+        """The same for images that were prepared, and maybe augmented, for another network."""
+        same = [prepare.same_as(prepared) for prepare, _ in self.experts]
+
+        @torch.no_grad()
+        def label(images: Tensor) -> Tensor:
+            unit = images if all(same) else prepared.undo(images)
+            each = zip(self.experts, same, strict=True)
+            return torch.stack([forward(images if s else prepare(unit)) for (prepare, forward), s in each]).mean(0)
+
+        return label

@@ -1,0 +1,143 @@
+"""Results as tables for people and values for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.table import Table
+
+from ddlabel.config import EvaluateOptions
+from ddlabel.errors import UsageError
+from ddlabel.registry import nearest
+
+_FIGURES = {"accuracy": "accuracy %", "top5": "top-5 %", "calibration_error": "calibration error %"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One combination of a grid and the results of its students, by seed."""
+
+    options: EvaluateOptions
+    results: list[dict[str, Any]]
+
+    def percent(self, figure: str = "accuracy") -> list[float]:
+        """A figure of every student, in per cent."""
+        return [100 * result[figure] for result in self.results]
+
+    def value(self) -> dict[str, Any]:
+        """The cell as JSON: its place in the grid, accuracies, and a summary of each figure in per cent."""
+        from ddlabel.metrics import summarise
+
+        place = {axis: getattr(self.options, axis) for axis in EvaluateOptions.AXES}
+        known = [name for name in _FIGURES if all(name in result for result in self.results)]
+        summaries = {name: asdict(summarise(self.percent(name))) for name in known}
+        accuracies = [result["accuracy"] for result in self.results]
+        return (
+            place
+            | {"select": self.options.select, "accuracies": accuracies, "percent": summaries.pop("accuracy")}
+            | summaries
+        )
+
+
+def axes_of(wanted: str | None, grid: Sequence[EvaluateOptions]) -> list[str]:
+    """Rows and columns of the table: what was asked for, or the axes with the most values.
+
+    Raises:
+        UsageError: if `wanted` is not two different axes.
+    """
+    if wanted is not None:
+        names = [name.strip() for name in wanted.split(",")]
+        for name in names:
+            if name not in EvaluateOptions.AXES:
+                raise UsageError(f"--table: there is no axis {name!r}: {nearest(name, EvaluateOptions.AXES)}")
+        if len(set(names)) != 2 or len(names) != 2:
+            raise UsageError(
+                f"--table is {wanted!r}: expected an axis for rows and another for columns, e.g. loss,optimizer"
+            )
+        return names
+    counts = {axis: len({getattr(options, axis) for options in grid}) for axis in EvaluateOptions.AXES}
+    return sorted((axis for axis in counts if counts[axis] > 1), key=lambda axis: -counts[axis])[:2]
+
+
+def table(cells: Sequence[Cell], axes: Sequence[str]) -> Table:
+    """The figures of one cell, or accuracies by one or two axes with their averages.
+
+    What stands in one place is averaged student by student, over the axes that are not shown too.
+    """
+    if not axes:
+        return _figures(cells[0])
+    rows, columns = axes[0], axes[1] if len(axes) > 1 else None
+    across = _values(cells, columns) if columns else []
+    shown = Table(rows if columns is None else f"{rows} \\ {columns}", *(across or ["accuracy %"]), title=_title(cells))
+    if len(across) > 1:
+        shown.add_column("mean")
+    for row in _values(cells, rows):
+        here = [cell for cell in cells if getattr(cell.options, rows) == row]
+        parts = [[cell for cell in here if columns and getattr(cell.options, columns) == name] for name in across]
+        shown.add_row(row, *map(_mean, parts), *([_mean(here)] if len(across) != 1 else []))
+    if columns is not None and len(_values(cells, rows)) > 1:
+        parts = [[cell for cell in cells if getattr(cell.options, columns) == name] for name in across]
+        shown.add_row("mean", *map(_mean, parts), *([_mean(cells)] if len(across) > 1 else []), style="dim")
+    return shown
+
+
+def line(cell: Cell, axes: Sequence[str]) -> str:
+    """The accuracy of a cell, after its place in the grid."""
+    from ddlabel.metrics import summarise
+
+    summary = summarise(cell.percent())
+    place = " ".join(f"{axis}={getattr(cell.options, axis)}" for axis in axes)
+    chosen = "" if cell.options.select != "best-on-test" else "best on test, "
+    interval = (
+        f"{summary.mean:.2f} % ({chosen}1 student)"
+        if summary.interval is None
+        else f"{summary.mean:.2f} % ± {summary.interval:.2f} ({chosen}95 % interval, {summary.n} students)"
+    )
+    return f"{place}: {interval}" if place else interval
+
+
+def _figures(cell: Cell) -> Table:
+    from ddlabel.metrics import summarise
+
+    shown = Table("figure", "mean", "deviation", "95 % interval", title=_title([cell]))
+    options = cell.options
+    shown.caption = (
+        f"{options.labels} labels, {options.loss}, {options.optimizer}, {options.net}, {len(cell.results)} students"
+    )
+    for name, heading in _FIGURES.items():
+        if all(name in result for result in cell.results):
+            summary = summarise(cell.percent(name))
+            spread = [None, None] if summary.deviation is None else [summary.deviation, summary.interval]
+            shown.add_row(
+                heading, f"{summary.mean:.2f}", *("–" if value is None else f"{value:.2f}" for value in spread)
+            )
+    return shown
+
+
+def _title(cells: Sequence[Cell]) -> str:
+    select = cells[0].options.select
+    what = {
+        "last": "test accuracy at the last epoch",
+        "val": "test accuracy at the epoch chosen on held-out images",
+        "best-on-test": "best test accuracy over epochs: CHOSEN ON TEST IMAGES",
+    }[select]
+    continual = cells[0].options.continual
+    return what if continual is None else f"{what}, mean over {continual} class-incremental steps"
+
+
+def _values(cells: Sequence[Cell], axis: str) -> list[str]:
+    """The values of an axis in the order in which they were given."""
+    return list(dict.fromkeys(getattr(cell.options, axis) for cell in cells))
+
+
+def _mean(cells: Sequence[Cell]) -> str:
+    """Mean ± interval over students of what is first averaged over cells."""
+    from ddlabel.metrics import summarise
+
+    if not cells:
+        return "–"
+    students = [sum(values) / len(cells) for values in zip(*(cell.percent() for cell in cells), strict=True)]
+    summary = summarise(students)
+    return f"{summary.mean:.2f}" + ("" if summary.interval is None else f" ± {summary.interval:.2f}")
