@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -33,6 +34,10 @@ class Bundle:
     dense_labels: Array | None = None
     dense_boxes: Array | None = None
     dense: LabelSpace | None = None
+    dense_flip: Array | None = None
+    dense_mix: Array | None = None
+    dense_mix_weight: Array | None = None
+    dense_mix_box: Array | None = None
     history: tuple[Entry, ...] = ()
 
     def __post_init__(self) -> None:
@@ -62,11 +67,26 @@ class Bundle:
         return cls(**{name: getattr(header, name) for name in _IN_HEADER} | arrays)
 
     def take(self, rows: Array) -> Self:
-        """The images of these rows with all their labels; `source_index` keeps pointing at the first data set."""
+        """The images of these rows with all their labels; `source_index` keeps pointing at the first data set.
+
+        Raises:
+            IncompatibleError: if a view is blended with an image that is left out.
+        """
         source = rows if self.source_index is None else self.source_index[rows]
-        per_image = {name: array[rows] for name, array in self.arrays.items() if ARRAYS[name][0].startswith("N")}
-        changes: dict[str, Any] = per_image | {"source_index": source.astype(np.int64)}
-        return replace(self, **changes)
+        shared = {"dense_boxes"} if self.dense_boxes is not None and self.dense_boxes.ndim == 2 else set()
+        changes: dict[str, Any] = {name: array[rows] for name, array in self.arrays.items() if name not in shared}
+        if self.dense_mix is not None:
+            new_row = np.full(len(self), -1)
+            new_row[rows] = np.arange(len(rows))
+            changes["dense_mix"] = new_row[changes["dense_mix"]]
+            if (changes["dense_mix"] < 0).any():
+                raise IncompatibleError("views are blended with images that would be left out: take all images")
+        return replace(self, **changes | {"source_index": source.astype(np.int64)})
+
+    def without_views(self) -> Self:
+        """The same without dense labels and all that belongs to them."""
+        gone: dict[str, Any] = {name: None for name in ARRAYS if name.startswith("dense")}
+        return replace(self, dense=None, **gone)
 
     def of_classes(self, numbers: Sequence[int]) -> Self:
         """The images of some classes, in this order, with labels over them alone: distributions sum to 1 again.
@@ -113,9 +133,17 @@ class Bundle:
                 if label.space == "direction":
                     check_rows(name, labels, "directions that are not all 0", lambda x: (x != 0).any(-1))
         if self.dense_boxes is not None:
-            low, high = self.dense_boxes[:, :2], self.dense_boxes[:, 2:]
+            low, high = self.dense_boxes[..., :2], self.dense_boxes[..., 2:]
             inside = (low >= 0).all() and (high <= 1).all() and (low < high).all()
             require(bool(inside), "dense_boxes must be fractions with 0 ≤ y0 < y1 ≤ 1 and 0 ≤ x0 < x1 ≤ 1")
+        for name in {"dense_flip", "dense_mix", "dense_mix_weight", "dense_mix_box"} & self.arrays.keys():
+            top = len(self) - 1 if name == "dense_mix" else 1
+            within = partial(_within, top=top)
+            check_rows(name, self.arrays[name], f"numbers from 0 to {top}", within)
+
+
+def _within(values: Array, top: int) -> Array:
+    return np.asarray((values >= 0) & (values <= top))
 
 
 def sum_to_one(labels: Array) -> Array:

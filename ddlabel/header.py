@@ -13,14 +13,19 @@ MAX_BYTES = 1 << 20
 PixelSpace = Literal["uint8", "unit"]
 Space = Literal["logits", "probs", "direction"]
 
-# Each array's axes and the dtypes it may have; the one table that reading, writing and checking go by.
+# Each array's axes, or either of two, and the dtypes it may have; the one table that reading, writing and checking go
+# by.
 ARRAYS: dict[str, tuple[str, tuple[str, ...]]] = {
     "images": ("NCHW", ("uint8", "float16", "float32")),
     "hard_labels": ("N", ("int64",)),
     "source_index": ("N", ("int64",)),
     "soft_labels": ("NK", ("float16", "float32")),
     "dense_labels": ("NVK", ("float16", "float32")),
-    "dense_boxes": ("V4", ("float32",)),
+    "dense_boxes": ("V4 NV4", ("float32",)),
+    "dense_flip": ("NV", ("uint8",)),
+    "dense_mix": ("NV", ("int64",)),
+    "dense_mix_weight": ("NV", ("float32",)),
+    "dense_mix_box": ("NV4", ("float32",)),
 }
 
 
@@ -131,6 +136,14 @@ class Header:
                 fits = _finite(label.temperature) and label.temperature > 0
                 require(fits, f"the label temperature is {label.temperature!r}: expected a finite number above 0")
                 require(isinstance(label.source, str), f"the label source is {label.source!r}: expected text")
+        for name, other in (
+            ("dense_flip", "dense_labels"),
+            ("dense_mix", "dense_labels"),
+            ("dense_mix", "dense_mix_weight"),
+            ("dense_mix_weight", "dense_mix"),
+            ("dense_mix_box", "dense_mix"),
+        ):
+            require(name not in self.arrays or other in self.arrays, f"{name} needs {other} with it")
         try:
             self.to_json()
         except ValueError as error:
@@ -143,7 +156,8 @@ class Header:
             require(name in self.arrays, f"the array {name} is missing")
         for name, info in self.arrays.items():
             require(name in ARRAYS, f"unknown array {name!r}: a bundle has {', '.join(ARRAYS)}")
-            axes, dtypes = ARRAYS[name]
+            every, dtypes = ARRAYS[name]
+            axes = next((axes for axes in every.split() if len(axes) == len(info.shape)), every.split()[0])
             require(info.dtype in dtypes, f"{name} is {info.dtype}: expected {' or '.join(dtypes)}")
             fits = len(info.shape) == len(axes) and all(type(size) is int for size in info.shape)
             require(fits, f"{name} has shape {list(info.shape)}: expected [{', '.join(axes)}]")

@@ -36,7 +36,8 @@ def student_figures(logits: Tensor, hard: Tensor) -> dict[str, Any]:
     figures: dict[str, Any] = {"accuracy": int(hits.sum()) / len(hard)}
     if classes > 5:
         figures["top5"] = int((logits.topk(5, 1).indices == hard[:, None]).sum()) / len(hard)
-    figures["calibration_error"] = calibration_error(logits, hits)
+    error = calibration_error(logits, hits)
+    figures["calibration_error"] = error if math.isfinite(error) else None  # a student that diverged
     return figures | {"class_accuracy": [None if math.isnan(share) else share for share in of_class.tolist()]}
 
 

@@ -94,6 +94,13 @@ class TestStudents:
         # pixels), and 8 × 16 inputs of 3 classes; twice that, an addition each; 30 images, 15 epochs.
         assert cost["flops"] == 30 * 15 * 2 * (2 * 9 * 8 * 64 + 3 * 128 * 3)
 
+    def test_a_student_that_diverges_has_a_record(self):
+        ((result,),) = results(case(seeds=1, optimizer="sgd:lr=1e30"))
+        assert result["loss"] is None
+        assert result["calibration_error"] is None
+        assert result["accuracy"] <= 0.5
+        json.dumps(result, allow_nan=False)
+
     def test_the_curve_has_an_entry_an_epoch(self):
         ((plain,),) = results(case(seeds=1))
         ((result,),) = results(case(seeds=1, curve=True))
@@ -186,6 +193,23 @@ class TestLabels:
         ((one,),) = results(case(bundle, **options))
         ((two,),) = results(case(bundle, **options, dense_loss="soft-ce"))
         assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
+
+    @pytest.mark.parametrize("whole", ["none", "hard", "soft"])
+    def test_recorded_views_teach_students(self, whole):
+        plain, generator = easy_bundle(30), np.random.default_rng(0)
+        labels = np.eye(3, dtype=np.float32)[plain.hard_labels][:, None].repeat(2, 1) * 9
+        bundle = replace(
+            plain,
+            dense_labels=labels,
+            dense_boxes=np.tile(np.array([0, 0, 1, 1], np.float32), (30, 2, 1)),
+            dense=LabelSpace(space="logits"),
+            dense_mix=generator.integers(0, 30, (30, 2)),
+            dense_mix_weight=np.ones((30, 2), np.float32),
+        )
+        ((result,),) = results(case(bundle, labels="dense", global_labels=whole, seeds=1, loss="gift"))
+        assert result["accuracy"] == 1
+        with pytest.raises(UsageError, match="blended across images"):
+            case(bundle, labels="dense", select="val")
 
     def test_the_mean_over_views_is_their_sum_over_the_number(self):
         bundle = easy_bundle(6)
@@ -344,6 +368,12 @@ class TestCommand:
         assert "loss \\ optimizer" in table
         mean = np.mean([cell["percent"]["mean"] for cell in cells])
         assert f"{mean:.2f} ± " in table
+
+    def test_a_student_that_diverged_is_named(self, cli, there):
+        done = cli("evaluate", "few.safetensors", "--config", "s.toml", "--optimizer", "sgd:lr=1e30,adam")
+        assert b"2 students, 2 diverged)" in done.out.splitlines()[0]
+        assert b"diverged" not in done.out.splitlines()[1]
+        assert b"*: some students diverged" in done.err.replace(b"\n", b" ")
 
     def test_a_protocol_presets_and_flags_override(self, cli, there):
         words = ["evaluate", "soft.safetensors", "--test", "test.safetensors", "--protocol", "label-worth"]

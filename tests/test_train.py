@@ -10,10 +10,11 @@ import torch
 import torch.nn.functional as F
 from conftest import make_bundle
 
+from ddlabel import formats
 from ddlabel.augment import none
 from ddlabel.bundle import Bundle
 from ddlabel.config import EvaluateOptions
-from ddlabel.errors import IncompatibleError
+from ddlabel.errors import IncompatibleError, InvalidInputError
 from ddlabel.header import LabelSpace
 from ddlabel.labels import views
 from ddlabel.labels.target import Target
@@ -112,6 +113,80 @@ def test_mixed_batches_take_every_view_and_image_once_in_a_pass(whole, per_image
     seen = torch.cat([batch(step)[0] for step in range(steps)])
     assert items.per_image == per_image
     assert len(seen) == 6 * per_image == len(seen.flatten(1).unique(dim=0))
+
+
+def recorded_views(kind: str) -> Bundle:
+    """Six images with two augmented views each, as FKD stores them: own boxes, flips, and partners blended in."""
+    generator = np.random.default_rng(3)
+    corners = generator.integers(0, 3, (6, 2, 2)) / 8
+    boxes = np.concatenate([corners, corners + generator.integers(4, 6, (6, 2, 2)) / 8], 2).astype(np.float32)
+    more = {"dense_flip": generator.integers(0, 2, (6, 2)).astype(np.uint8)}
+    if kind != "flip":
+        more |= {"dense_mix": generator.integers(0, 6, (6, 2)), "dense_mix_weight": np.full((6, 2), 0.75, np.float32)}
+    if kind == "cutmix":
+        more["dense_mix_box"] = np.tile(np.array([0.25, 0.5, 0.75, 1.0], np.float32), (6, 2, 1))
+    labels = generator.normal(size=(6, 2, 3)).astype(np.float32)
+    dense = LabelSpace(space="logits")
+    return replace(make_bundle(images=6), dense_labels=labels, dense_boxes=boxes, dense=dense, **more)
+
+
+@pytest.mark.parametrize("kind", ["flip", "mixup", "cutmix"])
+@pytest.mark.parametrize("whole", ["none", "hard"])
+def test_recorded_views_are_replayed_as_they_were_made(kind, whole, tmp_path):
+    formats.write(str(tmp_path / "b.safetensors"), recorded_views(kind))
+    bundle = formats.read(str(tmp_path / "b.safetensors"))
+    items = Items(Data.of(bundle, CPU), whole)
+    wholes = int(whole != "none")
+    unit = torch.from_numpy(np.array(bundle.images)).float() / 255
+
+    def view(image: int, number: int) -> torch.Tensor:
+        y0, x0, y1, x1 = (bundle.dense_boxes[image, number] * 8).round().astype(int)
+        cut = F.interpolate(unit[image : image + 1, :, y0:y1, x0:x1], (8, 8), mode="bilinear", align_corners=False)[0]
+        return cut.flip(2) if bundle.dense_flip[image, number] else cut
+
+    chosen = torch.arange(6 * (2 + wholes))
+    images, target = items.images(chosen), items.target(chosen)
+    one_hot = np.eye(3, dtype=np.float32)[bundle.hard_labels]
+    for item, (made, share) in enumerate(zip(images, target.hard, strict=True)):
+        image, number = divmod(item, 2 + wholes)
+        number -= wholes
+        expected, hard = (unit[image], one_hot[image]) if number < 0 else (view(image, number), one_hot[image])
+        if kind != "flip" and number >= 0:
+            partner = bundle.dense_mix[image, number]
+            other, hard = view(partner, number), 0.75 * hard + 0.25 * one_hot[partner]
+            if kind == "mixup":
+                expected = 0.75 * expected + 0.25 * other
+            else:
+                expected = expected.clone()
+                expected[:, 2:6, 4:8] = other[:, 2:6, 4:8]
+        torch.testing.assert_close(made, expected, rtol=1e-5, atol=1e-5)
+        if kind != "flip":
+            assert share.tolist() == pytest.approx(hard.tolist())
+
+
+def test_blended_views_cannot_be_parted_from_their_partners():
+    bundle = recorded_views("mixup")
+    assert bundle.take(np.arange(6)[::-1]).dense_mix.tolist() == (5 - bundle.dense_mix[::-1]).tolist()
+    with pytest.raises(IncompatibleError, match="would be left out"):
+        bundle.take(np.arange(3))
+    assert bundle.without_views().arrays.keys() == {"images", "hard_labels", "soft_labels"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dense_flip": np.full((6, 2), 2, np.uint8)}, "dense_flip, row 0: expected numbers from 0 to 1"),
+        ({"dense_mix": np.full((6, 2), 6)}, "dense_mix, row 0: expected numbers from 0 to 5"),
+        ({"dense_mix_weight": np.full((6, 2), 1.5, np.float32)}, "numbers from 0 to 1"),
+        ({"dense_mix_weight": None}, "dense_mix needs dense_mix_weight"),
+        ({"dense_mix": None}, "dense_mix_weight needs dense_mix"),
+        ({"dense_flip": np.zeros((6, 3), np.uint8)}, "dense_flip has V = 3: expected 2"),
+        ({"dense_boxes": np.zeros((6, 4), np.float32)}, "V = 6"),
+    ],
+)
+def test_recorded_views_that_have_no_meaning(change, message):
+    with pytest.raises(InvalidInputError, match=message):
+        replace(recorded_views("mixup"), **change).check_values()
 
 
 def test_directions_and_distributions_do_not_mix():

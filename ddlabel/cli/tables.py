@@ -26,19 +26,25 @@ class Cell:
         """A figure of every student, in per cent."""
         return [100 * result[figure] for result in self.results]
 
+    def has(self, figure: str) -> bool:
+        """Whether every student has the figure: there is no top-5 of few classes, nor all of one that diverged."""
+        return all(result.get(figure) is not None for result in self.results)
+
+    @property
+    def diverged(self) -> int:
+        """How many students ended with a loss that is no number."""
+        return sum("loss" in result and result["loss"] is None for result in self.results)
+
     def value(self) -> dict[str, Any]:
         """The cell as JSON: its place in the grid, accuracies, and a summary of each figure in per cent."""
         from ddlabel.metrics import summarise
 
         place = {axis: getattr(self.options, axis) for axis in EvaluateOptions.AXES}
-        known = [name for name in _FIGURES if all(name in result for result in self.results)]
+        known = [name for name in _FIGURES if self.has(name)]
         summaries = {name: asdict(summarise(self.percent(name))) for name in known}
         accuracies = [result["accuracy"] for result in self.results]
-        return (
-            place
-            | {"select": self.options.select, "accuracies": accuracies, "percent": summaries.pop("accuracy")}
-            | summaries
-        )
+        students = {"accuracies": accuracies, "diverged": self.diverged, "percent": summaries.pop("accuracy")}
+        return place | {"select": self.options.select} | students | summaries
 
 
 def axes_of(wanted: str | None, grid: Sequence[EvaluateOptions]) -> list[str]:
@@ -89,13 +95,14 @@ def line(cell: Cell, axes: Sequence[str]) -> str:
 
     summary = summarise(cell.percent())
     place = " ".join(f"{axis}={getattr(cell.options, axis)}" for axis in axes)
-    chosen = "" if cell.options.select != "best-on-test" else "best on test, "
-    interval = (
-        f"{summary.mean:.2f} % ({chosen}1 student)"
-        if summary.interval is None
-        else f"{summary.mean:.2f} % ± {summary.interval:.2f} ({chosen}95 % interval, {summary.n} students)"
-    )
-    return f"{place}: {interval}" if place else interval
+    spread, words = "", ["1 student" if summary.n == 1 else f"{summary.n} students"]
+    if summary.interval is not None:
+        spread, words = f" ± {summary.interval:.2f}", ["95 % interval", *words]
+    if cell.options.select == "best-on-test":
+        words.insert(0, "best on test")
+    if cell.diverged:
+        words.append(f"{cell.diverged} diverged")
+    return f"{place}{': ' if place else ''}{summary.mean:.2f} %{spread} ({', '.join(words)})"
 
 
 def _figures(cell: Cell) -> Table:
@@ -107,7 +114,7 @@ def _figures(cell: Cell) -> Table:
         f"{options.labels} labels, {options.loss}, {options.optimizer}, {options.net}, {len(cell.results)} students"
     )
     for name, heading in _FIGURES.items():
-        if all(name in result for result in cell.results):
+        if cell.has(name):
             summary = summarise(cell.percent(name))
             spread = [None, None] if summary.deviation is None else [summary.deviation, summary.interval]
             shown.add_row(
@@ -123,6 +130,8 @@ def _title(cells: Sequence[Cell]) -> str:
         "val": "test accuracy at the epoch chosen on held-out images",
         "best-on-test": "best test accuracy over epochs: CHOSEN ON TEST IMAGES",
     }[select]
+    if any(cell.diverged for cell in cells):
+        what += " (*: some students diverged)"
     continual = cells[0].options.continual
     return what if continual is None else f"{what}, mean over {continual} class-incremental steps"
 
@@ -139,5 +148,5 @@ def _mean(cells: Sequence[Cell]) -> str:
     if not cells:
         return "–"
     students = [sum(values) / len(cells) for values in zip(*(cell.percent() for cell in cells), strict=True)]
-    summary = summarise(students)
-    return f"{summary.mean:.2f}" + ("" if summary.interval is None else f" ± {summary.interval:.2f}")
+    summary, diverged = summarise(students), " *" if any(cell.diverged for cell in cells) else ""
+    return f"{summary.mean:.2f}" + ("" if summary.interval is None else f" ± {summary.interval:.2f}") + diverged

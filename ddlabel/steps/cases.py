@@ -175,6 +175,8 @@ def _check_options(bundle: Bundle, options: EvaluateOptions) -> None:
         raise UsageError("--mix blends images with views, which --dense-loss tells apart: leave out one of them")
     if options.continual is not None and options.continual > len(bundle.classes):
         raise UsageError(f"--continual {options.continual}: there are {len(bundle.classes)} classes; take fewer steps")
+    if bundle.dense_mix is not None and (options.select == "val" or options.continual is not None):
+        raise UsageError("views are blended across images: --select val and --continual, which part them, cannot be")
     if options.select == "val" and np.bincount(bundle.hard_labels, minlength=len(bundle.classes)).min() < 2:
         raise UsageError("--select val holds out images of every class, and one has a single image: use --select last")
     rate_of(options.schedule, epochs=options.epochs, steps_per_epoch=1, warm_up=options.warm_up)
@@ -186,6 +188,8 @@ def _try_a_step(bundle: Bundle, case: Case) -> None:
     network = student(case, bundle, options.seed)
     optimizer_of(options.optimizer, network.parameters())
     # The last batch may be the smallest: batch norm cannot train on one image.
+    if bundle.dense_mix is not None:  # each blended with itself: its partner need not be among the few
+        bundle = replace(bundle, dense_mix=np.arange(len(bundle))[:, None].repeat(bundle.dense_mix.shape[1], 1))
     last = len(bundle) % (options.batch_size or 1) or (options.batch_size or 1)
     data = Data.of(bundle.take(np.arange(min(2, last, len(bundle)))), torch.device("cpu"))
     logits = torch.ones(len(data), len(bundle.classes))

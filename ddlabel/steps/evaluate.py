@@ -104,6 +104,10 @@ def _draws(case: Case, bundle: Bundle, real: Bundle) -> Callable[[int], Bundle]:
         raise UsageError(
             f"--control: the real images of class {short[0]!r} are fewer than the bundle's: take another --real"
         )
+    if labels == "dense" and (bundle.dense_flip is not None or bundle.dense_mix is not None):
+        raise IncompatibleError(
+            "--control: random images can be given views of a grid only, not flipped or blended ones"
+        )
     for field in _stored(case):
         label: LabelSpace = getattr(bundle, field)
         if label.space != "logits":
@@ -120,7 +124,7 @@ def _draws(case: Case, bundle: Bundle, real: Bundle) -> Callable[[int], Bundle]:
     def draw(seed: int) -> Bundle:
         generator = np.random.default_rng(rng.stream(seed, "control"))
         rows = [generator.permutation(rows)[:count] for rows, count in zip(rows_of, wanted, strict=True)]
-        images = replace(real, soft_labels=None, soft=None, dense_labels=None, dense_boxes=None, dense=None)
+        images = replace(real.without_views(), soft_labels=None, soft=None)
         images = replace(images.take(np.concatenate(rows)), pixels=real.pixels)
         for field in _stored(case):
             made = RelabelOptions(

@@ -25,6 +25,10 @@ def refine(bundle: Bundle, options: RefineOptions) -> Bundle:
     if labels is None:
         maker = {"soft": "relabel", "dense": "densify"}[options.field]
         raise IncompatibleError(f"the bundle has no {options.field} labels: make them with 'ddlabel {maker}'")
+    if options.field == "dense" and bundle.dense_mix is not None:
+        raise IncompatibleError(
+            "the views are blended, two classes in one: refine as they are learned, with --loss gift"
+        )
     refined = files.scratch(labels.shape, np.float32)
     for rows, target in label_blocks(bundle, options.field):
         mixed = gift(target.values, label, target.hard, space=options.space, gamma=options.gamma, alpha=options.alpha)

@@ -82,7 +82,7 @@ def label_views(bundle: Bundle, boxes: Tensor | None, picks: Picks, options: Rel
     space = LabelSpace(space="logits", temperature=options.temperature, source=source_of(picks))
     if boxes is None:
         return replace(bundle, soft_labels=labels[:, 0], soft=space)
-    return replace(bundle, dense_labels=labels, dense_boxes=boxes.numpy(), dense=space)
+    return replace(bundle.without_views(), dense_labels=labels, dense_boxes=boxes.numpy(), dense=space)
 
 
 def label_blocks(bundle: Bundle, field: str) -> Iterator[tuple[slice, Target]]:

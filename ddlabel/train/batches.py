@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ddlabel import rng
@@ -82,13 +83,36 @@ class Items:
             raise IncompatibleError("the bundle has no dense labels: make them with 'ddlabel densify'")
         self.data, self.whole = data, whole
         self.wholes = 0 if whole == "none" else 1
-        box = torch.tensor([_WHOLE] * self.wholes, device=data.images.device).view(-1, 4)
-        self.boxes = torch.cat([box, data.dense_boxes])
-        self.per_image = len(self.boxes)
+        # [V, 4], or [N, V, 4] where every image has its own.
+        boxes = data.dense_boxes
+        box = torch.tensor(_WHOLE, device=boxes.device).expand(*boxes.shape[:-2], self.wholes, 4)
+        self.boxes = torch.cat([box, boxes], -2)
+        self.per_image = self.boxes.shape[-2]
 
     def images(self, items: Tensor) -> Tensor:
-        """Item i cut out of its image: [B, C, H, W] in unit space."""
-        return views.crop(self.data.unit(items // self.per_image), self.boxes[items % self.per_image])
+        """Item i as it was labelled: cut out of its image, flipped, blended; [B, C, H, W] in unit space."""
+        rows, number = items // self.per_image, items % self.per_image
+        images, mix, weight = self._cut(rows, number), self.data.dense_mix, self.data.dense_mix_weight
+        if mix is None or weight is None:
+            return images
+        view = number - self.wholes
+        at = rows, view.clamp_min(0)
+        partners = self._cut(mix[at], number)
+        if self.data.dense_mix_box is None:  # MixUp
+            blended = partners.lerp(images, weight[at].view(-1, 1, 1, 1))
+        else:  # CutMix
+            blended = torch.where(_inside(self.data.dense_mix_box[at], *images.shape[2:]), partners, images)
+        return torch.where((view >= 0).view(-1, 1, 1, 1), blended, images)
+
+    def _cut(self, rows: Tensor, number: Tensor) -> Tensor:
+        """Item `number` of images `rows`, cut out and flipped."""
+        boxes = self.boxes[number] if self.boxes.ndim == 2 else self.boxes[rows, number]
+        images, flip = views.crop(self.data.unit(rows), boxes), self.data.dense_flip
+        if flip is None:
+            return images
+        view = number - self.wholes
+        flipped = (view >= 0) & (flip[rows, view.clamp_min(0)] == 1)
+        return torch.where(flipped.view(-1, 1, 1, 1), images.flip(3), images)
 
     def split(self, items: Tensor) -> Split:
         """Labels of items: the whole image's hard or soft one, and the view's dense label."""
@@ -110,8 +134,20 @@ class Items:
             raise IncompatibleError(
                 f"soft labels are {whole.label.space} and dense labels {views.label.space}: refine both in one space"
             )
-        values = torch.where(parts.is_view[:, None], views.values, whole.values)
-        return Target(hard=views.hard, values=values, label=views.label)
+        is_view, hard = parts.is_view[:, None], views.hard
+        if hard.ndim == 2:
+            hard = torch.where(is_view, hard, F.one_hot(whole.hard, self.data.classes))
+        return Target(hard=hard, values=torch.where(is_view, views.values, whole.values), label=views.label)
+
+
+def _inside(boxes: Tensor, height: int, width: int) -> Tensor:
+    """Which pixels [B, 1, H, W] lie in boxes [B, 4] of fractions."""
+    top, left, bottom, right = (
+        (boxes * boxes.new_tensor([height, width, height, width])).round().view(-1, 4, 1, 1).unbind(1)
+    )
+    rows = torch.arange(height, device=boxes.device).view(1, -1, 1)
+    columns = torch.arange(width, device=boxes.device).view(1, 1, -1)
+    return ((rows >= top) & (rows < bottom) & (columns >= left) & (columns < right))[:, None]
 
 
 def of_items(

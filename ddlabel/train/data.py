@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ddlabel.bundle import Array, Bundle
@@ -37,22 +38,19 @@ class Data:
     dense_labels: Tensor | None
     dense_boxes: Tensor | None
     dense: LabelSpace | None
+    dense_flip: Tensor | None
+    dense_mix: Tensor | None
+    dense_mix_weight: Tensor | None
+    dense_mix_box: Tensor | None
     classes: int
 
     @classmethod
     def of(cls, bundle: Bundle, device: torch.device) -> Data:
         """The whole bundle on a device."""
         tensors = {name: to_device(array, device) for name, array in bundle.arrays.items()}
-        return cls(
-            images=tensors["images"],
-            hard=tensors["hard_labels"],
-            soft_labels=tensors.get("soft_labels"),
-            soft=bundle.soft,
-            dense_labels=tensors.get("dense_labels"),
-            dense_boxes=tensors.get("dense_boxes"),
-            dense=bundle.dense,
-            classes=len(bundle.classes),
-        )
+        names = {each.name: each.name for each in fields(cls)} | {"hard": "hard_labels"}
+        arrays = {key: tensors.get(name) for key, name in names.items()}
+        return cls(**arrays | {"soft": bundle.soft, "dense": bundle.dense, "classes": len(bundle.classes)})  # type: ignore[arg-type]
 
     def __len__(self) -> int:
         return len(self.images)
@@ -76,14 +74,18 @@ class Data:
         return Target(hard=self.hard[rows], values=self.soft_labels[rows].float(), label=self.soft)
 
     def dense_target(self, rows: Tensor, views: Tensor) -> Target:
-        """Dense labels of view `views[i]` of image `rows[i]`.
+        """Dense labels of view `views[i]` of image `rows[i]`; of a blended one, the share of each class is hard.
 
         Raises:
             IncompatibleError: if there are none.
         """
         if self.dense_labels is None or self.dense is None:
             raise IncompatibleError("the bundle has no dense labels: make them with 'ddlabel densify'")
-        return Target(hard=self.hard[rows], values=self.dense_labels[rows, views].float(), label=self.dense)
+        hard = self.hard[rows]
+        if self.dense_mix is not None and self.dense_mix_weight is not None:
+            own, other = (F.one_hot(self.hard[each], self.classes) for each in (rows, self.dense_mix[rows, views]))
+            hard = torch.lerp(other.float(), own.float(), self.dense_mix_weight[rows, views][:, None])
+        return Target(hard=hard, values=self.dense_labels[rows, views].float(), label=self.dense)
 
 
 @torch.no_grad()
