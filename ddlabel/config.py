@@ -293,5 +293,6 @@ def _several(key: str, value: Any) -> list[str]:
     """The values of an axis: given repeatedly, or separated by commas."""
     values = [spec for text in ([value] if isinstance(value, str) else value) for spec in split_specs(text)]
     if not values or len(set(values)) < len(values):
-        raise UsageError(f"--{key.replace('_', '-')} is {value!r}: expected one value or several different ones")
+        given = value if isinstance(value, str) else ",".join(value)
+        raise UsageError(f"--{key.replace('_', '-')} is {given!r}: expected one value or several different ones")
     return values

@@ -393,6 +393,36 @@ class TestCommand:
         expected = [100 * (a - b) for a, b in zip(other["accuracies"], other["against"]["accuracies"], strict=True)]
         assert other["against"]["difference"]["mean"] == pytest.approx(np.mean(expected))
 
+    def test_a_protocols_options_for_views_do_not_count_without_them(self, cli, there):
+        words = [
+            "evaluate",
+            "few.safetensors",
+            "--test",
+            "test.safetensors",
+            "--net",
+            "convnet-d1:width=4",
+            "--seeds",
+            "1",
+        ]
+        cli(*words, "--protocol", "ladd", "--labels", "hard", "--epochs", "1", "--out", "r.jsonl")
+        (record,) = records(there / "r.jsonl")
+        assert record["options"]["dense_batches"] == "mix"
+        assert record["protocol_overridden"]["dense_batches"] == "sum"
+
+    def test_a_table_says_what_it_averages_over(self, cli, there):
+        words = ["evaluate", "soft.safetensors", "--config", "s.toml", "--loss", "soft-ce,js", "--mix", "none,mixup"]
+        done = cli(*words, "--optimizer", "sgd,adam", "--table", "loss,mix")
+        assert b"averaged over optimizer" in done.err.replace(b"\n", b" ")
+        assert len({line.split(b":")[0] for line in done.out.replace(b":alpha", b"").splitlines()}) == 8
+
+    def test_what_misleads_is_said(self, cli, there):
+        assert b"hard labels alone" in cli("evaluate", "soft.safetensors", "--config", "s.toml", "--loss", "ce").err
+        own = cli("evaluate", "soft.safetensors", "--config", "s.toml", "--test", "soft.safetensors")
+        assert b"the test images are the training images" in own.err
+        (there / "r.jsonl").write_text('{"result":{"accuracy":9.2,"loss":1}}\n')
+        refused = cli("evaluate", "soft.safetensors", "--config", "s.toml", "--out", "r.jsonl", code=3)
+        assert b"r.jsonl, line 1: not a result" in refused.err
+
     def test_dd_rankings_scores(self, cli, there):
         words = [
             "evaluate",
@@ -422,6 +452,10 @@ class TestCommand:
             (["--loss", "ce,ce"], "several different ones"),
             (["--teacher", "nowhere"], "no such expert run"),
             (["--ema", "1"], "--ema is 1"),
+            (["--holdout", "0.3"], "--holdout is for --select val"),
+            (["--checks", "3", "--select", "last"], "--checks is for --select val or best-on-test"),
+            (["--real-epochs", "3"], "--real-epochs is for --control scores"),
+            (["--teacher-epoch", "1"], "--teacher-epoch is for --teacher"),
         ],
     )
     def test_refusals(self, cli, there, words, message):

@@ -15,7 +15,7 @@ needs_data = pytest.mark.skipif(not (SHARED / "data").is_dir(), reason="no ../sh
 
 
 def test_demo_soft_labels_beat_hard_ones_by_more_than_the_intervals(ddlabel):
-    outcome = {name: each["percent"] for name, each in json.loads(ddlabel("demo", "--json").stdout).items()}
+    outcome = {name: each["cells"][0]["percent"] for name, each in json.loads(ddlabel("demo", "--json").stdout).items()}
     assert set(outcome) == {"hard", "soft", "dense", "refined"}
     hard, soft = outcome["hard"], outcome["soft"]
     assert soft["mean"] - soft["interval"] > hard["mean"] + hard["interval"]
@@ -50,5 +50,5 @@ def test_an_early_experts_labels_teach_more_than_hard_ones_at_one_image_per_clas
     for labels in ("hard", "soft"):
         words = ["--labels", labels, "--test", "test.safetensors", "--epochs", 200, "--seeds", 3, "--json"]
         outcome = json.loads(cli("evaluate", "soft.safetensors", *words, "--net", "convnet-d3:width=32").out)
-        means[labels] = outcome["percent"]["mean"]
+        means[labels] = outcome["cells"][0]["percent"]["mean"]
     assert means["soft"] > means["hard"]

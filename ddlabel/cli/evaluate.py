@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ddlabel import files, formats
-from ddlabel.bundle import Bundle
+from ddlabel.bundle import Bundle, check_same_task
 from ddlabel.cli.command import Say, command, one_standard_input
-from ddlabel.cli.tables import Cell, axes_of, line, table
+from ddlabel.cli.tables import Cell, axes_of, line, table, varying_axes
 from ddlabel.config import EvaluateOptions, ImportOptions, SelectOptions
 from ddlabel.errors import InvalidInputError, OutputExistsError, UsageError
 from ddlabel.expert import Run
@@ -37,17 +37,17 @@ def register(app: typer.Typer) -> None:
         """
         if options[0].out is not None:
             _check_results(Path(options[0].out))
-        axes = axes_of(options[0].table, options)
+        axes, varying = axes_of(options[0].table, options), varying_axes(options)
         own, others, controls = _cases(options, say)
         results = _train([*own, *others, *(case for each in controls for case in each)], options[0].out, say)
         cells = [_cell(case, results) for case in own]
         say.show(table(cells, axes))
         value: dict[str, Any] = {"cells": [cell.value() for cell in cells]}
-        lines = [line(cell, axes) for cell in cells]
+        lines = [line(cell, varying) for cell in cells]
         for number, other in enumerate(others):
-            lines.append(_compare(cells[number], _cell(other, results), axes, value["cells"][number]))
+            lines.append(_compare(cells[number], _cell(other, results), varying, value["cells"][number]))
         for number, others_of in enumerate(controls):
-            lines += _score(cells[number], others_of, results, axes, value["cells"][number])
+            lines += _score(cells[number], others_of, results, varying, value["cells"][number])
         say.data("\n".join(lines), value)
 
 
@@ -62,12 +62,13 @@ def _cases(grid: Sequence[EvaluateOptions], say: Say) -> tuple[list[Case], list[
     from ddlabel import whitening
     from ddlabel.steps.cases import Case, settle
     from ddlabel.steps.evaluate import controls
-    from ddlabel.steps.relabel import pick
+    from ddlabel.steps.relabel import pick, source_of
 
     runs = [run for path in options.teacher for run in Run.find(path)]
     white = None
     if options.zca is not None:
         white_bundle, header = formats.load(options.zca)
+        check_same_task(f"--zca {options.zca}", bundle, white_bundle)
         white, digests = whitening.fit(white_bundle.images), digests | {"zca": header.digest}
     teacher = pick(bundle, runs, options.teacher_epoch)
     cases = [
@@ -75,15 +76,31 @@ def _cases(grid: Sequence[EvaluateOptions], say: Say) -> tuple[list[Case], list[
         for each in grid
     ]
     own = [settle(case) for case in cases]
+    if options.control == "none" and runs and all(case.options.labels != "online" for case in own):
+        raise UsageError(f"--teacher is for online labels and these are {own[0].options.labels}: use --labels online")
+    if runs == [] and options.teacher_epoch != EvaluateOptions().teacher_epoch:
+        raise UsageError("--teacher-epoch is for --teacher: give that too, or leave it out")
+    if any(case.options.loss == "ce" and case.options.labels in ("soft", "online") for case in own):
+        say.note("note: the loss ce learns from the hard labels alone")
+    if digests["bundle"] == digests["test"]:
+        say.note("note: the test images are the training images")
     others: list[Case] = []
     if options.against is not None:
         other, header = formats.load(options.against)
+        check_same_task(f"--against {options.against}", bundle, other)
         named = digests | {"bundle": header.digest}
         others = [settle(replace(case, bundle=lambda _: other, digests=named)) for case in cases]
     if options.real is None:
         return own, others, []
     real, header = formats.load(options.real)
     every = options.control == "scores"
+    for label in {
+        each for case in own for each in (bundle.soft, bundle.dense) if each and case.options.labels != "online"
+    }:
+        if runs and label.source != source_of(teacher):
+            say.note(
+                f"note: the bundle's labels are from {label.source}, those of random images from {source_of(teacher)}"
+            )
     return own, others, [controls(case, real, header.digest, every=every) for case in own]
 
 
@@ -92,7 +109,7 @@ def _train(cases: Sequence[Case], out: str | None, say: Say) -> Results:
     from ddlabel.steps.cases import key_of
     from ddlabel.steps.evaluate import evaluate
 
-    results = _finished(out)
+    results = _finished(out, say)
     keys = {canonical_json(key_of(case, seed)) for case in cases for seed in case.seeds}
     if keys & results.keys():
         say.note(f"{len(keys & results.keys())} of {len(keys)} students are in {out} already")
@@ -180,19 +197,21 @@ def _check_results(path: Path) -> None:
     files.check_output(str(path), force=True)
 
 
-def _finished(out: str | None) -> Results:
+def _finished(out: str | None, say: Say) -> Results:
     """Results by key of the records that are there; a last line that a crash cut off is removed."""
     if out is None or not Path(out).exists():
         return {}
     content = Path(out).read_bytes()
     whole = content[: content.rfind(b"\n") + 1]
     if len(whole) < len(content):
+        say.note(f"{out}: its last line was cut off, and is removed")
         files.write(out, [whole], size=len(whole))
     found = {}
     for number, text in enumerate(whole.splitlines(), 1):
         try:
             record: dict[str, Any] = json.loads(text)
-            float(record["result"]["accuracy"])
+            if not 0 <= float(record["result"]["accuracy"]) <= 1:
+                raise ValueError
             found[_key(record)] = record["result"]
         except (ValueError, KeyError, TypeError, AttributeError):
             raise InvalidInputError(f"{out}, line {number}: not a result of ddlabel: name another --out") from None

@@ -63,8 +63,12 @@ def axes_of(wanted: str | None, grid: Sequence[EvaluateOptions]) -> list[str]:
                 f"--table is {wanted!r}: expected an axis for rows and another for columns, e.g. loss,optimizer"
             )
         return names
-    counts = {axis: len({getattr(options, axis) for options in grid}) for axis in EvaluateOptions.AXES}
-    return sorted((axis for axis in counts if counts[axis] > 1), key=lambda axis: -counts[axis])[:2]
+    return sorted(varying_axes(grid), key=lambda axis: -len({getattr(options, axis) for options in grid}))[:2]
+
+
+def varying_axes(grid: Sequence[EvaluateOptions]) -> list[str]:
+    """The axes of a grid that have several values."""
+    return [axis for axis in EvaluateOptions.AXES if len({getattr(options, axis) for options in grid}) > 1]
 
 
 def table(cells: Sequence[Cell], axes: Sequence[str]) -> Table:
@@ -76,7 +80,9 @@ def table(cells: Sequence[Cell], axes: Sequence[str]) -> Table:
         return _figures(cells[0])
     rows, columns = axes[0], axes[1] if len(axes) > 1 else None
     across = _values(cells, columns) if columns else []
-    shown = Table(rows if columns is None else f"{rows} \\ {columns}", *(across or ["accuracy %"]), title=_title(cells))
+    shown = Table(
+        rows if columns is None else f"{rows} \\ {columns}", *(across or ["accuracy %"]), title=_title(cells, axes)
+    )
     if len(across) > 1:
         shown.add_column("mean")
     for row in _values(cells, rows):
@@ -98,8 +104,8 @@ def line(cell: Cell, axes: Sequence[str]) -> str:
     spread, words = "", ["1 student" if summary.n == 1 else f"{summary.n} students"]
     if summary.interval is not None:
         spread, words = f" ± {summary.interval:.2f}", ["95 % interval", *words]
-    if cell.options.select == "best-on-test":
-        words.insert(0, "best on test")
+    if cell.options.select != "last":
+        words.insert(0, {"val": "best on held-out images", "best-on-test": "best on test"}[cell.options.select])
     if cell.diverged:
         words.append(f"{cell.diverged} diverged")
     return f"{place}{': ' if place else ''}{summary.mean:.2f} %{spread} ({', '.join(words)})"
@@ -108,7 +114,7 @@ def line(cell: Cell, axes: Sequence[str]) -> str:
 def _figures(cell: Cell) -> Table:
     from ddlabel.metrics import summarise
 
-    shown = Table("figure", "mean", "deviation", "95 % interval", title=_title([cell]))
+    shown = Table("figure", "mean", "deviation", "95 % interval", title=_title([cell], []))
     options = cell.options
     shown.caption = (
         f"{options.labels} labels, {options.loss}, {options.optimizer}, {options.net}, {len(cell.results)} students"
@@ -123,7 +129,7 @@ def _figures(cell: Cell) -> Table:
     return shown
 
 
-def _title(cells: Sequence[Cell]) -> str:
+def _title(cells: Sequence[Cell], axes: Sequence[str]) -> str:
     select = cells[0].options.select
     what = {
         "last": "test accuracy at the last epoch",
@@ -132,6 +138,8 @@ def _title(cells: Sequence[Cell]) -> str:
     }[select]
     if any(cell.diverged for cell in cells):
         what += " (*: some students diverged)"
+    if hidden := [axis for axis in varying_axes([cell.options for cell in cells]) if axis not in axes]:
+        what += f", averaged over {' and '.join(hidden)}"
     continual = cells[0].options.continual
     return what if continual is None else f"{what}, mean over {continual} class-incremental steps"
 

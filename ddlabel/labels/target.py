@@ -80,6 +80,10 @@ class Target:
         """Label logits [B, K]; an IncompatibleError for labels that are not logits."""
         if self.label.space == "logits":
             return self.values / self.label.temperature
+        if self.hard.ndim == 2:
+            raise IncompatibleError(
+                "this loss needs logits and --mix blends stored labels as probabilities: leave out one"
+            )
         raise IncompatibleError(
             f"this loss needs logits and the labels are {self.label.space}: use one of probabilities "
             "(soft-ce, kl, mse:space=probs), or other labels"

@@ -70,7 +70,14 @@ def settle(case: Case) -> Case:
         batch_size=options.batch_size or gift_batch_size(len(bundle)),
     )
     digests = case.digests
-    if options.labels == "online":
+    defaults = EvaluateOptions()
+    if options.labels != "dense":  # what a protocol sets for views does not count without them
+        preset = protocols.preset(options.protocol, options.net)
+        own = {name: getattr(defaults, name) for name in VIEWS_ONLY if getattr(options, name) == preset.get(name)}
+        options = replace(options, **own)
+    if options.labels != "online":
+        options = replace(options, teacher_epoch=defaults.teacher_epoch)
+    else:
         digests = digests | {"teacher": " + ".join(run.digest(step) for run, step in case.teacher)}
     case = replace(case, options=options, digests=digests)
     _check_options(bundle, options)
@@ -166,6 +173,13 @@ def _check_options(bundle: Bundle, options: EvaluateOptions) -> None:
         raise UsageError(
             f"--{given[0].replace('_', '-')} is for dense labels and these are {options.labels}: leave it out"
         )
+    for name, needed, there in (
+        ("holdout", "--select val", options.select == "val"),
+        ("checks", "--select val or best-on-test", options.select != "last"),
+        ("real_epochs", "--control scores", options.control == "scores"),
+    ):
+        if not there and getattr(options, name) != getattr(EvaluateOptions(), name):
+            raise UsageError(f"--{name.replace('_', '-')} is for {needed}: give that too, or leave it out")
     blends = options.mix.partition(":")[0] != "none"
     if blends and options.labels == "hard":
         raise UsageError(
