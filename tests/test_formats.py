@@ -755,10 +755,7 @@ MEANINGLESS = {
     "logits as probs": soft([[3.2, -1], [0.5, 7]]),
     "a direction of length 0": soft([[1, 2], [0, 0]], space="direction"),
     "NaN in dense labels": {"dense_labels": np.array([[[1, NAN]], [[0, 1]]], np.float32)},
-    "dense rows that sum to 2": {
-        "dense_labels": np.ones((2, 1, 2), np.float32),
-        "dense": LabelSpace(space="probs"),
-    },
+    "dense rows that sum to 2": {"dense_labels": np.ones((2, 1, 2), np.float32), "dense": LabelSpace(space="probs")},
     "a box of no height": boxes(0.5, 0, 0.5, 1),
     "a box upside down": boxes(0.5, 0, 0.25, 1),
     "a box that leaves the image": boxes(0, 0, 1, 1.25),

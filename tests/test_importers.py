@@ -111,9 +111,7 @@ def test_names_with_other_letters_are_not_numbers(tmp_path):
 def test_colours_come_out_channel_by_channel_row_by_row(tmp_path):
     pixels = [[[1, 2, 3], [4, 5, 6]], [[7, 8, 9], [10, 11, 12]]]  # [H, W, C]
     save_png(tmp_path / "x" / "a" / "x.png", pixels)
-    assert load(tmp_path / "x").images.tolist() == [
-        [[[1, 4], [7, 10]], [[2, 5], [8, 11]], [[3, 6], [9, 12]]],
-    ]
+    assert load(tmp_path / "x").images.tolist() == [[[[1, 4], [7, 10]], [[2, 5], [8, 11]], [[3, 6], [9, 12]]]]
 
 
 @pytest.mark.parametrize("packed", [False, True])

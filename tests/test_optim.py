@@ -331,13 +331,7 @@ def test_multistep_drops_where_the_public_code_does(epochs):
     assert drops("multistep", epochs) == [2 * epochs // 3, 5 * epochs // 6]
 
 
-@pytest.mark.parametrize(
-    "spec",
-    [
-        "multistep:milestones=0.29/0.58/0.87",
-        "step:every=0.29",
-    ],
-)
+@pytest.mark.parametrize("spec", ["multistep:milestones=0.29/0.58/0.87", "step:every=0.29"])
 def test_a_share_that_is_whole_epochs_is_that_many(spec):
     # In floating point 0.29·100 is 28.999…
     assert drops(spec, 100) == [29, 58, 87]

@@ -10,19 +10,9 @@ from typing import Annotated, NoReturn
 import typer
 
 from ddlabel import __version__
-from ddlabel.cli import demo, evaluate, inspect, make
-from ddlabel.cli.command import printable
+from ddlabel.cli import demo, evaluate, inspect, make  # noqa: F401 - the order of the commands in the help
+from ddlabel.cli.command import app, printable
 from ddlabel.errors import ClosedPipeError, DDLabelError
-
-app = typer.Typer(
-    name="ddlabel",
-    help="Make, improve and measure the labels of distilled datasets.",
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for _module in (make, evaluate, inspect, demo):  # in the order in which a bundle passes through them
-    _module.register(app)
 
 
 def _version(wanted: bool) -> None:

@@ -19,6 +19,13 @@ from ddlabel.errors import ClosedPipeError, UsageError
 from ddlabel.header import Header
 from ddlabel.provenance import Entry, Input
 
+app = typer.Typer(
+    name="ddlabel",
+    help="Make, improve and measure the labels of distilled datasets.",
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 T = TypeVar("T")
 Step = Callable[[Bundle], Bundle]
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
@@ -65,14 +72,14 @@ class Say:
             raise ClosedPipeError from None
 
 
-def command(app: typer.Typer, name: str, config: type[Options] = Options) -> Callable[[Callable[..., None]], None]:
+def command(name: str, config: type[Options] = Options) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a function as `ddlabel NAME`; its parameters `options` and `say` become flags.
 
     `options`, of a command with a `config`, is filled from that one's fields and from `--config FILE.toml`; what is on
     the command line wins. Where the config has axes it is a list, one config for each combination of their values.
     """
 
-    def register(function: Callable[..., None]) -> None:
+    def register(function: Callable[..., None]) -> Callable[..., None]:
         hints = typing.get_type_hints(config)
         # What decides the outcome first, then the machine and the files.
         ordered = sorted(fields(config), key=lambda each: not each.metadata["recorded"])
@@ -95,6 +102,7 @@ def command(app: typer.Typer, name: str, config: type[Options] = Options) -> Cal
         run.__annotations__ = {p.name: p.annotation for p in parameters}
         run.__doc__ = function.__doc__
         app.command(name)(run)
+        return function
 
     return register
 

@@ -8,8 +8,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from ddlabel import files, formats
 from ddlabel.bundle import Bundle, check_same_task
 from ddlabel.cli.command import Say, command, one_standard_input
@@ -26,29 +24,26 @@ DIGITS = Path(__file__).parent.parent / "demo" / "digits.npz"
 Results = dict[str, dict[str, Any]]
 
 
-def register(app: typer.Typer) -> None:
-    """Add `evaluate`."""
+@command("evaluate", EvaluateOptions)
+def evaluate(options: list[EvaluateOptions], say: Say) -> None:
+    """Train students on a bundle's labels and measure them on test images.
 
-    @command(app, "evaluate", EvaluateOptions)
-    def evaluate(options: list[EvaluateOptions], say: Say) -> None:
-        """Train students on a bundle's labels and measure them on test images.
-
-        Options that can be repeated, or hold several values separated by commas, make a grid.
-        """
-        if options[0].out is not None:
-            _check_results(Path(options[0].out))
-        axes, varying = axes_of(options[0].table, options), varying_axes(options)
-        own, others, controls = _cases(options, say)
-        results = _train([*own, *others, *(case for each in controls for case in each)], options[0].out, say)
-        cells = [_cell(case, results) for case in own]
-        say.show(table(cells, axes))
-        value: dict[str, Any] = {"cells": [cell.value() for cell in cells]}
-        lines = [line(cell, varying) for cell in cells]
-        for number, other in enumerate(others):
-            lines.append(_compare(cells[number], _cell(other, results), varying, value["cells"][number]))
-        for number, others_of in enumerate(controls):
-            lines += _score(cells[number], others_of, results, varying, value["cells"][number])
-        say.data("\n".join(lines), value)
+    Options that can be repeated, or hold several values separated by commas, make a grid.
+    """
+    if options[0].out is not None:
+        _check_results(Path(options[0].out))
+    axes, varying = axes_of(options[0].table, options), varying_axes(options)
+    own, others, controls = _cases(options, say)
+    results = _train([*own, *others, *(case for each in controls for case in each)], options[0].out, say)
+    cells = [_cell(case, results) for case in own]
+    say.show(table(cells, axes))
+    value: dict[str, Any] = {"cells": [cell.value() for cell in cells]}
+    lines = [line(cell, varying) for cell in cells]
+    for number, other in enumerate(others):
+        lines.append(_compare(cells[number], _cell(other, results), varying, value["cells"][number]))
+    for number, others_of in enumerate(controls):
+        lines += _score(cells[number], others_of, results, varying, value["cells"][number])
+    say.data("\n".join(lines), value)
 
 
 def _cases(grid: Sequence[EvaluateOptions], say: Say) -> tuple[list[Case], list[Case], list[list[Case]]]:
@@ -76,14 +71,7 @@ def _cases(grid: Sequence[EvaluateOptions], say: Say) -> tuple[list[Case], list[
         for each in grid
     ]
     own = [settle(case) for case in cases]
-    if options.control == "none" and runs and all(case.options.labels != "online" for case in own):
-        raise UsageError(f"--teacher is for online labels and these are {own[0].options.labels}: use --labels online")
-    if runs == [] and options.teacher_epoch != EvaluateOptions().teacher_epoch:
-        raise UsageError("--teacher-epoch is for --teacher: give that too, or leave it out")
-    if any(case.options.loss == "ce" and case.options.labels in ("soft", "online") for case in own):
-        say.note("note: the loss ce learns from the hard labels alone")
-    if digests["bundle"] == digests["test"]:
-        say.note("note: the test images are the training images")
+    _check_together(options, own, runs, say)
     others: list[Case] = []
     if options.against is not None:
         other, header = formats.load(options.against)
@@ -93,15 +81,22 @@ def _cases(grid: Sequence[EvaluateOptions], say: Say) -> tuple[list[Case], list[
     if options.real is None:
         return own, others, []
     real, header = formats.load(options.real)
-    every = options.control == "scores"
-    for label in {
-        each for case in own for each in (bundle.soft, bundle.dense) if each and case.options.labels != "online"
-    }:
-        if runs and label.source != source_of(teacher):
-            say.note(
-                f"note: the bundle's labels are from {label.source}, those of random images from {source_of(teacher)}"
-            )
-    return own, others, [controls(case, real, header.digest, every=every) for case in own]
+    stored = {label.source for label in (bundle.soft, bundle.dense) if label and own[0].options.labels != "online"}
+    if runs and stored - {source_of(teacher)}:
+        say.note(f"note: labels from {', '.join(stored)}, those of random images from {source_of(teacher)}")
+    return own, others, [controls(case, real, header.digest, every=options.control == "scores") for case in own]
+
+
+def _check_together(options: EvaluateOptions, own: Sequence[Case], runs: Sequence[Run], say: Say) -> None:
+    """Refuse what no cell of the grid makes use of, and say what may mislead."""
+    if options.control == "none" and runs and all(case.options.labels != "online" for case in own):
+        raise UsageError(f"--teacher is for online labels and these are {own[0].options.labels}: use --labels online")
+    if not runs and options.teacher_epoch != EvaluateOptions().teacher_epoch:
+        raise UsageError("--teacher-epoch is for --teacher: give that too, or leave it out")
+    if any(case.options.loss == "ce" and case.options.labels in ("soft", "online") for case in own):
+        say.note("note: the loss ce learns from the hard labels alone")
+    if own[0].digests["bundle"] == own[0].digests["test"]:
+        say.note("note: the test images are the training images")
 
 
 def _train(cases: Sequence[Case], out: str | None, say: Say) -> Results:

@@ -25,42 +25,41 @@ Stats = Annotated[bool, typer.Option("--stats", help="read the labels too: accur
 Kind = Annotated[str, typer.Argument(metavar="KIND", help=f"one of: {', '.join(KINDS)}, protocols")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add `info`, `check` and `list`."""
+@command("info")
+def info(bundle: BundleIn, say: Say, stats: Stats = False) -> None:
+    """Show a bundle's header: shapes, classes, label spaces, and the commands that made it."""
+    figures = {}
+    if stats:
+        from ddlabel.steps.relabel import label_figures
 
-    @command(app, "info")
-    def info(bundle: BundleIn, say: Say, stats: Stats = False) -> None:
-        """Show a bundle's header: shapes, classes, label spaces, and the commands that made it."""
-        figures = {}
-        if stats:
-            from ddlabel.steps.relabel import label_figures
+        content, header = formats.load(bundle)
+        figures = {field: label_figures(content, field) for field in ("soft", "dense") if getattr(header, field)}
+    else:
+        header = formats.read_header(bundle)
+    value = {**json.loads(header.to_json()), "shapes": shapes(header), "shell": _shell(header)}
+    say.data(_text(header, figures), value | ({"stats": figures} if figures else {}))
 
-            content, header = formats.load(bundle)
-            figures = {field: label_figures(content, field) for field in ("soft", "dense") if getattr(header, field)}
-        else:
-            header = formats.read_header(bundle)
-        value = {**json.loads(header.to_json()), "shapes": shapes(header), "shell": _shell(header)}
-        say.data(_text(header, figures), value | ({"stats": figures} if figures else {}))
 
-    @command(app, "check")
-    def check(bundle: BundleIn, say: Say) -> None:
-        """Verify a bundle: container, header, every digest, every number."""
-        _, header = formats.load(bundle)
-        say.data(f"{bundle}: sound, {header.digest}", {"sound": True, "digest": header.digest})
+@command("check")
+def check(bundle: BundleIn, say: Say) -> None:
+    """Verify a bundle: container, header, every digest, every number."""
+    _, header = formats.load(bundle)
+    say.data(f"{bundle}: sound, {header.digest}", {"sound": True, "digest": header.digest})
 
-    @command(app, "list")
-    def list_(kind: Kind, say: Say) -> None:
-        """List what a spec can name, with options and their defaults."""
-        if kind == "protocols":
-            contents = {name: protocols.read(name) for name in protocols.names()}
-            say.data(_side_by_side(contents), contents)
-            return
-        if kind not in KINDS:
-            raise UsageError(f"cannot list {kind!r}: choose one of {', '.join(KINDS)}, protocols")
-        module, name = KINDS[kind]
-        entries = getattr(importlib.import_module(module), name).entries()
-        lines = [f"{_spec(entry.name, entry.options)}\n    {entry.summary}" for entry in entries]
-        say.data("\n".join(lines), [asdict(entry) for entry in entries])
+
+@command("list")
+def list_(kind: Kind, say: Say) -> None:
+    """List what a spec can name, with options and their defaults."""
+    if kind == "protocols":
+        contents = {name: protocols.read(name) for name in protocols.names()}
+        say.data(_side_by_side(contents), contents)
+        return
+    if kind not in KINDS:
+        raise UsageError(f"cannot list {kind!r}: choose one of {', '.join(KINDS)}, protocols")
+    module, name = KINDS[kind]
+    entries = getattr(importlib.import_module(module), name).entries()
+    lines = [f"{_spec(entry.name, entry.options)}\n    {entry.summary}" for entry in entries]
+    say.data("\n".join(lines), [asdict(entry) for entry in entries])
 
 
 def _side_by_side(contents: dict[str, dict[str, Any]]) -> str:

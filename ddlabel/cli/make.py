@@ -28,77 +28,79 @@ Experts = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands, in the order in which a bundle passes through them."""
+@command("import", config.ImportOptions)
+def import_(sources: Sources, options: config.ImportOptions, say: Say, force: Force = False) -> None:
+    """Make a bundle of foreign files: class folders or a zip of them, CIFAR, IDX, .npz, a pair of .pt files."""
+    if len(sources) < 2:
+        raise UsageError("import needs a source and an output: ddlabel import SOURCE OUT")
+    *paths, out = sources
+    files.check_output(out, force=force)
+    formats.format_of(out)
+    from ddlabel import importers
 
-    @command(app, "import", config.ImportOptions)
-    def import_(sources: Sources, options: config.ImportOptions, say: Say, force: Force = False) -> None:
-        """Make a bundle of foreign files: class folders or a zip of them, CIFAR, IDX, .npz, a pair of .pt files."""
-        if len(sources) < 2:
-            raise UsageError("import needs a source and an output: ddlabel import SOURCE OUT")
-        *paths, out = sources
-        files.check_output(out, force=force)
-        formats.format_of(out)
-        from ddlabel import importers
+    bundle = importers.load([Path(path) for path in paths], options)
+    named = [("source", path) for path in paths] + ([("zca-from", options.zca_from)] if options.zca_from else [])
+    inputs = [Input(role=role, name=Path(path).name, sha256=sha256_of_path(Path(path))) for role, path in named]
+    say.note(_classes(finish("import", bundle, out, options, say, inputs)))
 
-        bundle = importers.load([Path(path) for path in paths], options)
-        named = [("source", path) for path in paths] + ([("zca-from", options.zca_from)] if options.zca_from else [])
-        inputs = [Input(role=role, name=Path(path).name, sha256=sha256_of_path(Path(path))) for role, path in named]
-        say.note(_classes(finish("import", bundle, out, options, say, inputs)))
 
-    @command(app, "select", config.SelectOptions)
-    def select(bundle: BundleIn, out: Out, options: config.SelectOptions, say: Say, force: Force = False) -> None:
-        """Choose images of each class at random."""
-        from ddlabel.steps.select import select as step
+@command("select", config.SelectOptions)
+def select(bundle: BundleIn, out: Out, options: config.SelectOptions, say: Say, force: Force = False) -> None:
+    """Choose images of each class at random."""
+    from ddlabel.steps.select import select as step
 
-        result = run_filter("select", bundle, out, options, lambda source: step(source, options), say, force)
-        say.note(f"{len(result)} images, {options.ipc} of each of {len(result.classes)} classes")
+    result = run_filter("select", bundle, out, options, lambda source: step(source, options), say, force)
+    say.note(f"{len(result)} images, {options.ipc} of each of {len(result.classes)} classes")
 
-    @command(app, "train-expert", config.TrainExpertOptions)
-    def train_expert(real: Real, out: Folder, options: config.TrainExpertOptions, say: Say, test: Test = None) -> None:
-        """Train experts on real images and keep their checkpoints; a killed run goes on where it stopped."""
-        one_standard_input([real, test or ""])
-        bundle, header = formats.load(real)
-        tested = None if test is None else formats.read(test)
-        from ddlabel.steps import train_expert as steps
 
-        runs = steps.plan(bundle, out, options, header.digest)
-        if tested is not None:
-            check_same_task(f"the test set {test}", bundle, tested)
-        for path, about in runs:
-            if (path / "resume.pt").exists():
-                say.note(f"{path}: going on where an earlier run stopped")
-            run = steps.train_expert(bundle, tested, path, about, options, lambda each: say.note(_line(each)), say.bar)
-            say.data(str(path), {"out": str(path), "checkpoints": run.metrics()})
+@command("train-expert", config.TrainExpertOptions)
+def train_expert(real: Real, out: Folder, options: config.TrainExpertOptions, say: Say, test: Test = None) -> None:
+    """Train experts on real images and keep their checkpoints; a killed run goes on where it stopped."""
+    one_standard_input([real, test or ""])
+    bundle, header = formats.load(real)
+    tested = None if test is None else formats.read(test)
+    from ddlabel.steps import train_expert as steps
 
-    @command(app, "relabel", config.RelabelOptions)
-    def relabel(
-        bundle: BundleIn, out: Out, expert: Experts, options: config.RelabelOptions, say: Say, force: Force = False
-    ) -> None:
-        """Give every image the soft label of an expert, an early-stopped one, or an ensemble."""
-        _label(bundle, out, expert, options, say, force)
+    runs = steps.plan(bundle, out, options, header.digest)
+    if tested is not None:
+        check_same_task(f"the test set {test}", bundle, tested)
+    for path, about in runs:
+        if (path / "resume.pt").exists():
+            say.note(f"{path}: going on where an earlier run stopped")
+        run = steps.train_expert(bundle, tested, path, about, options, lambda each: say.note(_line(each)), say.bar)
+        say.data(str(path), {"out": str(path), "checkpoints": run.metrics()})
 
-    @command(app, "densify", config.DensifyOptions)
-    def densify(
-        bundle: BundleIn, out: Out, expert: Experts, options: config.DensifyOptions, say: Say, force: Force = False
-    ) -> None:
-        """Give N × N overlapping views of every image a label each (LADD)."""
-        _label(bundle, out, expert, options, say, force)
 
-    @command(app, "refine", config.RefineOptions)
-    def refine(bundle: BundleIn, out: Out, options: config.RefineOptions, say: Say, force: Force = False) -> None:
-        """Mix the smoothed hard label into soft or dense labels (GIFT)."""
-        from ddlabel.steps.refine import refine as step
+@command("relabel", config.RelabelOptions)
+def relabel(
+    bundle: BundleIn, out: Out, expert: Experts, options: config.RelabelOptions, say: Say, force: Force = False
+) -> None:
+    """Give every image the soft label of an expert, an early-stopped one, or an ensemble."""
+    _label(bundle, out, expert, options, say, force)
 
-        notes = []
 
-        def run(source: Bundle) -> Bundle:
-            refined = step(source, options)
-            notes.append(f"before: {_figures(source, options.field)}\nafter:  {_figures(refined, options.field)}")
-            return refined
+@command("densify", config.DensifyOptions)
+def densify(
+    bundle: BundleIn, out: Out, expert: Experts, options: config.DensifyOptions, say: Say, force: Force = False
+) -> None:
+    """Give N × N overlapping views of every image a label each (LADD)."""
+    _label(bundle, out, expert, options, say, force)
 
-        run_filter("refine", bundle, out, options, run, say, force)
-        say.note(notes[0])
+
+@command("refine", config.RefineOptions)
+def refine(bundle: BundleIn, out: Out, options: config.RefineOptions, say: Say, force: Force = False) -> None:
+    """Mix the smoothed hard label into soft or dense labels (GIFT)."""
+    from ddlabel.steps.refine import refine as step
+
+    notes = []
+
+    def run(source: Bundle) -> Bundle:
+        refined = step(source, options)
+        notes.append(f"before: {_figures(source, options.field)}\nafter:  {_figures(refined, options.field)}")
+        return refined
+
+    run_filter("refine", bundle, out, options, run, say, force)
+    say.note(notes[0])
 
 
 def _classes(bundle: Bundle) -> str:

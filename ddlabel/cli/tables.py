@@ -1,7 +1,5 @@
 """Results as tables for people and values for programs."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
