@@ -8,12 +8,16 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ddlabel import codecs
 from ddlabel.errors import IncompatibleError, InvalidInputError
 from ddlabel.header import ARRAYS, ArrayInfo, Header, LabelSpace, Pixels, require
 from ddlabel.provenance import Entry, sha256_of_array
 
 Array = NDArray[Any]
+CHUNK = 500  # images: some 100 MB of activations for a ConvNet at 32 px
 _ROWS_AT_ONCE = 4096
+_BLOCK = 512  # of decoded labels, which can have many views
+_MAKERS = {"soft": "relabel", "dense": "densify"}
 _IN_HEADER = ("classes", "pixels", "soft", "dense", "history")
 
 
@@ -30,8 +34,10 @@ class Bundle:
     hard_labels: Array
     source_index: Array | None = None
     soft_labels: Array | None = None
+    soft_index: Array | None = None
     soft: LabelSpace | None = None
     dense_labels: Array | None = None
+    dense_index: Array | None = None
     dense_boxes: Array | None = None
     dense: LabelSpace | None = None
     dense_flip: Array | None = None
@@ -65,6 +71,26 @@ class Bundle:
     def from_header(cls, header: Header, arrays: dict[str, Array]) -> Self:
         """The bundle of a header and the arrays it declares."""
         return cls(**{name: getattr(header, name) for name in _IN_HEADER} | arrays)
+
+    def labels(self, field: str, rows: slice | Array = slice(None)) -> Array:
+        """The `soft` [n, K] or `dense` [n, V, K] labels of some images, decoded to float32."""
+        index = getattr(self, f"{field}_index")
+        stored = self.arrays[f"{field}_labels"][rows]
+        return codecs.decode(
+            stored, None if index is None else index[rows], self.label(field), len(self.classes)
+        )
+
+    def label(self, field: str) -> LabelSpace:
+        """What the soft or dense labels are; an IncompatibleError if there are none."""
+        label: LabelSpace | None = getattr(self, field)
+        if label is None:
+            raise IncompatibleError(f"the bundle has no {field} labels: make them with 'ddlabel {_MAKERS[field]}'")
+        return label
+
+    def with_labels(self, field: str, stored: codecs.Stored) -> Self:
+        """The same with other soft or dense labels."""
+        arrays = {f"{field}_labels": stored.values, f"{field}_index": stored.index, field: stored.label}
+        return replace(self, **arrays)  # type: ignore[arg-type]
 
     def take(self, rows: Array) -> Self:
         """The images of these rows with all their labels; `source_index` keeps pointing at the first data set.
@@ -106,12 +132,11 @@ class Bundle:
                 continue
             if label.space == "direction":
                 raise IncompatibleError(f"{field} labels are directions: they cannot be narrowed to some classes")
-            values = getattr(taken, f"{field}_labels")[..., columns]
+            values = taken.labels(field)[..., columns]
             if label.space == "probs":
-                values = values.astype(np.float32)
                 mass = values.sum(-1, keepdims=True)
                 values = np.where(mass > 0, values / np.maximum(mass, 1e-38), np.float32(1 / len(columns)))
-            changes[f"{field}_labels"] = values
+            changes |= {f"{field}_labels": values, f"{field}_index": None}
         return replace(taken, classes=tuple(self.classes[i] for i in numbers), **changes)
 
     def check_values(self) -> None:
@@ -123,15 +148,9 @@ class Bundle:
         check_rows("hard_labels", self.hard_labels, f"0 … {classes - 1}", lambda x: (x >= 0) & (x < classes))
         if self.images.dtype != np.uint8:
             check_rows("images", self.images, "finite pixels", np.isfinite)
-        for name, label in (("soft_labels", self.soft), ("dense_labels", self.dense)):
-            if label is not None:
-                labels = self.arrays[name]
-                check_rows(name, labels, "finite labels", np.isfinite)
-                if label.space == "probs":
-                    check_rows(name, labels, "probabilities of at least 0", lambda x: x >= 0)
-                    check_rows(name, labels, "probabilities that sum to 1 (are these logits?)", sum_to_one)
-                if label.space == "direction":
-                    check_rows(name, labels, "directions that are not all 0", lambda x: (x != 0).any(-1))
+        for field in ("soft", "dense"):
+            if getattr(self, field) is not None:
+                self._check_labels(field)
         if self.dense_boxes is not None:
             low, high = self.dense_boxes[..., :2], self.dense_boxes[..., 2:]
             inside = (low >= 0).all() and (high <= 1).all() and (low < high).all()
@@ -141,26 +160,46 @@ class Bundle:
             within = partial(_within, top=top)
             check_rows(name, self.arrays[name], f"numbers from 0 to {top}", within)
 
+    def _check_labels(self, field: str) -> None:
+        """The same for soft or dense labels, decoded, in blocks of images."""
+        name, space, index = f"{field}_labels", self.label(field).space, getattr(self, f"{field}_index")
+        if index is not None:
+            check_rows(f"{field}_index", index, "classes", partial(_within, top=len(self.classes) - 1))
+            check_rows(f"{field}_index", index, "different classes", lambda x: (np.diff(np.sort(x)) != 0).all(-1))
+        rules: list[tuple[str, Callable[[Array], Array]]] = [("finite labels", np.isfinite)]
+        if space in ("probs", "mass"):
+            rules.append(("probabilities of at least 0", lambda x: x >= 0))
+        tolerance = 1e-4 if self.arrays[name].dtype == np.float32 else 1e-2
+        if space == "probs":
+            rules.append(("probabilities that sum to 1 (are these logits?)", partial(sum_to_one, tolerance=tolerance)))
+        if space == "mass":
+            rules.append(("probabilities that sum to at most 1", lambda x: x.sum(-1) <= 1 + tolerance))
+        if space == "direction":
+            rules.append(("directions that are not all 0", lambda x: (x != 0).any(-1)))
+        for start in range(0, len(self), _BLOCK):
+            values = self.labels(field, slice(start, start + _BLOCK))
+            for expected, good in rules:
+                check_rows(name, values, expected, good, first=start)
+
 
 def _within(values: Array, top: int) -> Array:
     return np.asarray((values >= 0) & (values <= top))
 
 
-def sum_to_one(labels: Array) -> Array:
-    """Which rows [...] of labels [..., K] sum to 1, as nearly as their precision allows."""
-    tolerance = 1e-2 if labels.dtype == np.float16 else 1e-4
+def sum_to_one(labels: Array, *, tolerance: float = 1e-4) -> Array:
+    """Which rows [...] of labels [..., K] sum to 1; rounded ones need a wider tolerance, 1e-2 for float16."""
     return np.asarray(np.abs(labels.sum(-1, dtype=np.float64) - 1) <= tolerance)
 
 
-def check_rows(name: str, array: Array, expected: str, good: Callable[[Array], Array]) -> None:
+def check_rows(name: str, array: Array, expected: str, good: Callable[[Array], Array], *, first: int = 0) -> None:
     """Raise InvalidInputError for the first row of an array [N, ...] that is not as expected.
 
-    `good` says of a block of rows which numbers or which rows are.
+    `good` says of a block of rows which numbers or which rows are; `first` is the number of the array's first row.
     """
     for start in range(0, len(array), _ROWS_AT_ONCE):
         fine = good(array[start : start + _ROWS_AT_ONCE])
         if not fine.all():
-            row = start + int(np.argmin(fine.reshape(len(fine), -1).all(1)))
+            row = first + start + int(np.argmin(fine.reshape(len(fine), -1).all(1)))
             raise InvalidInputError(f"{name}, row {row}: expected {expected}")
 
 
@@ -181,6 +220,6 @@ def class_difference(first: Sequence[str], second: Sequence[str]) -> str:
     return f"number {number} is {second[number]!r}, expected {first[number]!r} (see --class-names of import)"
 
 
-def image_chunks(bundle: Bundle, size: int = 500) -> Iterator[slice]:
-    """Consecutive slices of at most `size` images: 500 are some 100 MB of activations for a ConvNet at 32 px."""
+def image_chunks(bundle: Bundle, size: int = CHUNK) -> Iterator[slice]:
+    """Consecutive slices of at most `size` images."""
     return (slice(start, start + size) for start in range(0, len(bundle), size))

@@ -17,7 +17,7 @@ from ddlabel.registry import nearest, split_specs
 
 T = TypeVar("T")
 # The tables that a configuration file may have.
-COMMANDS = ("import", "select", "train-expert", "relabel", "densify", "refine", "evaluate")
+COMMANDS = ("import", "select", "train-expert", "relabel", "densify", "learn", "refine", "edit", "describe", "evaluate")
 
 
 def option(
@@ -30,14 +30,15 @@ def option(
     choices: tuple[str, ...] = (),
     recorded: bool = True,
     argument: str | None = None,
+    auto: bool = False,
 ) -> T:
     """A field of a config: `low` and `high` are the ends of its range, `above` is a lower end that is left out.
 
     Not `recorded` are options that change how the work is done and not what comes out. An `argument` is given by its
-    place and not by a flag, and stands in the usage under that name.
+    place and not by a flag, and stands in the usage under that name. With `auto` it is a number or that word.
     """
     bounds = {"low": low, "high": high, "above": above}
-    metadata = {"help": help, "choices": choices, "recorded": recorded, "argument": argument, **bounds}
+    metadata = {"help": help, "choices": choices, "recorded": recorded, "argument": argument, "auto": auto, **bounds}
     value: T = field(default=default, metadata=metadata)
     return value
 
@@ -73,6 +74,8 @@ class Options:
                 raise UsageError(f"{path}: unknown option {key!r} for {command}: {nearest(key, known)}")
             values[key] = _typed(value, hints[key], f"{path}: {key}", several=key in cls.AXES)
         values |= {key: value for key, value in given.items() if value not in (None, [])}
+        for each in (each for each in fields(cls) if each.metadata["auto"] and each.name in values):
+            values[each.name] = _number_or_auto(each.name, values[each.name])
         axes = [key for key in cls.AXES if key in values]
         several = itertools.product(*(_several(key, values[key]) for key in axes))
         return [cls._of(values | dict(zip(axes, choice, strict=True))) for choice in several]
@@ -116,19 +119,29 @@ class ImportOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SelectOptions(Options):
+class DeviceOptions(Options):
+    """What every command that runs networks has."""
+
+    device: str = option("auto", "cpu, cuda, cuda:1, …; auto takes a GPU where there is one", recorded=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineOptions(DeviceOptions):
+    """What those have that may compile them."""
+
+    compile: str = option("auto", "torch.compile: auto weighs it", choices=("auto", "on", "off"), recorded=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectOptions(MachineOptions):
     """`select`: a few images of each class."""
 
     ipc: int = option(10, "images per class", low=1)
     seed: int = option(0, "seed of the draw", low=0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class MachineOptions(Options):
-    """What every command that runs networks has."""
-
-    device: str = option("auto", "cpu, cuda, cuda:1, …; auto takes a GPU where there is one", recorded=False)
-    compile: str = option("auto", "torch.compile: auto weighs it", choices=("auto", "on", "off"), recorded=False)
+    method: str = option("random", "selector spec, e.g. cross-entropy:rank=easiest or rded:factor=2,crops=5")
+    epoch: str = option(
+        "last", "checkpoint of every --expert: an epoch such as 12 or 0.25, last, or auto (by training accuracy)"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,33 +174,104 @@ class TrainExpertOptions(TrainOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RelabelOptions(MachineOptions):
+class TrialOptions(MachineOptions):
+    """What every choice by quick students on held-out real images has (`auto` with --real)."""
+
+    real: str | None = option(None, "with auto: bundle of real training images to hold some out of", recorded=False)
+    trial_net: str = option("convnet-d3:width=32", "with auto and --real: network of the quick students")
+    trial_steps: int = option(300, "with auto and --real: training steps of each quick student", low=1)
+    trials: int = option(3, "with auto and --real: quick students for each choice", low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelabelOptions(TrialOptions):
     """`relabel`: soft labels from experts."""
 
     epoch: str = option(
-        "auto", "checkpoint of every expert: an epoch such as 12 or 0.25, last, or auto (early-stopped)"
+        "auto",
+        "checkpoint of every expert without one of its own (RUN@12): an epoch such as 12 or 0.25, last, or auto: that "
+        "of the best quick students with --real, else by training accuracy",
     )
-    temperature: float = option(1.0, "softens the labels: softmax(logits / temperature)", above=0)
+    temperature: float | str = option(
+        1.0, "softens the labels: softmax(logits / temperature); auto tries several with --real", above=0, auto=True
+    )
+    mean: str = option(
+        "logits",
+        "of an ensemble: mean of logits, of probs, or of norm-balanced logits (G-VBSM)",
+        choices=("logits", "probs", "balanced"),
+    )
+    weights: str | None = option(None, "weights of the experts in their order, e.g. 2,1,1 (default: equal)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DensifyOptions(RelabelOptions):
     """`densify`: LADD's label for every view (LADD, section 3.1)."""
 
-    n: int = option(5, "views along each side: N × N in all", low=1, high=64)
-    r: float = option(0.625, "share of each side that a view covers", above=0, high=1)
+    views: str = option("grid", "view layout spec, e.g. grid:n=5,r=0.625, random:count=9 or fkd:mix=cutmix")
+    seed: int = option(0, "seed of views that are drawn", low=0)
+    refine: bool = option(default=False, help="mix in the hard label on the way, with the defaults of refine (GIFT)")
 
 
 @dataclass(frozen=True, kw_only=True)
-class RefineOptions(Options):
+class LearnOptions(DeviceOptions):
+    """`learn`: soft labels by distillation, with the images fixed (Label-Worth, section 5.2)."""
+
+    method: str = option("bptt", "learner spec: bptt:steps=200,window=60, or mtt:steps=20,ahead=1")
+    iterations: int = option(1000, "updates of the labels", low=1)
+    start: str = option(
+        "hard",
+        "labels to begin with: hard ones smoothed to 0.9, none, or the bundle's soft ones",
+        choices=("hard", "uniform", "stored"),
+    )
+    optimizer: str = option("adam:lr=0.001,weight-decay=0", "optimizer spec of the labels")
+    clip: float = option(1.0, "longest gradient of all labels together: a longer one is shortened to it", above=0)
+    net: str = option("convnet-d3", "with bptt: network spec of the student")
+    inner: str = option("adam:lr=0.001", "optimizer spec of the student, that gradients pass: adam or sgd")
+    batch_size: int | None = option(None, "images a step of the student; without: GIFT's rule", low=1)
+    augment: str = option("none", "augmentation spec of the student's images")
+    seed: int = option(0, "seed of students, order, augmentation and real images", low=0)
+    save_every: int = option(
+        50, "iterations between saves of OUT.resume, which a killed run goes on from", low=1, recorded=False
+    )
+    real: str | None = option(None, "with bptt: bundle of real images", recorded=False)
+    expert: tuple[str, ...] = option((), "with mtt: expert run, or a folder of runs", recorded=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefineOptions(TrialOptions):
     """`refine`: GIFT's mixture with the smoothed hard label (GIFT, section 4)."""
 
     field: str = option("soft", "which labels to refine", choices=("soft", "dense"))
     space: str = option(
         "probs", "mix into probabilities (paper) or raw logits (public code)", choices=("probs", "logits")
     )
-    gamma: float = option(0.1, "weight of the smoothed hard label", low=0, high=1)
+    gamma: float | str = option(
+        0.1, "weight of the smoothed hard label; auto tries several with --real", low=0, high=1, auto=True
+    )
     alpha: float = option(0.1, "label smoothing", low=0, high=1)
+    smoothing: str = option(
+        "others", "alpha is shared by the other classes (paper) or by all of them", choices=("others", "all")
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditOptions(Options):
+    """`edit`: labels changed on purpose (Label-Worth, section 4)."""
+
+    op: tuple[str, ...] = option((), "edit spec, e.g. top-k:k=3; several are carried out in their order")
+    field: str = option("soft", "which labels to edit", choices=("soft", "dense"))
+    without_class: str | None = option(None, "class by name or number whose images to take out; labels keep it")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DescribeOptions(MachineOptions):
+    """`describe`: figures of labels."""
+
+    field: str = option("soft", "which labels to describe", choices=("soft", "dense"))
+    against: str | None = option(None, "bundle of the same images whose labels to compare with", recorded=False)
+    expert: tuple[str, ...] = option(
+        (), "expert run whose every checkpoint's labels to compare with, several for an ensemble", recorded=False
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,6 +331,13 @@ class EvaluateOptions(TrainOptions):
 def gift_batch_size(images: int) -> int:
     """Batch size by the number of images (GIFT, Table 15)."""
     return next((size for limit, size in ((10, 10), (500, 50), (20_000, 100)) if images <= limit), 200)
+
+
+def _number_or_auto(name: str, value: float | str) -> float | str:
+    try:
+        return value if value == "auto" else float(value)
+    except ValueError:
+        raise UsageError(f"--{name} is {value!r}: expected a number, or auto") from None
 
 
 def _check(name: str, value: Any, rules: Any) -> None:

@@ -1,12 +1,10 @@
 """The expert run: a folder with `expert.json`, `metrics.jsonl` and one `step-*.safetensors` a checkpoint."""
 
-from __future__ import annotations
-
 import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,8 +42,8 @@ class About:
 class Run:
     """An expert run on disk; InvalidInputError if the folder is not one."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, epoch: str = "") -> None:
+        self.folder, self.epoch = folder, epoch
         with files.reading(folder, f"{_ABOUT} cannot be read as an expert run's"):
             if not (folder / _ABOUT).exists():
                 raise InvalidInputError(f"not an expert run: it has no {_ABOUT}; make one with train-expert")
@@ -55,24 +53,26 @@ class Run:
                 raise InvalidInputError(f"expert run format {self.about.format}, expected {FORMAT}")
 
     @classmethod
-    def create(cls, folder: Path, about: About) -> Run:
+    def create(cls, folder: Path, about: About) -> Self:
         """Begin a run in a folder."""
         files.make_folder(folder)
         _write(folder / _ABOUT, json.dumps(asdict(about), indent=1, sort_keys=True).encode() + b"\n")
         return cls(folder)
 
     @classmethod
-    def find(cls, path: str) -> list[Run]:
-        """The run in a folder, or the runs in its subfolders, sorted by name.
+    def find(cls, path: str) -> list[Self]:
+        """The run in a folder, or the runs in its subfolders, sorted by name; `folder@12` names their `epoch` too.
 
-        Raises:
-            InvalidInputError: if there is none.
+        InvalidInputError if there is none.
         """
-        folder = Path(path)
+        folder, epoch = Path(path), ""
+        if not folder.is_dir() and "@" in path:
+            name, _, epoch = path.rpartition("@")
+            folder = Path(name)
         if not folder.is_dir():
             raise InvalidInputError(f"{path}: there is no such expert run; make one with 'ddlabel train-expert'")
         inside = [] if (folder / _ABOUT).exists() else sorted(p.parent for p in folder.glob(f"*/{_ABOUT}"))
-        return [cls(each) for each in inside or [folder]]
+        return [cls(each, epoch) for each in inside or [folder]]
 
     @property
     def epochs(self) -> dict[int, float]:

@@ -11,7 +11,7 @@ from ddlabel.provenance import Entry, canonical_json, sha256_of_text
 FORMAT = 1
 MAX_BYTES = 1 << 20
 PixelSpace = Literal["uint8", "unit"]
-Space = Literal["logits", "probs", "direction"]
+Space = Literal["logits", "probs", "mass", "direction"]
 
 # Each array's axes, or either of two, and the dtypes it may have; the one table that reading, writing and checking go
 # by.
@@ -19,8 +19,10 @@ ARRAYS: dict[str, tuple[str, tuple[str, ...]]] = {
     "images": ("NCHW", ("uint8", "float16", "float32")),
     "hard_labels": ("N", ("int64",)),
     "source_index": ("N", ("int64",)),
-    "soft_labels": ("NK", ("float16", "float32")),
-    "dense_labels": ("NVK", ("float16", "float32")),
+    "soft_labels": ("NK", ("uint8", "uint16", "float16", "float32")),
+    "soft_index": ("NS", ("uint8", "uint16")),
+    "dense_labels": ("NVK", ("uint8", "uint16", "float16", "float32")),
+    "dense_index": ("NVD", ("uint8", "uint16")),
     "dense_boxes": ("V4 NV4", ("float32",)),
     "dense_flip": ("NV", ("uint8",)),
     "dense_mix": ("NV", ("int64",)),
@@ -46,8 +48,9 @@ class Pixels:
 class LabelSpace:
     """What the numbers in a label array are.
 
-    `logits`: the label is softmax(array / temperature). `probs`: the array is the label. `direction`: only the angle
-    between array and prediction has meaning (a label refined in logits space).
+    `logits`: the label is softmax(array / temperature). `probs`: the array is the label. `mass`: the same, where
+    some of the probability was taken away. `direction`: only the angle between array and prediction has meaning (a
+    label refined in logits space).
     """
 
     space: Space
@@ -132,11 +135,10 @@ class Header:
             for name in names:
                 require((label is not None) == (name in self.arrays), f"{name} and its label space must come together")
             if label is not None:
-                require(label.space in get_args(Space), f"unknown label space {label.space!r}")
-                fits = _finite(label.temperature) and label.temperature > 0
-                require(fits, f"the label temperature is {label.temperature!r}: expected a finite number above 0")
-                require(isinstance(label.source, str), f"the label source is {label.source!r}: expected text")
+                self._check_label(label, names[0])
         for name, other in (
+            ("soft_index", "soft_labels"),
+            ("dense_index", "dense_labels"),
             ("dense_flip", "dense_labels"),
             ("dense_mix", "dense_labels"),
             ("dense_mix", "dense_mix_weight"),
@@ -149,6 +151,18 @@ class Header:
         except ValueError as error:
             raise InvalidInputError(f"names must be UTF-8 text and numbers finite ({error}): rename them") from error
 
+    def _check_label(self, label: LabelSpace, name: str) -> None:
+        """A label space by itself, and whether what it names can be stored as the array `name` is."""
+        require(label.space in get_args(Space), f"unknown label space {label.space!r}")
+        fits = _finite(label.temperature) and label.temperature > 0
+        require(fits, f"the label temperature is {label.temperature!r}: expected a finite number above 0")
+        require(isinstance(label.source, str), f"the label source is {label.source!r}: expected text")
+        fits = self.arrays[name].dtype != "uint8" or label.space in ("logits", "probs")
+        require(fits, f"{name} are uint8 and {label.space}: expected logits or probs")
+        index = f"{name.removesuffix('labels')}index"
+        fits = index not in self.arrays or label.space in ("probs", "mass")
+        require(fits, f"{name} have an index and are {label.space}: expected probs or mass")
+
     def _check_arrays(self) -> dict[str, int]:
         """Names, dtypes and shapes; the size of each axis by its letter."""
         sizes = {"K": len(self.classes), "4": 4}
@@ -158,6 +172,8 @@ class Header:
             require(name in ARRAYS, f"unknown array {name!r}: a bundle has {', '.join(ARRAYS)}")
             every, dtypes = ARRAYS[name]
             axes = next((axes for axes in every.split() if len(axes) == len(info.shape)), every.split()[0])
+            if name.endswith("labels") and (index := f"{name.removesuffix('labels')}index") in self.arrays:
+                axes = ARRAYS[index][0]  # of the classes that the index names alone
             require(info.dtype in dtypes, f"{name} is {info.dtype}: expected {' or '.join(dtypes)}")
             fits = len(info.shape) == len(axes) and all(type(size) is int for size in info.shape)
             require(fits, f"{name} has shape {list(info.shape)}: expected [{', '.join(axes)}]")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 from ddlabel.bundle import Bundle, LabelSpace, Pixels
 from ddlabel.cli.app import main
 
+FIXTURES = Path(__file__).parent.parent / "fixtures"
+TINY = ["--net", "convnet-d1:width=4", "--epochs", "2"]
 SHARED = Path(__file__).parent.parent.parent / "shared"
 
 
@@ -71,3 +74,24 @@ def ddlabel(tmp_path: Path):
 
 def records(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    """The files of `digits`, made once."""
+    folder = tmp_path_factory.mktemp("digits")
+    for line in (
+        f"import {FIXTURES}/digits.npz real.safetensors",
+        f"import {FIXTURES}/digits.npz test.safetensors --split test",
+        "select real.safetensors few.safetensors --ipc 2",
+        f"train-expert real.safetensors expert {' '.join(TINY)} --save-every 0.5 --batch-size 30",
+    ):
+        subprocess.run([sys.executable, "-m", "ddlabel", *line.split(), "--quiet"], cwd=folder, check=True)
+    return folder
+
+
+@pytest.fixture
+def digits(cli, made, tmp_path):
+    """real.safetensors, test.safetensors, few.safetensors (2 a class) and an expert run `expert`."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    return tmp_path

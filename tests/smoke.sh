@@ -12,12 +12,12 @@ ddlabel train-expert real.safetensors expert --quiet \
 if [ "${2:-pipes}" = pipes ]; then
     ddlabel select real.safetensors - --quiet --ipc 2 |
         ddlabel relabel - - --quiet --expert expert --epoch 1.5 |
-        ddlabel densify - - --quiet --expert expert --n 2 --r 0.75 |
+        ddlabel densify - - --quiet --expert expert --views grid:n=2,r=0.75 |
         ddlabel refine - labelled.safetensors --quiet
 else
     ddlabel select real.safetensors few.h5 --quiet --ipc 2
     ddlabel relabel few.h5 soft.safetensors --quiet --expert expert --epoch 1.5
-    ddlabel densify soft.safetensors dense.h5 --quiet --expert expert --n 2 --r 0.75
+    ddlabel densify soft.safetensors dense.h5 --quiet --expert expert --views grid:n=2,r=0.75
     ddlabel refine dense.h5 labelled.safetensors --quiet
 fi
 ddlabel evaluate labelled.safetensors --quiet --test test.safetensors --out results.jsonl \

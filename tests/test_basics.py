@@ -11,7 +11,14 @@ from scipy import stats
 from scipy.stats import entropy as scipy_entropy
 
 from ddlabel import rng
-from ddlabel.config import DensifyOptions, EvaluateOptions, RefineOptions, TrainExpertOptions, gift_batch_size
+from ddlabel.config import (
+    DensifyOptions,
+    EvaluateOptions,
+    RefineOptions,
+    RelabelOptions,
+    TrainExpertOptions,
+    gift_batch_size,
+)
 from ddlabel.errors import InvalidInputError, UsageError
 from ddlabel.losses import losses
 from ddlabel.metrics import entropy, summarise
@@ -60,8 +67,8 @@ class TestConfig:
             (RefineOptions, {"gamma": 1.5}, "--gamma"),
             (RefineOptions, {"alpha": -0.1}, "--alpha"),
             (RefineOptions, {"gamma": math.nan}, "--gamma"),
-            (DensifyOptions, {"r": 0.0}, "--r"),
-            (DensifyOptions, {"n": 0}, "--n"),
+            (DensifyOptions, {"temperature": 0.0}, "--temperature"),
+            (RelabelOptions, {"trials": 0}, "--trials"),
             (EvaluateOptions, {"labels": "sotf"}, "did you mean 'soft'"),
             (TrainExpertOptions, {"save_every": 0.0}, "--save-every"),
         ],

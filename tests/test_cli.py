@@ -15,34 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import make_bundle, records
+from conftest import FIXTURES, TINY, make_bundle, records
 
 from ddlabel import formats
 from ddlabel.header import LabelSpace
 
-FIXTURES = Path(__file__).parent.parent / "fixtures"
-TINY = ["--net", "convnet-d1:width=4", "--epochs", "2"]
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """The files of `digits`, made once."""
-    folder = tmp_path_factory.mktemp("digits")
-    for line in (
-        f"import {FIXTURES}/digits.npz real.safetensors",
-        f"import {FIXTURES}/digits.npz test.safetensors --split test",
-        "select real.safetensors few.safetensors --ipc 2",
-        f"train-expert real.safetensors expert {' '.join(TINY)} --save-every 0.5 --batch-size 30",
-    ):
-        subprocess.run([sys.executable, "-m", "ddlabel", *line.split(), "--quiet"], cwd=folder, check=True)
-    return folder
-
-
-@pytest.fixture
-def digits(cli, made, tmp_path):
-    """real.safetensors, test.safetensors, few.safetensors (2 a class) and an expert run `expert`."""
-    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
-    return tmp_path
+RELABEL = ["relabel", "few.safetensors", "out.safetensors", "--expert", "expert"]
+DENSIFY = ["densify", *RELABEL[1:]]
 
 
 class TestWhatCommandsMake:
@@ -51,7 +30,7 @@ class TestWhatCommandsMake:
         assert said.out == b"soft.safetensors\n"
         assert b"labels by expert@2" in said.err
         assert b"agree with the hard labels" in said.err
-        cli("densify", "soft.safetensors", "dense.h5", "--expert", "expert", "--n", 2, "--r", 0.75)
+        cli("densify", "soft.safetensors", "dense.h5", "--expert", "expert", "--views", "grid:n=2,r=0.75")
         cli("refine", "dense.h5", "refined.safetensors", "--field", "dense")
         done = formats.read("refined.safetensors")
         assert (done.dense_labels.shape, done.dense_boxes.shape) == ((20, 4, 10), (4, 4))
@@ -93,10 +72,8 @@ class TestWhatCommandsMake:
             "expert",
             "--epoch",
             "last",
-            "--n",
-            2,
-            "--r",
-            0.5,
+            "--views",
+            "grid:n=2,r=0.5",
         )
         dense = formats.read("dense.safetensors")
         # The view at the lower left of image 3, cut and resized here, as an image of its own.
@@ -133,7 +110,7 @@ class TestWhatCommandsMake:
     def test_info_gives_the_pipeline_that_made_it(self, cli, digits):
         said = cli("info", "few.safetensors").out.decode()
         assert "ddlabel import digits.npz - --format auto |" in said
-        assert "ddlabel select - - --ipc 2 --seed 0" in said
+        assert "ddlabel select - - --epoch last --ipc 2 --method random --seed 0" in said
         assert json.loads(cli("info", "few.safetensors", "--json").out)["shapes"]["images"] == [20, 1, 8, 8]
 
     def test_evaluate_works_as_the_readme_writes_it(self, cli):
@@ -167,7 +144,7 @@ class TestWhatCommandsMake:
     @pytest.mark.parametrize("whole", ["hard", "soft", "none"])
     def test_every_way_to_learn_from_dense_labels(self, cli, digits, mode, whole):
         cli("relabel", "few.safetensors", "soft.safetensors", "--expert", "expert")
-        cli("densify", "soft.safetensors", "dense.safetensors", "--expert", "expert", "--n", 2, "--r", 0.75)
+        cli("densify", "soft.safetensors", "dense.safetensors", "--expert", "expert", "--views", "grid:n=2,r=0.75")
         words = ["--dense-batches", mode, "--global-labels", whole, "--seeds", 1]
         cli("evaluate", "dense.safetensors", "--test", "test.safetensors", *TINY, *words)
 
@@ -219,13 +196,21 @@ class TestWhatIsRefused:
             (["relabel", "few.safetensors", "out.safetensors", "--expert", "expert", "--epoch", "soon"], 2, "--epoch"),
             (["relabel", "three.safetensors", "out.safetensors", "--expert", "expert"], 5, "other classes"),
             (["relabel", "few.safetensors", "out.safetensors", "--expert", "expert", "--temperature", 0], 2, "above 0"),
-            (["densify", "few.safetensors", "out.safetensors", "--expert", "expert", "--n", 0], 2, "--n is 0"),
-            (["densify", "few.safetensors", "out.safetensors", "--expert", "expert", "--r", 1.5], 2, "--r is 1.5"),
-            (
-                ["densify", "few.safetensors", "out.safetensors", "--expert", "expert", "--n", 8],
-                2,
-                "different positions",
-            ),
+            ([*DENSIFY, "--views", "grid:n=0"], 2, "n is 0"),
+            ([*DENSIFY, "--views", "grid:r=1.5"], 2, "r is 1.5"),
+            ([*DENSIFY, "--views", "grid:n=8"], 2, "different positions"),
+            ([*DENSIFY, "--views", "gird"], 2, "did you mean 'grid'"),
+            ([*DENSIFY, "--views", "fkd:flip=2"], 2, "flip 2.0"),
+            ([*DENSIFY, "--views", "random:low=0.9,high=0.5"], 2, "low"),
+            ([*RELABEL, "--temperature", "auto"], 2, "--real"),
+            ([*RELABEL, "--temperature", "warm"], 2, "a number, or auto"),
+            ([*RELABEL, "--epoch", "last", "--real", "real.safetensors"], 2, "--real is for --epoch auto"),
+            ([*RELABEL, "--real", "three.safetensors"], 5, "other classes"),
+            ([*RELABEL, "--real", "few.safetensors"], 5, "all its images are in the bundle"),
+            ([*RELABEL, "--weights", "1,2"], 2, "expected 1 numbers above 0"),
+            ([*RELABEL, "--weights", "-1"], 2, "--weights is '-1'"),
+            ([*RELABEL, "--mean", "median"], 2, "--mean is 'median'"),
+            (["refine", "three.safetensors", "out.safetensors", "--gamma", "auto"], 2, "--real"),
             (["refine", "few.safetensors", "out.safetensors"], 5, "ddlabel relabel"),
             (["refine", "three.safetensors", "out.safetensors", "--gamma", 2], 2, "--gamma is 2"),
             (["refine", "three.safetensors", "out.safetensors", "--alpha", -1], 2, "--alpha is -1"),

@@ -186,7 +186,7 @@ class TestLabels:
     @pytest.mark.parametrize("batches", ["sum", "mean", "mix"])
     def test_views_with_the_same_loss_of_their_own_are_as_without(self, batches):
         plain = easy_bundle(6)
-        boxes = views.grid(n=2, r=0.75, size=(8, 8)).numpy()
+        boxes = views.grid(6, 8, 8, 0, n=2, r=0.75)["dense_boxes"]
         dense = np.random.default_rng(1).normal(size=(6, 4, 3)).astype(np.float32)
         bundle = replace(plain, dense_labels=dense, dense_boxes=boxes, dense=LabelSpace(space="logits"))
         options = {"labels": "dense", "dense_batches": batches, "seeds": 1, "epochs": 3, "global_labels": "soft"}
@@ -213,7 +213,7 @@ class TestLabels:
 
     def test_the_mean_over_views_is_their_sum_over_the_number(self):
         bundle = easy_bundle(6)
-        boxes = views.grid(n=2, r=0.75, size=(8, 8)).numpy()
+        boxes = views.grid(6, 8, 8, 0, n=2, r=0.75)["dense_boxes"]
         dense = np.random.default_rng(1).normal(size=(6, 4, 3)).astype(np.float32)
         bundle = replace(bundle, dense_labels=dense, dense_boxes=boxes, dense=LabelSpace(space="logits"))
         data, logits = Data.of(bundle, torch.device("cpu")), torch.randn(5, 3)
@@ -314,7 +314,7 @@ class TestControls:
 
     def test_random_images_are_labelled_as_the_bundle_is(self, expert):
         picks = [(expert, expert.step_of("last"))]
-        boxes = views.grid(n=2, r=0.75, size=(8, 8)).numpy()
+        boxes = views.grid(6, 8, 8, 0, n=2, r=0.75)["dense_boxes"]
         dense = np.zeros((30, 4, 3), np.float32)
         space = LabelSpace(space="logits", temperature=2.0)
         bundle = replace(easy_bundle(), dense_labels=dense, dense_boxes=boxes, dense=space)

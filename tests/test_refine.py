@@ -21,6 +21,18 @@ def test_smoothing_gives_the_rest_to_the_other_classes():
     assert smooth(torch.tensor([1]), 5, alpha=0.1)[0].tolist() == pytest.approx([0.025, 0.9, 0.025, 0.025, 0.025])
 
 
+def test_smoothing_by_all_classes_leaves_the_class_a_share():
+    # K = 5, α = 0.1: every class gets 0.1/5, and the class keeps 0.9 besides.
+    smoothed = smooth(torch.tensor([1]), 5, alpha=0.1, smoothing="all")
+    assert smoothed[0].tolist() == pytest.approx([0.02, 0.92, 0.02, 0.02, 0.02])
+
+
+def test_labels_of_blended_views_are_mixed_with_both_classes():
+    # γ = 1, α = 0: three quarters of class 0 and a quarter of class 2, of any length, sum to 1 again.
+    refined = gift(torch.ones(1, 3) / 3, PROBS, torch.tensor([[0.75, 0, 0.25]]), space="probs", gamma=1.0, alpha=0.0)
+    assert refined[0].tolist() == pytest.approx([0.75, 0, 0.25])
+
+
 def test_a_refined_distribution_by_hand():
     # K = 2, α = 0, class 0: smooth = (1, 0). soft = (0.6, 0.8)/1.4, whose unit vector is (0.6, 0.8).
     # γ = 0.5: (0.5·1 + 0.5·0.6, 0.5·0.8) = (0.8, 0.4), divided by its sum 1.2: (2/3, 1/3).

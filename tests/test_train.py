@@ -13,7 +13,7 @@ from conftest import make_bundle
 from ddlabel import formats
 from ddlabel.augment import none
 from ddlabel.bundle import Bundle
-from ddlabel.config import EvaluateOptions
+from ddlabel.config import DensifyOptions, EvaluateOptions, TrainExpertOptions
 from ddlabel.errors import IncompatibleError, InvalidInputError
 from ddlabel.header import LabelSpace
 from ddlabel.labels import views
@@ -21,10 +21,13 @@ from ddlabel.labels.target import Target
 from ddlabel.losses import ce, losses
 from ddlabel.nets import build
 from ddlabel.nets.prepare import normalisation
+from ddlabel.steps import train_expert
 from ddlabel.steps.cases import loss_for
+from ddlabel.steps.relabel import densify
 from ddlabel.train.batches import Items, Pictures, of_images, of_items
 from ddlabel.train.data import Data, predict
 from ddlabel.train.fit import Order, fit
+from ddlabel.train.labeler import Labeler, combine
 
 CPU = torch.device("cpu")
 PREPARE = normalisation((0.5,), (0.25,))
@@ -34,7 +37,7 @@ PICTURES = Pictures(prepare=PREPARE, augment=none)
 def dense_bundle() -> Bundle:
     """Six images with logits for themselves and for the four views of a 2 × 2 grid."""
     plain = make_bundle(images=6)
-    boxes = views.grid(n=2, r=0.75, size=(8, 8)).numpy()
+    boxes = views.grid(6, 8, 8, 0, n=2, r=0.75)["dense_boxes"]
     labels = np.random.default_rng(1).normal(size=(6, 4, 3)).astype(np.float32)
     return replace(plain, dense_labels=labels, dense_boxes=boxes, dense=LabelSpace(space="logits"))
 
@@ -222,3 +225,60 @@ def test_soft_ce_of_hard_labels_is_ce():
     logits, hard = torch.randn(5, 3), torch.tensor([0, 1, 2, 1, 0])
     target = Target.of_classes(hard, 3)
     torch.testing.assert_close(losses.get("soft-ce")(logits, target), ce(logits, target))
+
+
+class TestEnsembles:
+    logits = torch.tensor([[[3.0, 4.0, 0.0]], [[0.0, 0.0, 10.0]]])  # two experts, one image, norms 5 and 10
+    even = torch.tensor([0.5, 0.5])
+
+    def test_the_mean_of_logits_has_weights(self):
+        assert combine(self.logits, torch.tensor([0.75, 0.25]), how="logits").tolist() == [[2.25, 3.0, 2.5]]
+
+    def test_balanced_logits_have_the_experts_mean_norm_each(self):
+        # 7.5 is the mean norm: the first is scaled by 1.5, the second by 0.75.
+        assert combine(self.logits, self.even, how="balanced")[0].tolist() == pytest.approx([2.25, 3.0, 3.75])
+
+    @pytest.mark.parametrize("temperature", [1.0, 4.0])
+    def test_the_mean_of_probabilities_is_what_the_label_says(self, temperature):
+        combined = combine(self.logits, torch.tensor([0.75, 0.25]), how="probs", temperature=temperature)
+        each = (self.logits / temperature).softmax(2)
+        torch.testing.assert_close((combined / temperature).softmax(1), 0.75 * each[0] + 0.25 * each[1])
+
+    @pytest.mark.parametrize("how", ["logits", "probs", "balanced"])
+    def test_an_ensemble_of_one_is_its_expert(self, how):
+        one = self.logits[:1]
+        combined = combine(one, torch.ones(1), how=how, temperature=2.0)
+        torch.testing.assert_close((combined / 2).softmax(1), (one[0] / 2).softmax(1))
+
+
+@pytest.mark.parametrize("layout", ["grid:n=2,r=0.75", "random:count=3", "fkd:count=3", "fkd:count=2,mix=mixup"])
+def test_views_are_labelled_as_they_are_replayed(layout, expert):
+    """To the bit: the pixels that a student trains on are those that the expert saw."""
+    seen = {}
+
+    class Spy(Labeler):
+        def __call__(self, images):
+            for image, logits in zip(images, found := super().__call__(images), strict=True):
+                seen[logits.numpy().tobytes()] = image
+            return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ddlabel.steps.relabel.Labeler", Spy)
+        plain = replace(make_bundle(images=30), classes=expert.about.classes)
+        options = DensifyOptions(epoch="last", views=layout, compile="off")
+        dense = densify(plain, [(expert, expert.step_of("last"))], options)
+    dense.check_values()
+    items = Items(Data.of(dense, CPU), "none")
+    order = torch.randperm(30 * items.per_image, generator=torch.Generator().manual_seed(0))
+    for chosen in order.split(7):
+        for item, image in zip(chosen, items.images(chosen), strict=True):
+            labels = dense.dense_labels[item // items.per_image, item % items.per_image]
+            assert torch.equal(seen[labels.tobytes()], image)
+
+
+@pytest.fixture(scope="module")
+def expert(tmp_path_factory):
+    real, path = make_bundle(images=30), tmp_path_factory.mktemp("runs") / "expert"
+    options = TrainExpertOptions(net="convnet-d1:width=4", epochs=1, batch_size=10, compile="off")
+    ((_, about),) = train_expert.plan(real, path, options, "digest")
+    return train_expert.train_expert(real, None, path, about, options, lambda _: None)

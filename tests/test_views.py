@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import make_bundle
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ddlabel.errors import UsageError
+from ddlabel.header import LabelSpace
 from ddlabel.labels import views
+from ddlabel.labels.figures import label_bytes
 
 # N = 5, R = 62.5 %: view = round(0.625·side), room = side − view, positions j·room/4; halves round down in the first
 # half and are mirrored in the second.
@@ -22,6 +28,10 @@ STARTS = {
 }
 
 
+def boxes_of(*, n, r, side):
+    return torch.from_numpy(views.grid(1, side, side, 0, n=n, r=r)["dense_boxes"])
+
+
 def pixels(boxes, side):
     return (boxes * side).round().int().tolist()
 
@@ -30,13 +40,13 @@ def pixels(boxes, side):
 def test_grid_is_the_papers(side):
     view, starts = STARTS[side]
     expected = [[y, x, y + view, x + view] for y in starts for x in starts]
-    assert pixels(views.grid(n=5, r=0.625, size=(side, side)), side) == expected
+    assert pixels(boxes_of(n=5, r=0.625, side=side), side) == expected
 
 
 @given(st.integers(1, 9), st.floats(0.05, 1), st.integers(8, 200))
 def test_grid_is_symmetric_and_inside(n, r, side):
     try:
-        boxes = views.grid(n=n, r=r, size=(side, side))
+        boxes = boxes_of(n=n, r=r, side=side)
     except UsageError:
         return
     spans = sorted({(y0, y1) for y0, _, y1, _ in pixels(boxes, side)})
@@ -49,16 +59,16 @@ def test_grid_is_symmetric_and_inside(n, r, side):
         assert (spans[0][0], spans[-1][1]) == (0, side)
 
 
-@pytest.mark.parametrize(("n", "r"), [(5, 1.0), (20, 0.9), (2, 0.01)])
+@pytest.mark.parametrize(("n", "r"), [(5, 1.0), (20, 0.9), (2, 0.01), (0, 0.5), (2, 1.5)])
 def test_grid_refuses_views_that_do_not_fit(n, r):
-    with pytest.raises(UsageError, match=r"--[nr] is"):
-        views.grid(n=n, r=r, size=(32, 32))
+    with pytest.raises(UsageError, match=r"grid: [nr] is"):
+        boxes_of(n=n, r=r, side=32)
 
 
 @pytest.mark.parametrize("side", [8, 28, 32, 33])
 def test_crop_is_torchs_interpolation_of_the_crop_alone(side):
     images = torch.rand(9, 3, side, side, generator=torch.Generator().manual_seed(0))
-    boxes = views.grid(n=3, r=0.625, size=(side, side))
+    boxes = boxes_of(n=3, r=0.625, side=side)
     out = views.crop(images, boxes)
     for image, (y0, x0, y1, x1), cut in zip(images, pixels(boxes, side), out, strict=True):
         alone = image[None, :, y0:y1, x0:x1]
@@ -69,3 +79,51 @@ def test_crop_is_torchs_interpolation_of_the_crop_alone(side):
 def test_whole_image_is_left_as_it_is():
     images = torch.rand(4, 3, 32, 32)
     assert torch.equal(views.crop(images, torch.tensor([[0.0, 0, 1, 1]]).expand(4, 4)), images)
+
+
+LAYOUTS = ["grid", "grid:n=3,r=0.5", "random:count=3", "fkd:count=3", "fkd:count=2,mix=mixup", "fkd:count=2,mix=none"]
+
+
+@pytest.mark.parametrize("spec", LAYOUTS)
+@pytest.mark.parametrize("side", [28, 32, 64, 128, 224])
+def test_every_layout_gives_views_that_a_bundle_can_hold(spec, side):
+    arrays = views.layouts.resolve(spec)(7, side, side, 3)
+    boxes = arrays["dense_boxes"]
+    plain = make_bundle(images=7)
+    labels = np.zeros((7, boxes.shape[-2], 3), np.float32)
+    replace(plain, dense_labels=labels, dense=LabelSpace(space="logits"), **arrays).check_values()
+    again, other = (views.layouts.resolve(spec)(7, side, side, seed) for seed in (3, 4))
+    assert all(np.array_equal(arrays[name], again[name]) for name in arrays)
+    assert spec.startswith("grid") or not np.array_equal(boxes, other["dense_boxes"])
+    pixels_of = boxes * side
+    assert np.allclose(pixels_of, pixels_of.round(), atol=1e-3)  # whole pixels: the label belongs to just this cut
+
+
+def test_boxes_keep_to_their_area_and_shape():
+    boxes = views.random_boxes(200, 100, 100, 0, count=10, low=0.25, high=0.5)["dense_boxes"].reshape(-1, 4) * 100
+    height, width = (boxes[:, 2:] - boxes[:, :2]).T
+    assert ((height * width > 2350) & (height * width < 5150)).all()  # sides are rounded to pixels
+    assert ((width / height > 0.72) & (width / height < 1.39)).all()
+    assert 3650 < (height * width).mean() < 3850
+
+
+def test_a_blended_views_weight_is_its_share_of_pixels():
+    arrays = views.fkd(600, 32, 32, 0, count=4)
+    y0, x0, y1, x1 = np.moveaxis(arrays["dense_mix_box"] * 32, -1, 0).round()
+    np.testing.assert_allclose(arrays["dense_mix_weight"], 1 - (y1 - y0) * (x1 - x0) / 1024, atol=1e-6)
+    partners = arrays["dense_mix"]
+    for view in range(4):  # each image is a partner once, in its own block of 500
+        assert sorted(partners[:500, view]) == list(range(500))
+        assert sorted(partners[500:, view]) == list(range(500, 600))
+    assert 0.45 < arrays["dense_flip"].mean() < 0.55
+
+
+def test_ladds_count_of_bytes():
+    # 25 views, 10 classes, 128 px: (4·250 + 236) / (3·128² + 236) = 2.5 %, the figure of its Table 1.
+    plain = make_bundle(images=2, classes=10, size=128, channels=3)
+    labels = np.zeros((2, 25, 10), np.float32)
+    boxes = views.grid(2, 128, 128, 0)["dense_boxes"]
+    dense = replace(plain, dense_labels=labels, dense_boxes=boxes, dense=LabelSpace(space="logits"))
+    size = label_bytes(dense, "dense")
+    assert round(100 * size["ladd_share"], 2) == 2.5
+    assert size["bytes"] == 1000 + 25 * 16 / 2  # the one grid is shared by the two images

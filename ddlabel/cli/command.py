@@ -116,6 +116,7 @@ def _flag(each: Any, kind: Any, *, several: bool) -> Any:
     text += f" [{'|'.join(choices)}]" if choices else ""
     # typer shows a default that it does not set itself in brackets: written here instead.
     text += "" if each.default in (None, ()) or kind is bool else f" (default: {each.default})"
+    kind = str if each.metadata["auto"] else kind
     if several or typing.get_origin(kind) is tuple:
         kind = list[str]
         text += "; repeatable"

@@ -39,7 +39,7 @@ import digits.npz test.safetensors --split test
 train-expert real.safetensors experts --config demo.toml
 select real.safetensors few.safetensors --ipc 1
 relabel few.safetensors soft.safetensors --expert experts --epoch last --temperature 2
-densify soft.safetensors dense.safetensors --expert experts --epoch last --n 3 --r 0.75
+densify soft.safetensors dense.safetensors --expert experts --epoch last --views grid:n=3,r=0.75
 refine soft.safetensors refined.safetensors --space logits
 evaluate few.safetensors --config demo.toml --json
 evaluate soft.safetensors --config demo.toml --json

@@ -1,14 +1,16 @@
-"""`info`, `check` and `list`: looking, not changing."""
+"""`info`, `describe`, `check` and `list`: looking, not changing."""
 
 import importlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
 from ddlabel import formats, protocols
-from ddlabel.cli.command import BundleIn, Say, command, figures_line, shapes
+from ddlabel.cli.command import BundleIn, Say, command, figures_line, one_standard_input, printable, shapes
+from ddlabel.config import DescribeOptions
 from ddlabel.errors import UsageError
 from ddlabel.header import Header
 from ddlabel.provenance import shell_lines
@@ -20,24 +22,40 @@ KINDS = {
     "augmentations": ("ddlabel.augment", "augmentations"),
     "mixes": ("ddlabel.mixing", "mixes"),
     "nets": ("ddlabel.nets", "nets"),
+    "selectors": ("ddlabel.steps.select", "selectors"),
+    "views": ("ddlabel.labels.views", "layouts"),
+    "edits": ("ddlabel.labels.edit", "edits"),
 }
-Stats = Annotated[bool, typer.Option("--stats", help="read the labels too: accuracy and entropy")]
 Kind = Annotated[str, typer.Argument(metavar="KIND", help=f"one of: {', '.join(KINDS)}, protocols")]
 
 
 @command("info")
-def info(bundle: BundleIn, say: Say, stats: Stats = False) -> None:
+def info(bundle: BundleIn, say: Say) -> None:
     """Show a bundle's header: shapes, classes, label spaces, and the commands that made it."""
-    figures = {}
-    if stats:
-        from ddlabel.steps.relabel import label_figures
+    header = formats.read_header(bundle)
+    say.data(_text(header), {**json.loads(header.to_json()), "shapes": shapes(header), "shell": _shell(header)})
 
-        content, header = formats.load(bundle)
-        figures = {field: label_figures(content, field) for field in ("soft", "dense") if getattr(header, field)}
-    else:
-        header = formats.read_header(bundle)
-    value = {**json.loads(header.to_json()), "shapes": shapes(header), "shell": _shell(header)}
-    say.data(_text(header, figures), value | ({"stats": figures} if figures else {}))
+
+@command("describe", DescribeOptions)
+def describe(bundle: BundleIn, options: DescribeOptions, say: Say) -> None:
+    """Show figures of labels, and compare them with another bundle's or with those of every checkpoint of an expert."""
+    if options.expert and options.field == "dense":
+        raise UsageError("--expert is compared with labels of whole images: leave out --field dense")
+    one_standard_input([bundle, options.against or ""])
+    source = formats.read(bundle)
+    other = None if options.against is None else formats.read(options.against)
+    from ddlabel.cli.make import runs_of
+    from ddlabel.steps import describe as steps
+
+    runs = runs_of(options.expert, say)
+    value = steps.describe(source, options.field)
+    if other is not None:
+        value["against"] = steps.compare(source, other, options.field)
+    if runs:
+        value["experts"] = steps.by_epoch(source, runs, options, say.bar)
+    if len(source.classes) <= 12 and "class_similarity" in value:
+        say.show(_similarity(source.classes, value["class_similarity"]))
+    say.data("\n".join(_description(value)), value)
 
 
 @command("check")
@@ -60,6 +78,42 @@ def list_(kind: Kind, say: Say) -> None:
     entries = getattr(importlib.import_module(module), name).entries()
     lines = [f"{_spec(entry.name, entry.options)}\n    {entry.summary}" for entry in entries]
     say.data("\n".join(lines), [asdict(entry) for entry in entries])
+
+
+def _description(value: dict[str, Any]) -> list[str]:
+    """The figures of labels, one matter a line."""
+    size = value["size"]
+    lines = [f"labels       {figures_line(accuracy=value['accuracy'], entropy_nats=value['entropy_nats'])}"]
+    if "confidence" in value:
+        effective = f"{value['effective_classes']:.2f} classes (mean exp of the entropy)"
+        lines.append(f"confidence   {value['confidence']:.3f} (mean largest probability), {effective}")
+    lines.append(f"size         {size['bytes']:,.0f} bytes an image, {100 * size['share']:.2f} % of its pixels")
+    if "against" in value:
+        found = value["against"]
+        kl = " and ".join("infinite" if found[key] is None else f"{found[key]:.4f}" for key in ("kl", "kl_reverse"))
+        same = f"{100 * found['same_class']:.1f} % have the same largest entry"
+        lines.append(f"against      {same}, distance {found['js_distance']:.4f}, KL {kl} nats (to it, and from it)")
+    if "experts" in value:
+        found = value["experts"]
+        for at in zip(found["epoch"], found["js_distance"], found["normalised"], strict=True):
+            lines.append("epoch {:<7g}distance {:.4f}, normalised {:.3f}".format(*at))
+        lines.append(f"nearest      epoch {found['nearest']:g}")
+    if "against" in value or "experts" in value:
+        lines.append("distance     Jensen-Shannon's: the root of the divergence in nats, at most 0.833")
+    return lines
+
+
+def _similarity(names: Sequence[str], rows: list[list[float] | None]) -> Any:
+    """Mean labels by predicted class as a table, without the diagonal, which would drown the rest."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    shown = [escape(printable(name)) for name in names]
+    table = Table("predicted", *shown, title="mean probability of other classes")
+    for number, row in enumerate(rows):
+        cells = ["–" if row is None or i == number else f"{row[i]:.3f}" for i in range(len(names))]
+        table.add_row(shown[number], *cells)
+    return table
 
 
 def _side_by_side(contents: dict[str, dict[str, Any]]) -> str:
@@ -92,7 +146,7 @@ def _setting(value: Any) -> str:
     return "/".join(f"{part:.4g}" for part in value) if isinstance(value, tuple) else str(value)
 
 
-def _text(header: Header, figures: dict[str, dict[str, Any]]) -> str:
+def _text(header: Header) -> str:
     shape, pixels, names = header.arrays["images"].shape, header.pixels, header.classes
     mean, std = (" ".join(f"{value:.4f}" for value in values) for values in (pixels.mean, pixels.std))
     more = f", … {len(names) - 12} more" if len(names) > 12 else ""
@@ -105,8 +159,6 @@ def _text(header: Header, figures: dict[str, dict[str, Any]]) -> str:
         if label is not None:
             each = " × ".join(map(str, header.arrays[f"{field}_labels"].shape[1:]))
             lines.append(f"{field:<13}{each} {label.space}, temperature {label.temperature:g}, from {label.source}")
-        if field in figures:
-            lines.append(f"             {figures_line(**figures[field])}")
     return "\n".join([*lines, f"digest       {header.digest}", "made by", *(f"    {line}" for line in _shell(header))])
 
 

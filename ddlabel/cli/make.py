@@ -1,4 +1,4 @@
-"""The commands that make files: bundles of images, expert runs, and bundles with better labels."""
+"""The commands that images and experts come from."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,9 +8,9 @@ import typer
 
 from ddlabel import config, files, formats
 from ddlabel.bundle import Bundle, check_same_task
-from ddlabel.cli.command import BundleIn, Say, command, figures_line, finish, one_standard_input, run_filter
+from ddlabel.cli.command import BundleIn, Say, command, finish, one_standard_input, run_filter
 from ddlabel.errors import UsageError
-from ddlabel.expert import Run, share_of_best
+from ddlabel.expert import Run
 from ddlabel.provenance import Input, sha256_of_path
 
 Sources = Annotated[
@@ -23,9 +23,9 @@ Folder = Annotated[Path, typer.Argument(metavar="OUT", help="folder of the exper
 Test = Annotated[
     str | None, typer.Option("--test", help="bundle of test images: their accuracy is recorded, never used")
 ]
-Experts = Annotated[
-    list[str], typer.Option("--expert", metavar="RUN", help="expert run, or a folder of runs; repeat for an ensemble")
-]
+_RUNS = typer.Option("--expert", metavar="RUN", help="expert run, or a folder of runs; repeat for an ensemble")
+Experts = Annotated[list[str], _RUNS]
+Judges = Annotated[list[str] | None, _RUNS]
 
 
 @command("import", config.ImportOptions)
@@ -45,11 +45,22 @@ def import_(sources: Sources, options: config.ImportOptions, say: Say, force: Fo
 
 
 @command("select", config.SelectOptions)
-def select(bundle: BundleIn, out: Out, options: config.SelectOptions, say: Say, force: Force = False) -> None:
-    """Choose images of each class at random."""
-    from ddlabel.steps.select import select as step
+def select(
+    bundle: BundleIn, out: Out, options: config.SelectOptions, say: Say, expert: Judges = None, force: Force = False
+) -> None:
+    """Choose images of each class: at random, or by what experts make of them."""
+    runs = runs_of(expert or [], say)
+    inputs: list[Input] = []
 
-    result = run_filter("select", bundle, out, options, lambda source: step(source, options), say, force)
+    def run(source: Bundle) -> Bundle:
+        from ddlabel.steps.relabel import pick
+        from ddlabel.steps.select import select as step
+
+        picks = pick(source, runs, options.epoch)
+        inputs.extend(expert_inputs(picks))
+        return step(source, options, picks)
+
+    result = run_filter("select", bundle, out, options, run, say, force, inputs)
     say.note(f"{len(result)} images, {options.ipc} of each of {len(result.classes)} classes")
 
 
@@ -71,38 +82,6 @@ def train_expert(real: Real, out: Folder, options: config.TrainExpertOptions, sa
         say.data(str(path), {"out": str(path), "checkpoints": run.metrics()})
 
 
-@command("relabel", config.RelabelOptions)
-def relabel(
-    bundle: BundleIn, out: Out, expert: Experts, options: config.RelabelOptions, say: Say, force: Force = False
-) -> None:
-    """Give every image the soft label of an expert, an early-stopped one, or an ensemble."""
-    _label(bundle, out, expert, options, say, force)
-
-
-@command("densify", config.DensifyOptions)
-def densify(
-    bundle: BundleIn, out: Out, expert: Experts, options: config.DensifyOptions, say: Say, force: Force = False
-) -> None:
-    """Give N × N overlapping views of every image a label each (LADD)."""
-    _label(bundle, out, expert, options, say, force)
-
-
-@command("refine", config.RefineOptions)
-def refine(bundle: BundleIn, out: Out, options: config.RefineOptions, say: Say, force: Force = False) -> None:
-    """Mix the smoothed hard label into soft or dense labels (GIFT)."""
-    from ddlabel.steps.refine import refine as step
-
-    notes = []
-
-    def run(source: Bundle) -> Bundle:
-        refined = step(source, options)
-        notes.append(f"before: {_figures(source, options.field)}\nafter:  {_figures(refined, options.field)}")
-        return refined
-
-    run_filter("refine", bundle, out, options, run, say, force)
-    say.note(notes[0])
-
-
 def _classes(bundle: Bundle) -> str:
     """The images' shape and the classes in their order: a wrong order is the field's most frequent mistake."""
     shape = " × ".join(map(str, bundle.images.shape[1:]))
@@ -117,36 +96,18 @@ def _line(record: dict[str, Any]) -> str:
     return f"epoch {record['epoch']:g}: loss {record['loss']:.4f}, {train}{test}"
 
 
-def _label(bundle: str, out: str, expert: Sequence[str], options: config.RelabelOptions, say: Say, force: bool) -> None:
-    """Find the experts, pick their checkpoints, label, write, and say how good the labels are."""
-    from ddlabel.steps import relabel as steps
-
-    runs = [run for path in expert for run in Run.find(path)]
-    if len({each.folder.resolve() for each in runs}) < len(runs):
+def runs_of(paths: Sequence[str], say: Say) -> list[Run]:
+    """The expert runs that were named, each once; unfinished ones with a word."""
+    runs = [run for path in paths for run in Run.find(path)]
+    if len({(each.folder.resolve(), each.epoch) for each in runs}) < len(runs):
         raise UsageError("an expert run is named twice, and would count twice: name each once")
     for each in runs:
         if not each.complete:
             done, planned = max(each.epochs.values(), default=0), each.about.steps / each.about.steps_per_epoch
             say.note(f"note: {each.folder} is unfinished: {done:g} of {planned:g} epochs")
-    inputs: list[Input] = []
-
-    def run(source: Bundle) -> Bundle:
-        picks = steps.pick(source, runs, options.epoch)
-        inputs.extend(Input(role="expert", name=r.folder.resolve().name, sha256=r.digest(at)) for r, at in picks)
-        say.note(f"labels by {steps.source_of(picks)}")
-        if options.epoch == "auto":
-            share = share_of_best(len(source) / len(source.classes))
-            say.note(f"auto: the first checkpoint with {100 * share:.0f} % of its run's best training accuracy")
-        if isinstance(options, config.DensifyOptions):
-            return steps.densify(source, picks, options)
-        return steps.relabel(source, picks, options)
-
-    name, field = ("densify", "dense") if isinstance(options, config.DensifyOptions) else ("relabel", "soft")
-    say.note(_figures(run_filter(name, bundle, out, options, run, say, force, inputs), field))
+    return runs
 
 
-def _figures(bundle: Bundle, field: str) -> str:
-    """Label accuracy and mean entropy in a line."""
-    from ddlabel.steps.relabel import label_figures
-
-    return f"{field} labels: {figures_line(**label_figures(bundle, field))}"
+def expert_inputs(picks: Sequence[tuple[Run, int]]) -> list[Input]:
+    """Checkpoints as a bundle's history names them."""
+    return [Input(role="expert", name=run.folder.resolve().name, sha256=run.digest(step)) for run, step in picks]

@@ -80,7 +80,8 @@ def from_arrays(name: str, images: Array, labels: Array, options: ImportOptions)
     pixels = _to_unit(name, images, options)
     if labels.ndim == 2:
         soft = labels if labels.dtype == np.float16 else labels.astype(np.float32)
-        likely = "logits" if labels.min() < 0 else "probs" if sum_to_one(labels).all() else None
+        tolerance = 1e-2 if soft.dtype == np.float16 else 1e-4
+        likely = "logits" if labels.min() < 0 else "probs" if sum_to_one(labels, tolerance=tolerance).all() else None
         space = options.label_space or likely
         if space is None:
             found = "labels [N, K] that are neither clearly logits nor distributions"

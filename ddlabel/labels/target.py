@@ -1,14 +1,20 @@
 """The only place where labels are read: in what space they are, and what a loss may ask of them."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
+from typing import Self
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ddlabel.errors import IncompatibleError
 from ddlabel.header import LabelSpace
+
+
+def shares(own: Tensor, other: Tensor, share: Tensor, classes: int) -> Tensor:
+    """Share of each class [B, K] where `share` [B] of an image is of class `own` [B] and the rest of class `other`."""
+    first, second = (F.one_hot(each, classes).float() for each in (own, other))
+    return torch.lerp(second, first, share[:, None])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +29,7 @@ class Target:
     label: LabelSpace
 
     @classmethod
-    def of_classes(cls, hard: Tensor, classes: int) -> Target:
+    def of_classes(cls, hard: Tensor, classes: int) -> Self:
         """Hard labels [B] as a target: probabilities of 0 and 1."""
         return cls(hard=hard, values=F.one_hot(hard, classes).float(), label=LabelSpace(space="probs", source="hard"))
 
@@ -36,11 +42,11 @@ class Target:
             "this loss needs one class for each image and --mix blends two: take another loss, or --mix none"
         )
 
-    def take(self, rows: Tensor) -> Target:
+    def take(self, rows: Tensor) -> Self:
         """The labels of some rows of the batch."""
-        return Target(hard=self.hard[rows], values=self.values[rows], label=self.label)
+        return type(self)(hard=self.hard[rows], values=self.values[rows], label=self.label)
 
-    def blended(self, partner: Tensor, share: Tensor) -> Target:
+    def blended(self, partner: Tensor, share: Tensor) -> Self:
         """Labels of images of which `share` [B] is their own and the rest is that of image `partner` [B].
 
         Raises:
@@ -51,7 +57,7 @@ class Target:
         probs, weight = self.probs(), share[:, None]
         classes = F.one_hot(self.classes, probs.shape[1]).to(probs.dtype)
         hard, values = (weight * each + (1 - weight) * each[partner] for each in (classes, probs))
-        return Target(hard=hard, values=values, label=LabelSpace(space="probs", source=self.label.source))
+        return type(self)(hard=hard, values=values, label=LabelSpace(space="probs", source=self.label.source))
 
     def probs(self, temperature: float = 1.0) -> Tensor:
         """Label distributions [B, K], softened by `temperature` on top of the label's own.
@@ -61,9 +67,12 @@ class Target:
         """
         if self.label.space == "logits":
             return F.softmax(self.values / (self.label.temperature * temperature), dim=1)
-        if self.label.space == "probs":
+        if self.label.space in ("probs", "mass"):
+            if temperature == 1:
+                return self.values
             # softmax(log p / T) is p^(1/T), normalised; log 0 is −∞ and comes out as 0 again.
-            return self.values if temperature == 1 else F.softmax(self.values.log() / temperature, dim=1)
+            softened = F.softmax(self.values.log() / temperature, dim=1)
+            return softened if self.label.space == "probs" else softened.nan_to_num() * self.values.sum(1, keepdim=True)
         raise IncompatibleError(
             "this loss needs probabilities and the labels are directions (refined in logits space): "
             "use --loss cosine, or refine with --space probs"
@@ -95,7 +104,7 @@ class Target:
             return self.values
         return self.logits if space == "logits" else self.probs()
 
-    def in_common_space(self) -> Target:
+    def in_common_space(self) -> Self:
         """The same labels as directions or, where they have them, as probabilities.
 
         Rows of different origin (views with soft labels, images with hard ones) can then stand in one batch. Nothing
@@ -103,4 +112,6 @@ class Target:
         """
         if self.label.space == "direction":
             return self
-        return Target(hard=self.hard, values=self.probs(), label=LabelSpace(space="probs", source=self.label.source))
+        return type(self)(
+            hard=self.hard, values=self.probs(), label=LabelSpace(space="probs", source=self.label.source)
+        )

@@ -1,38 +1,126 @@
-"""Views of images: where they lie, and cutting them out."""
+"""Views of images: layouts say where they lie and how they are changed, and how they are cut out.
 
+A layout is `layout(images, height, width, seed, *, options) → arrays`, the bundle's `dense_*` arrays without labels.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
 import torch
 from torch import Tensor
 
+from ddlabel.bundle import CHUNK, Array
 from ddlabel.errors import UsageError
+from ddlabel.registry import Registry
+
+Arrays = dict[str, Array]
+layouts: Registry[Callable[..., Arrays]] = Registry("view layout")
 
 
-def grid(*, n: int, r: float, size: tuple[int, int]) -> Tensor:
-    """Boxes [N², 4] (y0, x0, y1, x1 as fractions) of LADD's sub-images, row by row from the top-left.
+@layouts.add
+def grid(images: int, height: int, width: int, seed: int, *, n: int = 5, r: float = 0.625) -> Arrays:  # noqa: ARG001
+    """LADD's N × N overlapping sub-images, one grid for all images, row by row from the top-left.
 
     Each view covers round(r·side) pixels of a side; the stride is (side − view)/(N − 1) (LADD, section 3.1: 25 views
     of 80 px at stride 12 for 128 px, N = 5, R = 62.5 %). Where the stride is not whole, positions up to the middle are
-    rounded to the nearest pixel (half down) and those after it mirror them.
-
-    Raises:
-        UsageError: if a view would be smaller than one pixel or N > 1 views cannot differ.
+    rounded to the nearest pixel (half down) and those after it mirror them. UsageError if a view would be smaller than
+    one pixel or N > 1 views cannot differ.
     """
-    ys, xs = (_spans(n=n, r=r, side=side) for side in size)
+    ys, xs = (_spans(n=n, r=r, side=side) for side in (height, width))
     boxes = [[y0, x0, y1, x1] for y0, y1 in ys for x0, x1 in xs]
-    return torch.tensor(boxes) / torch.tensor([*size, *size])
+    return {"dense_boxes": np.array(boxes, np.float32) / np.array([height, width] * 2, np.float32)}
 
 
-def _spans(*, n: int, r: float, side: int) -> list[tuple[int, int]]:
-    view = round(r * side)
-    room = side - view
-    if view < 1:
-        raise UsageError(f"--r is {r}: a view of {side} px would be smaller than one pixel; choose a larger R")
-    if n > room + 1:
-        raise UsageError(
-            f"--n is {n} with --r {r}: {room + 1} different positions fit in {side} px; take no more, or a smaller --r"
-        )
-    half = [-(-(2 * j * room - (n - 1)) // (2 * (n - 1))) for j in range(-(-n // 2))] if n > 1 else [room // 2]
-    starts = half + [room - start for start in reversed(half[: n // 2])]
-    return [(start, start + view) for start in starts]
+@layouts.named("random")
+def random_boxes(
+    images: int, height: int, width: int, seed: int, *, count: int = 25, low: float = 0.25, high: float = 1.0
+) -> Arrays:
+    """`count` boxes for each image, of `low` … `high` of its area and 3/4 to 4/3 as wide as high (Szegedy et al.)."""
+    if not (count >= 1 and 0 < low <= high <= 1):
+        raise UsageError(f"count {count}, low {low}, high {high}: expected count ≥ 1 and 0 < low ≤ high ≤ 1")
+    generator = torch.Generator().manual_seed(seed)
+    boxes = draw_boxes(lambda *shape: torch.rand(images * count, *shape, generator=generator), height, width, low, high)
+    return {"dense_boxes": boxes.view(images, count, 4).numpy()}
+
+
+@layouts.add
+def fkd(
+    images: int,
+    height: int,
+    width: int,
+    seed: int,
+    *,
+    count: int = 25,
+    low: float = 0.08,
+    high: float = 1.0,
+    flip: float = 0.5,
+    mix: Literal["cutmix", "mixup", "none"] = "cutmix",
+    alpha: float = 1.0,
+) -> Arrays:
+    """Augmented views as SRe2L's FKD stores them: a random box, flipped, blended with another image's view.
+
+    Views of one number are a batch of FKD's: their partners are a random permutation (of each 500 images), λ is from
+    Beta(alpha, alpha) and CutMix's region is square and cut off at the border (Yun et al. 2019), but each view draws
+    its own. The weight is the view's own share of pixels.
+    """
+    if not (0 <= flip <= 1 and alpha > 0):
+        raise UsageError(f"flip {flip}, alpha {alpha}: expected flip from 0 to 1 and alpha above 0")
+    arrays = random_boxes(images, height, width, seed, count=count, low=low, high=high)
+    draw = np.random.default_rng(seed)
+    arrays["dense_flip"] = (draw.random((images, count)) < flip).astype(np.uint8)
+    if mix == "none":
+        return arrays
+    partner = np.empty((images, count), np.int64)
+    for start in range(0, images, CHUNK):  # so that a chunk can be labelled by itself
+        block = partner[start : start + CHUNK]
+        for view in range(count):
+            block[:, view] = start + draw.permutation(len(block))
+    weight = draw.beta(alpha, alpha, (images, count))
+    if mix == "cutmix":
+        sides, centres = np.sqrt(1 - weight)[..., None] * [height, width], draw.random((images, count, 2))
+        half = sides.astype(np.int64) // 2
+        middle = (centres * [height, width]).astype(np.int64)
+        ends = [np.clip(middle + sign * half, 0, [height, width]) for sign in (-1, 1)]
+        weight = 1 - (ends[1] - ends[0]).prod(-1) / (height * width)
+        box = np.concatenate(ends, -1) / [height, width, height, width]
+        arrays["dense_mix_box"] = box.astype(np.float32)
+    return arrays | {"dense_mix": partner, "dense_mix_weight": weight.astype(np.float32)}
+
+
+def draw_boxes(
+    uniform: Callable[[int], Tensor], height: int, width: int, low: float, high: float, ratio: float = 4 / 3
+) -> Tensor:
+    """Boxes [B, 4] of `low` … `high` of the area, as torchvision's RandomResizedCrop draws them.
+
+    Width / height is log-uniform in 1/ratio … ratio, and of ten boxes the first that fits is taken; where none does,
+    the largest one in the centre that keeps to the ratio. `uniform(n)` gives numbers [B, n] in [0, 1).
+    """
+    area = height * width * (low + (high - low) * uniform(10))
+    aspect = ratio ** (2 * uniform(10) - 1)
+    heights, widths = (area / aspect).sqrt().round(), (area * aspect).sqrt().round()
+    fits = (heights > 0) & (heights <= height) & (widths > 0) & (widths <= width)
+    first = fits.int().argmax(1, keepdim=True)
+    found = fits.gather(1, first)
+
+    def span(sizes: Tensor, side: int, other: int) -> tuple[Tensor, Tensor]:
+        size = torch.where(found, sizes.gather(1, first), min(side, round(other * ratio)))
+        room = side - size
+        # The minimum: in float32 the product can round up to room + 1.
+        start = torch.where(found, (uniform(1) * (room + 1)).minimum(room), room / 2).floor()
+        return start / side, (start + size) / side
+
+    (top, bottom), (left, right) = span(heights, height, width), span(widths, width, height)
+    return torch.cat([top, left, bottom, right], 1)
+
+
+def inside(boxes: Tensor, height: int, width: int) -> Tensor:
+    """Which pixels [B, 1, H, W] lie in boxes [B, 4] of fractions."""
+    sides = boxes.new_tensor([height, width, height, width])
+    top, left, bottom, right = (boxes * sides).round().view(-1, 4, 1, 1).unbind(1)
+    rows = torch.arange(height, device=boxes.device).view(1, -1, 1)
+    columns = torch.arange(width, device=boxes.device).view(1, 1, -1)
+    return ((rows >= top) & (rows < bottom) & (columns >= left) & (columns < right))[:, None]
 
 
 def crop(images: Tensor, boxes: Tensor) -> Tensor:
@@ -54,3 +142,19 @@ def _weights(low: Tensor, high: Tensor, side: int) -> Tensor:
     source = start + (pixels + 0.5) * (stop - start) / side - 0.5
     source = torch.minimum(torch.maximum(source, start), stop - 1)
     return (1 - (source[:, :, None] - pixels).abs()).clamp_min(0)
+
+
+def _spans(*, n: int, r: float, side: int) -> list[tuple[int, int]]:
+    view = round(r * side)
+    room = side - view
+    if not (n >= 1 and 0 < r <= 1):
+        raise UsageError(f"grid: n is {n} and r is {r}: expected n of at least 1, and r above 0 and at most 1")
+    if view < 1:
+        raise UsageError(f"grid: r is {r}: a view of {side} px would be smaller than one pixel; choose a larger R")
+    if n > room + 1:
+        raise UsageError(
+            f"grid: n is {n} with r {r}: {room + 1} different positions fit in {side} px; take no more, or a smaller r"
+        )
+    half = [-(-(2 * j * room - (n - 1)) // (2 * (n - 1))) for j in range(-(-n // 2))] if n > 1 else [room // 2]
+    starts = half + [room - start for start in reversed(half[: n // 2])]
+    return [(start, start + view) for start in starts]

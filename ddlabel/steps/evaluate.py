@@ -5,7 +5,6 @@ from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
-import torch
 
 from ddlabel import rng
 from ddlabel.bundle import Bundle, check_same_task
@@ -124,7 +123,7 @@ def _draws(case: Case, bundle: Bundle, real: Bundle) -> Callable[[int], Bundle]:
     def draw(seed: int) -> Bundle:
         generator = np.random.default_rng(rng.stream(seed, "control"))
         rows = [generator.permutation(rows)[:count] for rows, count in zip(rows_of, wanted, strict=True)]
-        images = replace(real.without_views(), soft_labels=None, soft=None)
+        images = replace(real.without_views(), soft_labels=None, soft_index=None, soft=None)
         images = replace(images.take(np.concatenate(rows)), pixels=real.pixels)
         for field in _stored(case):
             made = RelabelOptions(
@@ -132,8 +131,8 @@ def _draws(case: Case, bundle: Bundle, real: Bundle) -> Callable[[int], Bundle]:
             )
             if field == "soft":
                 images = relabel(images, case.teacher, made)
-            elif bundle.dense_boxes is not None:
-                images = label_views(images, torch.from_numpy(np.array(bundle.dense_boxes)), case.teacher, made)
+            elif bundle.dense_boxes is not None:  # of the grid
+                images = label_views(images, {"dense_boxes": bundle.dense_boxes}, case.teacher, made)
         return images
 
     return draw

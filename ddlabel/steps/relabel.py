@@ -1,23 +1,22 @@
 """`relabel` and `densify`: labels from experts, for whole images and for views of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from ddlabel import files
+from ddlabel import files, rng
 from ddlabel.bundle import Bundle, class_difference, image_chunks
-from ddlabel.config import DensifyOptions, RelabelOptions
-from ddlabel.errors import IncompatibleError
+from ddlabel.codecs import Stored
+from ddlabel.config import DensifyOptions, RefineOptions, RelabelOptions
+from ddlabel.errors import IncompatibleError, UsageError
 from ddlabel.expert import Run, early_stop
 from ddlabel.header import LabelSpace
-from ddlabel.labels import views
-from ddlabel.labels.target import Target
-from ddlabel.metrics import correct, entropy
-from ddlabel.train.data import to_device, to_unit
+from ddlabel.labels.views import Arrays, layouts
+from ddlabel.steps.refine import refine
+from ddlabel.train.batches import Items
+from ddlabel.train.data import Data, to_device, to_unit
 from ddlabel.train.device import pick_device
 from ddlabel.train.labeler import Labeler
 
@@ -25,11 +24,10 @@ Picks = Sequence[tuple[Run, int]]
 
 
 def pick(bundle: Bundle, runs: Sequence[Run], epoch: str) -> Picks:
-    """The checkpoint of every run that an `--epoch` names; auto suits it to the bundle's images per class.
+    """The checkpoint of every run: the run's own epoch, else `epoch`; auto suits it to the images per class.
 
-    Raises:
-        IncompatibleError: if an expert has other classes or takes other images.
-        InvalidInputError: if there is no such checkpoint.
+    IncompatibleError if an expert has other classes or takes other images, InvalidInputError if there is no such
+    checkpoint.
     """
     shape = bundle.images.shape[1:]
     for run in runs:
@@ -40,8 +38,9 @@ def pick(bundle: Bundle, runs: Sequence[Run], epoch: str) -> Picks:
         if shape != expected:
             takes = f"{run.folder} takes {list(expected)}"
             raise IncompatibleError(f"the bundle has images {list(shape)} (C, H, W): {takes}")
-    ipc = len(bundle) / len(bundle.classes)
-    return [(run, early_stop(run, ipc) if epoch == "auto" else run.step_of(epoch)) for run in runs]
+    ipc, wanted = len(bundle) / len(bundle.classes), [run.epoch or epoch for run in runs]
+    each = zip(runs, wanted, strict=True)
+    return [(run, early_stop(run, ipc) if at == "auto" else run.step_of(at)) for run, at in each]
 
 
 def source_of(picks: Picks) -> str:
@@ -50,56 +49,64 @@ def source_of(picks: Picks) -> str:
 
 
 def relabel(bundle: Bundle, picks: Picks, options: RelabelOptions) -> Bundle:
-    """Soft labels [N, K]: the experts' mean logits on the images as they are (Label-Worth, section 3.1).
+    """Soft labels [N, K]: the experts' logits on the images as they are (Label-Worth, section 3.1).
 
-    Raises:
-        ResourceError: if the device is not there.
+    UsageError for weights that are not one for each expert, ResourceError if the device is not there.
     """
-    return label_views(bundle, None, picks, options)
+    labeler, label = _labeler(picks, options, len(bundle))
+    device = pick_device(options.device)
+    values = files.scratch((len(bundle), len(bundle.classes)), np.float32)
+    for rows in image_chunks(bundle):
+        values[rows] = labeler(to_unit(to_device(bundle.images[rows], device))).cpu().numpy()
+    return bundle.with_labels("soft", Stored(values, label))
 
 
 def densify(bundle: Bundle, picks: Picks, options: DensifyOptions) -> Bundle:
-    """Dense labels [N, V, K]: the experts' mean logits on N × N views of every image (LADD, Algorithm 1).
+    """Dense labels [N, V, K]: the experts' logits on the views of a layout of every image (LADD, Algorithm 1; FKD).
 
-    Raises:
-        UsageError: if N and R do not fit the images.
-        ResourceError: if the device is not there.
+    UsageError if the layout does not fit the images, else as `relabel`.
     """
-    return label_views(bundle, views.grid(n=options.n, r=options.r, size=bundle.images.shape[2:]), picks, options)
+    layout = layouts.resolve(options.views)
+    views = layout(len(bundle), *bundle.images.shape[2:], rng.stream(options.seed, "views"))
+    dense = label_views(bundle, views, picks, options)
+    return refine(dense, RefineOptions(field="dense")) if options.refine else dense
 
 
-def label_views(bundle: Bundle, boxes: Tensor | None, picks: Picks, options: RelabelOptions) -> Bundle:
-    """Dense labels [N, V, K] for the views in `boxes` [V, 4] of every image; without boxes soft labels [N, K]."""
-    count = 1 if boxes is None else len(boxes)
-    labels = files.scratch((len(bundle), count, len(bundle.classes)), np.float32)
-    device = pick_device(options.device)
-    labeler = Labeler(picks, device=device, compile=options.compile, images=len(bundle) * count)
+def label_views(bundle: Bundle, views: Arrays, picks: Picks, options: RelabelOptions) -> Bundle:
+    """The bundle with these views (its `dense_*` arrays but the labels) and their labels.
+
+    A view is made by the same code and from the same arrays as when a student is trained on it.
+    """
+    count = views["dense_boxes"].shape[-2]
+    labeler, label = _labeler(picks, options, len(bundle) * count)
+    values = files.scratch((len(bundle), count, len(bundle.classes)), np.float32)
+    dense = replace(bundle.without_views(), dense_labels=values, dense=label, **views)  # type: ignore[arg-type]
     for rows in image_chunks(bundle):
-        images = to_unit(to_device(bundle.images[rows], device))
-        for number in range(count):
-            cut = images if boxes is None else views.crop(images, boxes[number].to(device).expand(len(images), 4))
-            labels[rows, number] = labeler(cut).cpu().numpy()
-    space = LabelSpace(space="logits", temperature=options.temperature, source=source_of(picks))
-    if boxes is None:
-        return replace(bundle, soft_labels=labels[:, 0], soft=space)
-    return replace(bundle.without_views(), dense_labels=labels, dense_boxes=boxes.numpy(), dense=space)
+        block = replace(dense, soft_labels=None, soft_index=None, soft=None).take(np.arange(len(bundle))[rows])
+        items = Items(Data.of(block, pick_device(options.device)), "none")
+        first = torch.arange(len(block), device=items.boxes.device) * count
+        for view in range(count):
+            values[rows, view] = labeler(items.images(first + view)).cpu().numpy()
+    return dense
 
 
-def label_blocks(bundle: Bundle, field: str) -> Iterator[tuple[slice, Target]]:
-    """Soft or dense labels in blocks of images: which ones, and the labels of all their views one after another."""
-    array, label = getattr(bundle, f"{field}_labels"), getattr(bundle, field)
-    for rows in image_chunks(bundle):
-        values = torch.from_numpy(np.array(array[rows])).float().flatten(0, -2)
-        hard = torch.from_numpy(np.array(bundle.hard_labels[rows]))
-        yield rows, Target(hard=hard.repeat_interleave(len(values) // len(hard)), values=values, label=label)
-
-
-def label_figures(bundle: Bundle, field: str) -> dict[str, Any]:
-    """Accuracy of labels against the hard labels, and their mean entropy in nats, which directions have none of."""
-    right, nats, count = 0, 0.0, 0
-    for _, target in label_blocks(bundle, field):
-        right += int(correct(target.values, target.hard))
-        nats += float(entropy(target.in_common_space().values).sum())
-        count += len(target.hard)
-    entropy_nats = None if getattr(bundle, field).space == "direction" else nats / count
-    return {"accuracy": right / count, "entropy_nats": entropy_nats}
+def _labeler(picks: Picks, options: RelabelOptions, images: int) -> tuple[Labeler, LabelSpace]:
+    """The ensemble that is to label so many images, and what its labels are."""
+    if isinstance(options.temperature, str):
+        raise UsageError("--temperature auto is chosen on real images: name them with --real, or give a number")
+    try:
+        weights = [float(weight) for weight in options.weights.split(",")] if options.weights else [1.0] * len(picks)
+    except ValueError:
+        weights = []
+    if len(weights) != len(picks) or min(weights, default=0) <= 0:
+        raise UsageError(f"--weights is {options.weights!r}: expected {len(picks)} numbers above 0, one an expert")
+    labeler = Labeler(
+        picks,
+        device=pick_device(options.device),
+        compile=options.compile,
+        images=images,
+        how=options.mean,
+        weights=weights,
+        temperature=options.temperature,
+    )
+    return labeler, LabelSpace(space="logits", temperature=options.temperature, source=source_of(picks))

@@ -101,7 +101,7 @@ class Items:
         if self.data.dense_mix_box is None:  # MixUp
             blended = partners.lerp(images, weight[at].view(-1, 1, 1, 1))
         else:  # CutMix
-            blended = torch.where(_inside(self.data.dense_mix_box[at], *images.shape[2:]), partners, images)
+            blended = torch.where(views.inside(self.data.dense_mix_box[at], *images.shape[2:]), partners, images)
         return torch.where((view >= 0).view(-1, 1, 1, 1), blended, images)
 
     def _cut(self, rows: Tensor, number: Tensor) -> Tensor:
@@ -138,16 +138,6 @@ class Items:
         if hard.ndim == 2:
             hard = torch.where(is_view, hard, F.one_hot(whole.hard, self.data.classes))
         return Target(hard=hard, values=torch.where(is_view, views.values, whole.values), label=views.label)
-
-
-def _inside(boxes: Tensor, height: int, width: int) -> Tensor:
-    """Which pixels [B, 1, H, W] lie in boxes [B, 4] of fractions."""
-    top, left, bottom, right = (
-        (boxes * boxes.new_tensor([height, width, height, width])).round().view(-1, 4, 1, 1).unbind(1)
-    )
-    rows = torch.arange(height, device=boxes.device).view(1, -1, 1)
-    columns = torch.arange(width, device=boxes.device).view(1, 1, -1)
-    return ((rows >= top) & (rows < bottom) & (columns >= left) & (columns < right))[:, None]
 
 
 def of_items(

@@ -1,18 +1,16 @@
 """A bundle on a device."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, fields
+from typing import Self
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ddlabel.bundle import Array, Bundle
 from ddlabel.errors import IncompatibleError
 from ddlabel.header import LabelSpace
-from ddlabel.labels.target import Target
+from ddlabel.labels.target import Target, shares
 from ddlabel.nets import Network
 from ddlabel.train.device import Forward
 
@@ -45,12 +43,13 @@ class Data:
     classes: int
 
     @classmethod
-    def of(cls, bundle: Bundle, device: torch.device) -> Data:
+    def of(cls, bundle: Bundle, device: torch.device) -> Self:
         """The whole bundle on a device."""
-        tensors = {name: to_device(array, device) for name, array in bundle.arrays.items()}
+        arrays = bundle.arrays | {f"{f}_labels": bundle.labels(f) for f in ("soft", "dense") if getattr(bundle, f)}
+        tensors = {name: to_device(array, device) for name, array in arrays.items()}
         names = {each.name: each.name for each in fields(cls)} | {"hard": "hard_labels"}
-        arrays = {key: tensors.get(name) for key, name in names.items()}
-        return cls(**arrays | {"soft": bundle.soft, "dense": bundle.dense, "classes": len(bundle.classes)})  # type: ignore[arg-type]
+        own = {key: tensors.get(name) for key, name in names.items()}
+        return cls(**own | {"soft": bundle.soft, "dense": bundle.dense, "classes": len(bundle.classes)})  # type: ignore[arg-type]
 
     def __len__(self) -> int:
         return len(self.images)
@@ -71,7 +70,7 @@ class Data:
         """
         if self.soft_labels is None or self.soft is None:
             raise IncompatibleError("the bundle has no soft labels: make them with 'ddlabel relabel'")
-        return Target(hard=self.hard[rows], values=self.soft_labels[rows].float(), label=self.soft)
+        return Target(hard=self.hard[rows], values=self.soft_labels[rows], label=self.soft)
 
     def dense_target(self, rows: Tensor, views: Tensor) -> Target:
         """Dense labels of view `views[i]` of image `rows[i]`; of a blended one, the share of each class is hard.
@@ -83,9 +82,9 @@ class Data:
             raise IncompatibleError("the bundle has no dense labels: make them with 'ddlabel densify'")
         hard = self.hard[rows]
         if self.dense_mix is not None and self.dense_mix_weight is not None:
-            own, other = (F.one_hot(self.hard[each], self.classes) for each in (rows, self.dense_mix[rows, views]))
-            hard = torch.lerp(other.float(), own.float(), self.dense_mix_weight[rows, views][:, None])
-        return Target(hard=hard, values=self.dense_labels[rows, views].float(), label=self.dense)
+            other = self.hard[self.dense_mix[rows, views]]
+            hard = shares(hard, other, self.dense_mix_weight[rows, views], self.classes)
+        return Target(hard=hard, values=self.dense_labels[rows, views], label=self.dense)
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """Experts as networks: rebuilt from their runs, and asked for labels."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -23,20 +24,43 @@ def network_of(about: About, run: Run | None = None) -> Network:
     return build(about.net, prepare, channels=about.channels, size=about.size, classes=len(about.classes), seed=seed)
 
 
-class Labeler:
-    """One checkpoint, or an ensemble of them: images in unit space → mean logits.
+def combine(logits: Tensor, weights: Tensor, *, how: str, temperature: float = 1.0) -> Tensor:
+    """Logits [B, K] of an ensemble out of its experts' [E, B, K], with `weights` [E] that sum to 1.
 
-    The mean is over logits, before any softmax (Label-Worth, section 5.1).
+    `logits`: their mean (Label-Worth, section 5.1). `balanced`: the same after each expert's logits of an image were
+    scaled to the experts' mean norm, so that none drowns the others (G-VBSM's norm-balanced logits). `probs`: z with
+    softmax(z / temperature) = mean of softmax(z_e / temperature).
     """
+    weights = weights.view(-1, 1, 1)
+    if how == "probs":
+        return temperature * (weights.log() + (logits / temperature).log_softmax(2)).logsumexp(0)
+    if how == "balanced":
+        norms = logits.norm(dim=2, keepdim=True)
+        logits = logits * (norms.mean(0) / norms.clamp_min(1e-12))
+    return (weights * logits).sum(0)
 
-    def __init__(self, picks: Sequence[tuple[Run, int]], *, device: torch.device, compile: str, images: int) -> None:  # noqa: A002
+
+class Labeler:
+    """One checkpoint, or an ensemble of them: images in unit space → logits (see `combine`)."""
+
+    def __init__(
+        self,
+        picks: Sequence[tuple[Run, int]],
+        *,
+        device: torch.device,
+        compile: str,  # noqa: A002
+        images: int,
+        how: str = "logits",
+        weights: Sequence[float] = (),
+        temperature: float = 1.0,
+    ) -> None:
         self.experts = []
         self.bodies = []
         for run, step in picks:
             network = network_of(run.about, run)
-            weights = {name: torch.from_numpy(array) for name, array in run.weights(step).items()}
+            state = {name: torch.from_numpy(array) for name, array in run.weights(step).items()}
             try:
-                network.body.load_state_dict(weights)
+                network.body.load_state_dict(state)
             except RuntimeError as error:
                 raise IncompatibleError(
                     f"{run.folder}: the weights of step {step} do not fit {run.about.net}"
@@ -45,11 +69,13 @@ class Labeler:
             forward = compiled(network.body, compile, images=images, size=run.about.size)
             self.experts.append((network.prepare, forward))
             self.bodies.append(network.body)
+        share = torch.tensor(weights or [1.0] * len(picks), device=device)
+        self._combine = partial(combine, weights=share / share.sum(), how=how, temperature=temperature)
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        """Mean logits [B, K] of images [B, C, H, W] in unit space."""
-        return torch.stack([forward(prepare(images)) for prepare, forward in self.experts]).mean(0)
+        """Logits [B, K] of images [B, C, H, W] in unit space."""
+        return self._combine(torch.stack([forward(prepare(images)) for prepare, forward in self.experts]))
 
     def after(self, prepared: Prepare) -> Callable[[Tensor], Tensor]:
         """The same for images that were prepared, and maybe augmented, for another network."""
@@ -59,6 +85,8 @@ class Labeler:
         def label(images: Tensor) -> Tensor:
             unit = images if all(same) else prepared.undo(images)
             each = zip(self.experts, same, strict=True)
-            return torch.stack([forward(images if s else prepare(unit)) for (prepare, forward), s in each]).mean(0)
+            return self._combine(
+                torch.stack([forward(images if s else prepare(unit)) for (prepare, forward), s in each])
+            )
 
         return label

@@ -1,0 +1,137 @@
+"""The commands that make labels: bundles in, bundles with better labels out."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ddlabel import formats
+from ddlabel.bundle import Bundle
+from ddlabel.cli.command import BundleIn, Say, command, figures_line, one_standard_input, run_filter
+from ddlabel.cli.make import Experts, Force, Out, expert_inputs, runs_of
+from ddlabel.config import DensifyOptions, EditOptions, RefineOptions, RelabelOptions, TrialOptions
+from ddlabel.errors import UsageError
+from ddlabel.expert import share_of_best
+from ddlabel.provenance import Input
+
+
+@command("relabel", RelabelOptions)
+def relabel(
+    bundle: BundleIn, out: Out, expert: Experts, options: RelabelOptions, say: Say, force: Force = False
+) -> None:
+    """Give every image the soft label of an expert, an early-stopped one, or an ensemble."""
+    _label(bundle, out, expert, options, say, force)
+
+
+@command("densify", DensifyOptions)
+def densify(
+    bundle: BundleIn, out: Out, expert: Experts, options: DensifyOptions, say: Say, force: Force = False
+) -> None:
+    """Give views of every image a label each: an overlapping grid (LADD), random boxes, or augmented views (FKD)."""
+    _label(bundle, out, expert, options, say, force)
+
+
+@command("refine", RefineOptions)
+def refine(bundle: BundleIn, out: Out, options: RefineOptions, say: Say, force: Force = False) -> None:
+    """Mix the smoothed hard label into soft or dense labels (GIFT)."""
+    _check_auto(bundle, options, {"gamma": options.gamma})
+    inputs: list[Input] = []
+
+    def run(source: Bundle) -> Bundle:
+        from ddlabel.steps.refine import refine as step
+        from ddlabel.steps.trial import choose_gamma
+
+        settled = options
+        if options.real is not None:
+            settled, trials = choose_gamma(source, options, _real(options.real, inputs), say.bar)
+            _show(trials, f"gamma {settled.gamma}", say)
+        refined = step(source, settled)
+        say.note(f"before: {_figures(source, options.field)}\nafter:  {_figures(refined, options.field)}")
+        return refined
+
+    run_filter("refine", bundle, out, options, run, say, force, inputs)
+
+
+@command("edit", EditOptions)
+def edit(bundle: BundleIn, out: Out, options: EditOptions, say: Say, force: Force = False) -> None:
+    """Change labels on purpose, or take out a class's images, to see what in them teaches (Label-Worth, section 4)."""
+
+    def run(source: Bundle) -> Bundle:
+        from ddlabel.steps.edit import edit as step
+
+        edited = step(source, options)
+        if options.op:
+            say.note(f"before: {_figures(source, options.field)}\nafter:  {_figures(edited, options.field)}")
+        say.note(f"{len(edited)} of {len(source)} images")
+        return edited
+
+    run_filter("edit", bundle, out, options, run, say, force)
+
+
+def _label(bundle: str, out: str, expert: Sequence[str], options: RelabelOptions, say: Say, force: bool) -> None:
+    """Find the experts, pick their checkpoints, label, write, and say how good the labels are and how large."""
+    _check_auto(bundle, options, {"epoch": options.epoch, "temperature": options.temperature})
+    runs = runs_of(expert, say)
+    inputs: list[Input] = []
+
+    def run(source: Bundle) -> Bundle:
+        from ddlabel.steps import relabel as steps
+        from ddlabel.steps.trial import choose_epoch
+
+        settled, picks = options, steps.pick(source, runs, options.epoch)
+        if options.real is not None:
+            picks, settled, trials = choose_epoch(source, runs, options, _real(options.real, inputs), say.bar)
+            _show(trials, f"epoch {settled.epoch}, temperature {settled.temperature}", say)
+        elif options.epoch == "auto":
+            share = share_of_best(len(source) / len(source.classes))
+            say.note(f"auto: the first checkpoint with {100 * share:.0f} % of its run's best training accuracy")
+        inputs.extend(expert_inputs(picks))
+        say.note(f"labels by {steps.source_of(picks)}")
+        if isinstance(settled, DensifyOptions):
+            return steps.densify(source, picks, settled)
+        return steps.relabel(source, picks, settled)
+
+    name, field = ("densify", "dense") if isinstance(options, DensifyOptions) else ("relabel", "soft")
+    labelled = run_filter(name, bundle, out, options, run, say, force, inputs)
+    say.note(f"{_figures(labelled, field)}\n{_size(labelled, field)}")
+
+
+def _check_auto(bundle: str, options: TrialOptions, choices: Mapping[str, Any]) -> None:
+    """Refuse --real where nothing is to be chosen with it, and a choice that cannot be made without."""
+    one_standard_input([bundle, options.real or ""])
+    wanted = [f"--{name} auto" for name, value in choices.items() if value == "auto"]
+    if options.real is not None and not wanted:
+        known = " or ".join(f"--{name} auto" for name in choices)
+        raise UsageError(f"--real is for {known}: give that too, or leave it out")
+    if options.real is None and set(wanted) - {"--epoch auto"}:
+        raise UsageError(f"{wanted[-1]} is chosen on real training images: name a bundle of them with --real")
+
+
+def _real(path: str, inputs: list[Input]) -> Bundle:
+    """The bundle of real images, noted as an input."""
+    real, header = formats.load(path)
+    inputs.append(Input(role="real", name=path.rpartition("/")[2], sha256=header.digest))
+    return real
+
+
+def _show(trials: Mapping[str, Any], chosen: str, say: Say) -> None:
+    """What quick students made of each choice."""
+    for name, found in trials.items():
+        say.note(f"{name}: {100 * found.mean():.1f} % of {len(found)} quick students on held-out real images")
+    say.note(f"auto: {chosen}")
+
+
+def _figures(bundle: Bundle, field: str) -> str:
+    """Label accuracy and mean entropy in a line."""
+    from ddlabel.labels.figures import label_figures
+
+    return f"{field} labels: {figures_line(**label_figures(bundle, field))}"
+
+
+def _size(bundle: Bundle, field: str) -> str:
+    """What the labels take, in a line."""
+    from ddlabel.labels.figures import label_bytes
+
+    size = label_bytes(bundle, field)
+    return (
+        f"{size['bytes']:,.0f} bytes an image, {100 * size['share']:.2f} % of its pixels "
+        f"({100 * size['ladd_share']:.2f} % as LADD counts: a zip of one .npy for each image and each label)"
+    )
