@@ -3,11 +3,10 @@
 Every image draws its own parameters; nothing loops over images and nothing waits for the device.
 """
 
-import inspect
 import math
 import re
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +15,7 @@ from torch import Tensor
 from ddlabel import rng
 from ddlabel.errors import UsageError
 from ddlabel.labels import views
-from ddlabel.registry import Registry
+from ddlabel.registry import Registry, with_options_of
 
 Augment = Callable[[Tensor, int], Tensor]
 augmentations: Registry[Callable[..., Tensor]] = Registry("augmentation")
@@ -25,8 +24,7 @@ augmentations: Registry[Callable[..., Tensor]] = Registry("augmentation")
 def augment_of(spec: str, *, channels: int, size: int) -> Augment:
     """The augmentation of a spec, or several in turn: `flip+crop`; tried on black images [2, C, size, size] first.
 
-    Raises:
-        UsageError: for an unknown spec, or values that do not fit such images.
+    UsageError for an unknown spec, or values that do not fit such images.
     """
     # Only a + before a letter joins two parts: 1e+3 is a number.
     parts = [augmentations.resolve(part) for part in re.split(r"\+(?=\s*[a-zA-Z])", spec)]
@@ -69,29 +67,12 @@ def random_resized_crop(
 ) -> Tensor:
     """A box of `low` … `high` of the area, resized to the image's size (Szegedy et al. 2015; used by SRe2L, RDED).
 
-    As torchvision's RandomResizedCrop: width / height is log-uniform in 1/ratio … ratio, and of ten boxes the first
-    that fits is taken; where none does, the largest one in the centre that keeps to the ratio.
+    As torchvision's RandomResizedCrop: see `views.draw_boxes`.
     """
     if not (0 < low <= high <= 1 <= ratio):
         raise ValueError(f"low {low}, high {high}, ratio {ratio}: expected 0 < low <= high <= 1 <= ratio")
-    height, width = images.shape[2:]
-    draw = _Draw(images, seed)
-    area = height * width * (low + (high - low) * draw.uniform(10))
-    aspect = ratio ** (2 * draw.uniform(10) - 1)
-    heights, widths = (area / aspect).sqrt().round(), (area * aspect).sqrt().round()
-    fits = (heights > 0) & (heights <= height) & (widths > 0) & (widths <= width)
-    first = fits.int().argmax(1, keepdim=True)
-    found = fits.gather(1, first)
-
-    def span(sizes: Tensor, side: int, other: int) -> tuple[Tensor, Tensor]:
-        size = torch.where(found, sizes.gather(1, first), min(side, round(other * ratio)))
-        room = side - size
-        # The minimum: in float32 the product can round up to room + 1.
-        start = torch.where(found, (draw.uniform(1) * (room + 1)).minimum(room), room / 2).floor()
-        return start / side, (start + size) / side
-
-    (top, bottom), (left, right) = span(heights, height, width), span(widths, width, height)
-    return views.crop(images, torch.cat([top, left, bottom, right], 1))
+    boxes = views.draw_boxes(_Draw(images, seed).uniform, *images.shape[2:], low=low, high=high, ratio=ratio)
+    return views.crop(images, boxes)
 
 
 @augmentations.add
@@ -132,36 +113,21 @@ def _siamese(
 ) -> Tensor:
     """The operations of these names in turn; colour is brightness, then saturation, then contrast."""
     draw = _Draw(images, seed)
-
-    def colour(x: Tensor) -> Tensor:
-        x = _brightness(x, draw, brightness_ratio)
-        x = _saturation(x, draw, saturation_ratio)
-        return _contrast(x, draw, contrast_ratio)
-
-    operations: dict[str, Callable[[Tensor], Tensor]] = {
-        "colour": colour,
-        "crop": lambda x: _shift(x, draw, int(x.shape[2] * crop_pad + 0.5)),
-        "cutout": lambda x: _cutout(x, draw, cutout_ratio),
-        "flip": lambda x: _flip(x, draw, flip_probability),
-        "scale": lambda x: _scale(x, draw, scale_ratio),
-        "rotate": lambda x: _rotate(x, draw, rotate_degrees),
+    operations: dict[str, list[tuple[Callable[[Tensor, _Draw, Any], Tensor], float]]] = {
+        "colour": [(_brightness, brightness_ratio), (_saturation, saturation_ratio), (_contrast, contrast_ratio)],
+        "crop": [(_shift, int(images.shape[2] * crop_pad + 0.5))],
+        "cutout": [(_cutout, cutout_ratio)],
+        "flip": [(_flip, flip_probability)],
+        "scale": [(_scale, scale_ratio)],
+        "rotate": [(_rotate, rotate_degrees)],
     }
-    for name in names:
-        images = operations[name](images)
+    for operation, amount in (each for name in names for each in operations[name]):
+        images = operation(images, draw, amount)
     return images
 
 
-def _with_ranges(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Show the options of `_siamese` as options of a function that hands them on as `**ranges`."""
-    own, shared = (inspect.signature(f, eval_str=True) for f in (function, _siamese))
-    parameters = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
-    parameters += [p for p in shared.parameters.values() if p.kind is p.KEYWORD_ONLY]
-    function.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
-    return function
-
-
 @augmentations.add
-@_with_ranges
+@with_options_of(_siamese)
 def dsa(images: Tensor, seed: int, *, mode: Literal["s", "m"] = "s", **ranges: float) -> Tensor:
     """Differentiable siamese augmentation (Zhao & Bilen 2021; defaults of GIFT, Table 14).
 
@@ -174,7 +140,7 @@ def dsa(images: Tensor, seed: int, *, mode: Literal["s", "m"] = "s", **ranges: f
 
 
 @augmentations.add
-@_with_ranges
+@with_options_of(_siamese)
 def diffaug(images: Tensor, seed: int, **ranges: float) -> Tensor:
     """DSA's operations as GIFT's public code applies them: flip, colour, one of crop, scale and rotate, then cutout.
 

@@ -76,9 +76,7 @@ class Bundle:
         """The `soft` [n, K] or `dense` [n, V, K] labels of some images, decoded to float32."""
         index = getattr(self, f"{field}_index")
         stored = self.arrays[f"{field}_labels"][rows]
-        return codecs.decode(
-            stored, None if index is None else index[rows], self.label(field), len(self.classes)
-        )
+        return codecs.decode(stored, None if index is None else index[rows], self.label(field), len(self.classes))
 
     def label(self, field: str) -> LabelSpace:
         """What the soft or dense labels are; an IncompatibleError if there are none."""

@@ -37,6 +37,7 @@ def decode(values: Array, index: Array | None, label: LabelSpace, classes: int) 
     uint16 are the upper halves of float32 (bfloat16). uint8 are log-probabilities −32·(1 − n/255)² nats below each
     label's largest; as logits they are given the mean 0.
     """
+    found: Array
     if values.dtype == np.uint16:
         found = (values.astype(np.uint32) << 16).view(np.float32)
     elif values.dtype == np.uint8:
@@ -49,7 +50,7 @@ def decode(values: Array, index: Array | None, label: LabelSpace, classes: int) 
     else:
         found = values.astype(np.float32)
     if index is None:
-        return np.asarray(found)
+        return found
     full = np.zeros((*values.shape[:-1], classes), np.float32)
     np.put_along_axis(full, index.astype(np.int64), found, -1)
     return full

@@ -25,10 +25,8 @@ _IN_MEMORY_BYTES = 1 << 28
 def check_output(path: str, *, force: bool) -> None:
     """Refuse, before the work, an output that could not or must not be written after it.
 
-    Raises:
-        OutputExistsError: if `path` is there and `force` is not set.
-        StorageError: if its folder is missing or cannot be written to.
-        UsageError: if `path` is a terminal's standard output.
+    OutputExistsError if `path` is there and `force` is not set, StorageError if its folder is missing or cannot be
+    written to, UsageError if it is a terminal's standard output.
     """
     if path == STANDARD:
         if sys.stdout.isatty():
@@ -50,10 +48,7 @@ def write(path: str, chunks: Iterable[bytes | memoryview], *, size: int) -> None
     """Write `size` bytes to `path`: after any crash there is the old file or the new one, never half of one.
 
     A symbolic link is followed; `-`, a FIFO or a device is streamed to, never renamed over. A new file gets the mode
-    that the umask allows, a replaced one keeps its own.
-
-    Raises:
-        StorageError: if the disk is full or the operating system refuses.
+    that the umask allows, a replaced one keeps its own. StorageError if the disk is full or refuses.
     """
     streamed = path == STANDARD or is_stream(Path(path))
     try:
@@ -157,11 +152,7 @@ def is_stream(path: Path) -> bool:
 
 
 def spool_standard_input() -> Path:
-    """Standard input as a file that can be mapped; the file has no name on the disk and goes with the process.
-
-    Raises:
-        InvalidInputError: if standard input is a terminal or empty.
-    """
+    """Standard input as a file that can be mapped, without a name on the disk; InvalidInputError if there is none."""
     if sys.stdin.isatty():
         raise InvalidInputError("a bundle is expected and it is a terminal: pipe one in, or name it")
     spool = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the arrays that map it

@@ -5,7 +5,7 @@ Those that distil a teacher take its labels from the target as well, stored or m
 
 import inspect
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,18 +13,14 @@ from torch import Tensor
 
 from ddlabel.labels.refine import gift as refined
 from ddlabel.labels.target import Target
-from ddlabel.registry import Registry
+from ddlabel.registry import Registry, with_options_of
 
 Loss = Callable[[Tensor, Target, int], Tensor]
 losses: Registry[Callable[..., Tensor]] = Registry("loss")
 
 
 def loss_of(spec: str, *, steps_per_epoch: int = 1) -> Loss:
-    """The loss of a spec as a function of logits, target and the number of steps done.
-
-    Raises:
-        UsageError: for an unknown spec.
-    """
+    """The loss of a spec, of logits, a target and the number of steps done; UsageError for an unknown one."""
     function = losses.resolve(spec)
     grows = "epoch" in inspect.signature(function).parameters
 
@@ -107,26 +103,19 @@ def gift(
     return 1 - F.cosine_similarity(logits, label, dim=1).mean()
 
 
-@losses.named("kl+ce")
-def kl_ce(
-    logits: Tensor, target: Target, *, weight: float = 0.1, temperature: float = 1.0, scale: bool = True
-) -> Tensor:
-    """`kl` + weight · `ce` (GIFT, Table 9; weight 0.1 in its public code)."""
-    return kl(logits, target, temperature=temperature, scale=scale) + weight * ce(logits, target)
+def _with_ce(name: str) -> Callable[..., Tensor]:
+    loss = losses[name]
+
+    @losses.named(f"{name}+ce")
+    @with_options_of(loss)
+    def both(logits: Tensor, target: Target, *, weight: float = 0.1, **options: Any) -> Tensor:
+        return loss(logits, target, **options) + weight * ce(logits, target)
+
+    both.__doc__ = f"`{name}` + weight · `ce` (GIFT, Table 9; weight 0.1 in its public code)."
+    return both
 
 
-@losses.named("mse+ce")
-def mse_ce(
-    logits: Tensor, target: Target, *, weight: float = 0.1, space: Literal["logits", "probs"] = "logits"
-) -> Tensor:
-    """`mse` + weight · `ce` (GIFT, Table 9; weight 0.1 in its public code)."""
-    return mse(logits, target, space=space) + weight * ce(logits, target)
-
-
-@losses.named("soft-ce+ce")
-def soft_ce_ce(logits: Tensor, target: Target, *, weight: float = 0.1) -> Tensor:
-    """`soft-ce` + weight · `ce` (GIFT, Table 9; weight 0.1 in its public code)."""
-    return soft_ce(logits, target) + weight * ce(logits, target)
+kl_ce, mse_ce, soft_ce_ce = map(_with_ce, ("kl", "mse", "soft-ce"))
 
 
 @losses.add

@@ -29,11 +29,7 @@ mixes: Registry[Callable[..., Mixed]] = Registry("mixing")
 
 
 def mix_of(spec: str) -> Mix:
-    """The mixing of a spec, tried on black images first.
-
-    Raises:
-        UsageError: for an unknown spec, or values that are out of range.
-    """
+    """The mixing of a spec, tried on black images first; UsageError for an unknown one, or values out of range."""
     mix = mixes.resolve(spec)
     try:
         mix(torch.zeros(2, 1, 2, 2), 0)

@@ -10,18 +10,15 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from ddlabel.errors import UsageError
-from ddlabel.registry import Registry
+from ddlabel.registry import Registry, with_options_of
 
+Parameters = Iterable[Parameter]
 optimizers: Registry[Callable[..., Optimizer]] = Registry("optimizer")
 schedules: Registry[Callable[..., float]] = Registry("schedule")
 
 
-def optimizer_of(spec: str, parameters: Iterable[Parameter]) -> Optimizer:
-    """The optimizer of a spec over these parameters.
-
-    Raises:
-        UsageError: for an unknown spec, or a value that the optimizer cannot have.
-    """
+def optimizer_of(spec: str, parameters: Parameters) -> Optimizer:
+    """The optimizer of a spec over these parameters; UsageError for an unknown one, or a value that it cannot have."""
     make = optimizers.resolve(spec)
     try:
         optimizer: Optimizer = make(parameters)
@@ -33,8 +30,7 @@ def optimizer_of(spec: str, parameters: Iterable[Parameter]) -> Optimizer:
 def rate_of(spec: str, *, epochs: int, steps_per_epoch: int, warm_up: float = 0) -> Callable[[int], float]:
     """The schedule of a spec as a factor for every step; a linear rise over `warm_up` epochs comes before it.
 
-    Raises:
-        UsageError: for an unknown spec, or a warm-up that leaves no epoch.
+    UsageError for an unknown spec, or a warm-up that leaves no epoch.
     """
     schedule = schedules.resolve(spec)
     if warm_up >= epochs:
@@ -49,7 +45,7 @@ def rate_of(spec: str, *, epochs: int, steps_per_epoch: int, warm_up: float = 0)
     return rate
 
 
-def _groups(parameters: Iterable[Parameter], weight_decay: float, decay_norms: bool) -> list[dict[str, Any]]:
+def _groups(parameters: Parameters, *, weight_decay: float = 1e-4, decay_norms: bool = True) -> list[dict[str, Any]]:
     """Parameters with their decay: norms and biases, which have one axis, can go without."""
     if weight_decay < 0:
         raise ValueError(f"weight_decay is {weight_decay}: expected at least 0")
@@ -62,7 +58,7 @@ def _groups(parameters: Iterable[Parameter], weight_decay: float, decay_norms: b
 
 @optimizers.add
 def sgd(
-    parameters: Iterable[Parameter],
+    parameters: Parameters,
     *,
     lr: float = 0.01,
     momentum: float = 0.9,
@@ -71,56 +67,40 @@ def sgd(
     decay_norms: bool = True,
 ) -> Optimizer:
     """Stochastic gradient descent; the defaults are Label-Worth's for students."""
-    groups = _groups(parameters, weight_decay, decay_norms)
+    groups = _groups(parameters, weight_decay=weight_decay, decay_norms=decay_norms)
     return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov)
 
 
 @optimizers.add
+@with_options_of(_groups)
 def adam(
-    parameters: Iterable[Parameter],
-    *,
-    lr: float = 1e-3,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    weight_decay: float = 1e-4,
-    decay_norms: bool = True,
+    parameters: Parameters, *, lr: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999, **decay: Any
 ) -> Optimizer:
     """Adam with the decay coupled into the gradient."""
-    return torch.optim.Adam(_groups(parameters, weight_decay, decay_norms), lr=lr, betas=(beta1, beta2))
+    return torch.optim.Adam(_groups(parameters, **decay), lr=lr, betas=(beta1, beta2))
 
 
 @optimizers.add
+@with_options_of(_groups)
 def adamw(
-    parameters: Iterable[Parameter],
-    *,
-    lr: float = 1e-3,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    weight_decay: float = 1e-4,
-    decay_norms: bool = True,
+    parameters: Parameters, *, lr: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999, **decay: Any
 ) -> Optimizer:
     """Adam with decoupled decay; the defaults are GIFT's (its code has weight decay 1e-4)."""
-    return torch.optim.AdamW(_groups(parameters, weight_decay, decay_norms), lr=lr, betas=(beta1, beta2))
+    return torch.optim.AdamW(_groups(parameters, **decay), lr=lr, betas=(beta1, beta2))
 
 
 @optimizers.add
+@with_options_of(_groups)
 def rmsprop(
-    parameters: Iterable[Parameter],
-    *,
-    lr: float = 1e-3,
-    alpha: float = 0.99,
-    momentum: float = 0.0,
-    weight_decay: float = 1e-4,
-    decay_norms: bool = True,
+    parameters: Parameters, *, lr: float = 1e-3, alpha: float = 0.99, momentum: float = 0.0, **decay: Any
 ) -> Optimizer:
     """RMSprop: the gradient over the root of its running mean square (Hinton's lecture 6e)."""
-    groups = _groups(parameters, weight_decay, decay_norms)
-    return torch.optim.RMSprop(groups, lr=lr, alpha=alpha, momentum=momentum)
+    return torch.optim.RMSprop(_groups(parameters, **decay), lr=lr, alpha=alpha, momentum=momentum)
 
 
 @optimizers.add
 def lion(
-    parameters: Iterable[Parameter],
+    parameters: Parameters,
     *,
     lr: float = 1e-4,
     beta1: float = 0.9,
@@ -131,7 +111,8 @@ def lion(
     """Lion: the sign of a blend of momentum and gradient, decay decoupled (Chen et al. 2023)."""
     if lr < 0 or not (0 <= beta1 < 1 and 0 <= beta2 < 1):
         raise ValueError(f"lr is {lr}, beta1 {beta1}, beta2 {beta2}: expected lr ≥ 0 and betas in [0, 1)")
-    return _Lion(_groups(parameters, weight_decay, decay_norms), {"lr": lr, "betas": (beta1, beta2)})
+    groups = _groups(parameters, weight_decay=weight_decay, decay_norms=decay_norms)
+    return _Lion(groups, {"lr": lr, "betas": (beta1, beta2)})
 
 
 class _Lion(Optimizer):

@@ -1,14 +1,12 @@
 """Where a bundle comes from: digests of contents, and the history that every command appends to."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,12 +77,8 @@ class Entry:
     bundle: str = ""
     inputs: tuple[Input, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """The entry as it stands in the header."""
-        return asdict(self)
-
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Entry:
+    def from_json(cls, value: dict[str, Any]) -> Self:
         """The entry of a header; TypeError or KeyError if the value has another form."""
         inputs = tuple(Input(**{key: str(text) for key, text in item.items()}) for item in value["inputs"])
         texts = {key: str(value[key]) for key in ("command", "version", "bundle")}
@@ -100,7 +94,8 @@ def shell_lines(history: Sequence[Entry]) -> list[str]:
         named = [(i.role, i.name) for i in entry.inputs if i.role != "source"]
         for key, value in [*named, *entry.options.items()]:
             flag = f"--{key.replace('_', '-')}"
-            if value is not None and value is not False:
-                words += [flag] if value is True else [flag, str(value)]
+            for each in value if isinstance(value, list | tuple) else [value]:
+                if each is not None and each is not False:
+                    words += [flag] if each is True else [flag, str(each)]
         lines.append(" ".join(map(shlex.quote, words)))
     return lines

@@ -64,11 +64,7 @@ class Registry(dict[str, F]):
         return self[name]
 
     def resolve(self, spec: str) -> Callable[..., Any]:
-        """The function that a spec string names, with the options of the spec set.
-
-        Raises:
-            UsageError: for an unknown name or option, or a value of another type.
-        """
+        """The function of a spec with its options set; UsageError for an unknown name or option, or another type."""
         name, values = parse_spec(spec)
         function = self.get(name)
         known = _options(function)
@@ -78,7 +74,7 @@ class Registry(dict[str, F]):
             if key not in known:
                 hint = nearest(key, known) if known else "it has none"
                 raise UsageError(f"{self.kind} {name!r} has no option {key!r}: {hint}")
-            settings[key] = _convert(text, known[key].annotation, f"option {key!r} of {self.kind} {name!r}")
+            settings[known[key].name] = _convert(text, known[key].annotation, f"option {key!r} of {self.kind} {name!r}")
         return partial(function, **settings)
 
     def entries(self) -> list[Entry]:
@@ -90,12 +86,21 @@ class Registry(dict[str, F]):
         return found
 
 
-def parse_spec(spec: str) -> tuple[str, dict[str, str]]:
-    """Split `name:key=value,key=value` into the name and its settings, all text.
+def with_options_of(shared: Callable[..., Any]) -> Callable[[F], F]:
+    """A decorator of a function that hands on its `**options` to `shared`: those of `shared` become its own."""
 
-    Raises:
-        UsageError: if a setting has no `=` or comes twice.
-    """
+    def show(function: F) -> F:
+        own, given = (inspect.signature(each, eval_str=True) for each in (function, shared))
+        kept = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        kept += [p for p in given.parameters.values() if p.kind is p.KEYWORD_ONLY and p.name not in own.parameters]
+        function.__signature__ = own.replace(parameters=kept)  # type: ignore[attr-defined]
+        return function
+
+    return show
+
+
+def parse_spec(spec: str) -> tuple[str, dict[str, str]]:
+    """The name and the settings of `name:key=value,key=value`, all text; UsageError for one without `=`, or twice."""
     name, _, rest = spec.strip().partition(":")
     values: dict[str, str] = {}
     for item in filter(None, rest.split(",")):
@@ -118,9 +123,12 @@ def split_specs(text: str) -> list[str]:
 
 
 def _options(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The keyword-only arguments that have a default: an argument without one is for callers, not for specs."""
+    """The keyword-only arguments that have a default: an argument without one is for callers, not for specs.
+
+    `class_`, which Python cannot name otherwise, is `class` in a spec.
+    """
     known = inspect.signature(function, eval_str=True).parameters
-    return {key: p for key, p in known.items() if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}
+    return {key.rstrip("_"): p for key, p in known.items() if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}
 
 
 def _convert(text: str, annotation: Any, what: str) -> Any:

@@ -16,10 +16,8 @@ def fit(images: Array) -> tuple[Array, Array]:
     """Mean [1, C, H, W] and matrix [D, D], D = C·H·W, of images [N, C, H, W] in uint8 or unit space.
 
     U (S + ε)^(−1/2) Uᵀ of the covariance U S Uᵀ (with N − 1) of un-normalised unit pixels, ε = 0.1: the convention
-    of kornia, which the field uses. Of more than 20,000 images an even sample is taken.
-
-    Raises:
-        ResourceError: for images of more than 64 px, whose matrix would not fit.
+    of kornia, which the field uses. Of more than 20,000 images an even sample is taken. ResourceError for images of
+    more than 64 px, whose matrix would not fit.
     """
     pixels = math.prod(images.shape[1:])
     if pixels > _MAX_PIXELS:

@@ -64,16 +64,6 @@ def test_checkpoints_are_spread_over_the_logarithm():
     assert trial._spread([3.0]) == [3.0]
 
 
-def test_the_peak_is_that_of_the_parabola():
-    places = np.arange(7.0)
-    values = 5 - (places - 3) ** 2
-    assert trial._peak(places, values) == 3
-    noisy = values.copy()
-    noisy[6] = 5.1  # one lucky trial far from the others
-    assert trial._peak(places, noisy) in (3, 4)
-    assert trial._peak(places[:4], np.array([0, 9, 1, 2.0])) == 1
-
-
 def test_auto_names_what_it_tried_and_its_choice(cli, digits):
     words = ["--expert", "expert", "--epoch", "auto", "--temperature", "auto", "--real", "real.safetensors"]
     quick = ["--trial-net", "convnet-d1:width=4", "--trial-steps", 2, "--trials", 1]

@@ -14,9 +14,9 @@ from rich.console import Console
 
 from ddlabel import __version__, files, formats
 from ddlabel.bundle import Bundle
-from ddlabel.config import Options
 from ddlabel.errors import ClosedPipeError, UsageError
 from ddlabel.header import Header
+from ddlabel.options import Options
 from ddlabel.provenance import Entry, Input
 
 app = typer.Typer(

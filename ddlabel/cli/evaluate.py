@@ -1,7 +1,6 @@
 """`evaluate`: students, results and their summary."""
 
-from __future__ import annotations
-
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -34,19 +33,19 @@ def evaluate(options: list[EvaluateOptions], say: Say) -> None:
         _check_results(Path(options[0].out))
     axes, varying = axes_of(options[0].table, options), varying_axes(options)
     own, others, controls = _cases(options, say)
-    results = _train([*own, *others, *(case for each in controls for case in each)], options[0].out, say)
+    results = _train([*own, *others, *itertools.chain.from_iterable(controls)], options[0].out, say)
     cells = [_cell(case, results) for case in own]
     say.show(table(cells, axes))
-    value: dict[str, Any] = {"cells": [cell.value() for cell in cells]}
+    values = [cell.value() for cell in cells]
     lines = [line(cell, varying) for cell in cells]
-    for number, other in enumerate(others):
-        lines.append(_compare(cells[number], _cell(other, results), varying, value["cells"][number]))
-    for number, others_of in enumerate(controls):
-        lines += _score(cells[number], others_of, results, varying, value["cells"][number])
-    say.data("\n".join(lines), value)
+    for cell, value, other in zip(cells, values, others, strict=False):
+        lines.append(_compare(cell, _cell(other, results), varying, value))
+    for cell, value, each in zip(cells, values, controls, strict=False):
+        lines += _score(cell, {case.role: _cell(case, results) for case in each}, varying, value)
+    say.data("\n".join(lines), {"cells": values})
 
 
-def _cases(grid: Sequence[EvaluateOptions], say: Say) -> tuple[list[Case], list[Case], list[list[Case]]]:
+def _cases(grid: Sequence[EvaluateOptions], say: Say) -> tuple[list["Case"], list["Case"], list[list["Case"]]]:
     """The settled cases of a grid, those they are to be compared with, and the controls of each."""
     options = grid[0]
     if (options.control != "none") != (options.real is not None):
@@ -62,9 +61,8 @@ def _cases(grid: Sequence[EvaluateOptions], say: Say) -> tuple[list[Case], list[
     runs = [run for path in options.teacher for run in Run.find(path)]
     white = None
     if options.zca is not None:
-        white_bundle, header = formats.load(options.zca)
-        check_same_task(f"--zca {options.zca}", bundle, white_bundle)
-        white, digests = whitening.fit(white_bundle.images), digests | {"zca": header.digest}
+        fitted_on, digest = _other("--zca", options.zca, bundle)
+        white, digests = whitening.fit(fitted_on.images), digests | {"zca": digest}
     teacher = pick(bundle, runs, options.teacher_epoch)
     cases = [
         Case(bundle=lambda _: bundle, test=test, options=each, digests=digests, teacher=teacher, whitening=white)
@@ -72,12 +70,11 @@ def _cases(grid: Sequence[EvaluateOptions], say: Say) -> tuple[list[Case], list[
     ]
     own = [settle(case) for case in cases]
     _check_together(options, own, runs, say)
-    others: list[Case] = []
+    others = []
     if options.against is not None:
-        other, header = formats.load(options.against)
-        check_same_task(f"--against {options.against}", bundle, other)
-        named = digests | {"bundle": header.digest}
-        others = [settle(replace(case, bundle=lambda _: other, digests=named)) for case in cases]
+        against, digest = _other("--against", options.against, bundle)
+        named = digests | {"bundle": digest}
+        others = [settle(replace(case, bundle=lambda _: against, digests=named)) for case in cases]
     if options.real is None:
         return own, others, []
     real, header = formats.load(options.real)
@@ -87,7 +84,14 @@ def _cases(grid: Sequence[EvaluateOptions], say: Say) -> tuple[list[Case], list[
     return own, others, [controls(case, real, header.digest, every=options.control == "scores") for case in own]
 
 
-def _check_together(options: EvaluateOptions, own: Sequence[Case], runs: Sequence[Run], say: Say) -> None:
+def _other(flag: str, path: str, bundle: Bundle) -> tuple[Bundle, str]:
+    """The bundle that an option names, which must be of the same task, and its digest."""
+    other, header = formats.load(path)
+    check_same_task(f"{flag} {path}", bundle, other)
+    return other, header.digest
+
+
+def _check_together(options: EvaluateOptions, own: Sequence["Case"], runs: Sequence[Run], say: Say) -> None:
     """Refuse what no cell of the grid makes use of, and say what may mislead."""
     if options.control == "none" and runs and all(case.options.labels != "online" for case in own):
         raise UsageError(f"--teacher is for online labels and these are {own[0].options.labels}: use --labels online")
@@ -99,7 +103,7 @@ def _check_together(options: EvaluateOptions, own: Sequence[Case], runs: Sequenc
         say.note("note: the test images are the training images")
 
 
-def _train(cases: Sequence[Case], out: str | None, say: Say) -> Results:
+def _train(cases: Sequence["Case"], out: str | None, say: Say) -> Results:
     """The result of every student by its key: from the results file, or trained now and appended to it."""
     from ddlabel.steps.cases import key_of
     from ddlabel.steps.evaluate import evaluate
@@ -117,11 +121,10 @@ def _train(cases: Sequence[Case], out: str | None, say: Say) -> Results:
     return results
 
 
-def _cell(case: Case, results: Results) -> Cell:
+def _cell(case: "Case", results: Results) -> Cell:
     from ddlabel.steps.cases import key_of
 
-    each = [results[canonical_json(key_of(case, seed))] for seed in case.seeds]
-    return Cell(options=case.options, results=each)
+    return Cell(options=case.options, results=[results[canonical_json(key_of(case, seed))] for seed in case.seeds])
 
 
 def _compare(cell: Cell, other: Cell, axes: Sequence[str], value: dict[str, Any]) -> str:
@@ -131,28 +134,23 @@ def _compare(cell: Cell, other: Cell, axes: Sequence[str], value: dict[str, Any]
     comparison = compare(cell.percent(), other.percent())
     value["against"] = {"labels": other.options.labels, "accuracies": other.value()["accuracies"]} | asdict(comparison)
     difference = comparison.difference
-    text = f"{line(other, [])} with {other.options.labels} labels of --against"
+    text = f"{line(other, [])} with {other.options.labels} labels of --against; difference {difference.mean:+.2f}"
     if difference.interval is None or comparison.p_value is None:
-        return f"{text}; difference {difference.mean:+.2f} points (1 pair)"
-    where = " ".join(f"{axis}={getattr(cell.options, axis)}" for axis in axes)
-    return (
-        f"{where + ': ' if where else ''}{text}; difference {difference.mean:+.2f} ± {difference.interval:.2f} points, "
-        f"p = {comparison.p_value:.2g} (paired t-test, {difference.n} pairs)"
-    )
+        return f"{text} points (1 pair)"
+    test = f"p = {comparison.p_value:.2g} (paired t-test, {difference.n} pairs)"
+    return f"{cell.place(axes)}{text} ± {difference.interval:.2f} points, {test}"
 
 
-def _score(
-    cell: Cell, others: Sequence[Case], results: Results, axes: Sequence[str], value: dict[str, Any]
-) -> list[str]:
-    """The controls of a cell and its scores, as lines and in the cell's value."""
+def _score(cell: Cell, controls: dict[str, Cell], axes: Sequence[str], value: dict[str, Any]) -> list[str]:
+    """The controls of a cell by role and its scores, as lines and in the cell's value."""
     from ddlabel.steps.evaluate import scores
 
-    roles = {"own": cell} | {case.role: _cell(case, results) for case in others}
+    roles = {"own": cell} | controls
     found = scores({role: [x / 100 for x in each.percent()] for role, each in roles.items()})
-    value["controls"] = {role: each.value() for role, each in roles.items() if role != "own"}
+    value["controls"] = {role: each.value() for role, each in controls.items()}
     value["scores"] = {name: asdict(summary) for name, summary in found.items()}
-    where = "".join(f"{axis}={getattr(cell.options, axis)} " for axis in axes)
-    lines = [f"{where}{role}: {line(each, [])}" for role, each in roles.items() if role != "own"]
+    where = cell.place(axes, end="")
+    lines = [f"{where}{role}: {line(each, [])}" for role, each in controls.items()]
     for name, summary in found.items():
         interval = "" if summary.interval is None else f" ± {summary.interval:.4f}"
         lines.append(f"{where}{name} {summary.mean:.4f}{interval}")
@@ -168,7 +166,6 @@ def _inputs(bundle: str | None, test: str | None, say: Say) -> tuple[Bundle, Bun
     if bundle is None or test is None:
         missing = "BUNDLE" if bundle is None else "--test TEST"
         raise UsageError(f"evaluate needs a bundle and a test set, and {missing} is missing: give both, or neither")
-    one_standard_input([bundle, test])
     train, header = formats.load(bundle)
     tested, test_header = formats.load(test)
     return train, tested, {"bundle": header.digest, "test": test_header.digest}

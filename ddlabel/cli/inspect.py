@@ -25,6 +25,8 @@ KINDS = {
     "selectors": ("ddlabel.steps.select", "selectors"),
     "views": ("ddlabel.labels.views", "layouts"),
     "edits": ("ddlabel.labels.edit", "edits"),
+    "codecs": ("ddlabel.codecs", "codecs"),
+    "prunings": ("ddlabel.labels.prune", "prunings"),
 }
 Kind = Annotated[str, typer.Argument(metavar="KIND", help=f"one of: {', '.join(KINDS)}, protocols")]
 

@@ -7,7 +7,7 @@ from ddlabel import formats
 from ddlabel.bundle import Bundle
 from ddlabel.cli.command import BundleIn, Say, command, figures_line, one_standard_input, run_filter
 from ddlabel.cli.make import Experts, Force, Out, expert_inputs, runs_of
-from ddlabel.config import DensifyOptions, EditOptions, RefineOptions, RelabelOptions, TrialOptions
+from ddlabel.config import CompressOptions, DensifyOptions, EditOptions, RefineOptions, RelabelOptions, TrialOptions
 from ddlabel.errors import UsageError
 from ddlabel.expert import share_of_best
 from ddlabel.provenance import Input
@@ -41,10 +41,10 @@ def refine(bundle: BundleIn, out: Out, options: RefineOptions, say: Say, force: 
 
         settled = options
         if options.real is not None:
-            settled, trials = choose_gamma(source, options, _real(options.real, inputs), say.bar)
+            settled, trials = choose_gamma(source, options, real_of(options.real, inputs), say.bar)
             _show(trials, f"gamma {settled.gamma}", say)
         refined = step(source, settled)
-        say.note(f"before: {_figures(source, options.field)}\nafter:  {_figures(refined, options.field)}")
+        say.note(f"before: {figures_of(source, options.field)}\nafter:  {figures_of(refined, options.field)}")
         return refined
 
     run_filter("refine", bundle, out, options, run, say, force, inputs)
@@ -59,11 +59,34 @@ def edit(bundle: BundleIn, out: Out, options: EditOptions, say: Say, force: Forc
 
         edited = step(source, options)
         if options.op:
-            say.note(f"before: {_figures(source, options.field)}\nafter:  {_figures(edited, options.field)}")
+            say.note(f"before: {figures_of(source, options.field)}\nafter:  {figures_of(edited, options.field)}")
         say.note(f"{len(edited)} of {len(source)} images")
         return edited
 
     run_filter("edit", bundle, out, options, run, say, force)
+
+
+@command("compress", CompressOptions)
+def compress(bundle: BundleIn, out: Out, options: CompressOptions, say: Say, force: Force = False) -> None:
+    """Store labels in fewer bytes: by a codec, or within a budget, and of some of the views."""
+
+    def run(source: Bundle) -> Bundle:
+        from ddlabel.steps.compress import compress as step
+
+        result, found = step(source, options)
+        before, after = found["before"], found["after"]
+        say.note(
+            f"{found['codec']}: {before:,.0f} → {after:,.0f} bytes an image ({before / after:.1f} times less), "
+            f"{100 * found['share']:.2f} % of its pixels"
+        )
+        if found["js_distance"] is not None:
+            say.note(
+                f"mean Jensen-Shannon distance {found['js_distance']:.4f}, "
+                f"{100 * found['same_class']:.1f} % keep their largest class (of up to 1,000 labels)"
+            )
+        return result
+
+    run_filter("compress", bundle, out, options, run, say, force)
 
 
 def _label(bundle: str, out: str, expert: Sequence[str], options: RelabelOptions, say: Say, force: bool) -> None:
@@ -78,7 +101,7 @@ def _label(bundle: str, out: str, expert: Sequence[str], options: RelabelOptions
 
         settled, picks = options, steps.pick(source, runs, options.epoch)
         if options.real is not None:
-            picks, settled, trials = choose_epoch(source, runs, options, _real(options.real, inputs), say.bar)
+            picks, settled, trials = choose_epoch(source, runs, options, real_of(options.real, inputs), say.bar)
             _show(trials, f"epoch {settled.epoch}, temperature {settled.temperature}", say)
         elif options.epoch == "auto":
             share = share_of_best(len(source) / len(source.classes))
@@ -91,7 +114,7 @@ def _label(bundle: str, out: str, expert: Sequence[str], options: RelabelOptions
 
     name, field = ("densify", "dense") if isinstance(options, DensifyOptions) else ("relabel", "soft")
     labelled = run_filter(name, bundle, out, options, run, say, force, inputs)
-    say.note(f"{_figures(labelled, field)}\n{_size(labelled, field)}")
+    say.note(f"{figures_of(labelled, field)}\n{_size(labelled, field)}")
 
 
 def _check_auto(bundle: str, options: TrialOptions, choices: Mapping[str, Any]) -> None:
@@ -105,7 +128,7 @@ def _check_auto(bundle: str, options: TrialOptions, choices: Mapping[str, Any]) 
         raise UsageError(f"{wanted[-1]} is chosen on real training images: name a bundle of them with --real")
 
 
-def _real(path: str, inputs: list[Input]) -> Bundle:
+def real_of(path: str, inputs: list[Input]) -> Bundle:
     """The bundle of real images, noted as an input."""
     real, header = formats.load(path)
     inputs.append(Input(role="real", name=path.rpartition("/")[2], sha256=header.digest))
@@ -119,7 +142,7 @@ def _show(trials: Mapping[str, Any], chosen: str, say: Say) -> None:
     say.note(f"auto: {chosen}")
 
 
-def _figures(bundle: Bundle, field: str) -> str:
+def figures_of(bundle: Bundle, field: str) -> str:
     """Label accuracy and mean entropy in a line."""
     from ddlabel.labels.figures import label_figures
 

@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from ddlabel.config import EvaluateOptions
 from ddlabel.errors import UsageError
 from ddlabel.registry import nearest
+
+if TYPE_CHECKING:
+    from ddlabel.metrics import Summary
 
 _FIGURES = {"accuracy": "accuracy %", "top5": "top-5 %", "calibration_error": "calibration error %"}
 
@@ -24,22 +27,31 @@ class Cell:
         """A figure of every student, in per cent."""
         return [100 * result[figure] for result in self.results]
 
-    def has(self, figure: str) -> bool:
-        """Whether every student has the figure: there is no top-5 of few classes, nor all of one that diverged."""
-        return all(result.get(figure) is not None for result in self.results)
+    def summary(self, figure: str = "accuracy") -> "Summary":
+        """A figure over the students, in per cent."""
+        from ddlabel.metrics import summarise
+
+        return summarise(self.percent(figure))
+
+    @property
+    def known(self) -> list[str]:
+        """The figures that every student has: there is no top-5 of few classes, nor all of one that diverged."""
+        return [name for name in _FIGURES if all(result.get(name) is not None for result in self.results)]
 
     @property
     def diverged(self) -> int:
         """How many students ended with a loss that is no number."""
         return sum("loss" in result and result["loss"] is None for result in self.results)
 
+    def place(self, axes: Sequence[str], end: str = ":") -> str:
+        """Where in the grid, to begin a line with."""
+        words = " ".join(f"{axis}={getattr(self.options, axis)}" for axis in axes)
+        return f"{words}{end} " if words else ""
+
     def value(self) -> dict[str, Any]:
         """The cell as JSON: its place in the grid, accuracies, and a summary of each figure in per cent."""
-        from ddlabel.metrics import summarise
-
         place = {axis: getattr(self.options, axis) for axis in EvaluateOptions.AXES}
-        known = [name for name in _FIGURES if self.has(name)]
-        summaries = {name: asdict(summarise(self.percent(name))) for name in known}
+        summaries = {name: asdict(self.summary(name)) for name in self.known}
         accuracies = [result["accuracy"] for result in self.results]
         students = {"accuracies": accuracies, "diverged": self.diverged, "percent": summaries.pop("accuracy")}
         return place | {"select": self.options.select} | students | summaries
@@ -48,20 +60,18 @@ class Cell:
 def axes_of(wanted: str | None, grid: Sequence[EvaluateOptions]) -> list[str]:
     """Rows and columns of the table: what was asked for, or the axes with the most values.
 
-    Raises:
-        UsageError: if `wanted` is not two different axes.
+    UsageError if `wanted` is not two different axes.
     """
-    if wanted is not None:
-        names = [name.strip() for name in wanted.split(",")]
-        for name in names:
-            if name not in EvaluateOptions.AXES:
-                raise UsageError(f"--table: there is no axis {name!r}: {nearest(name, EvaluateOptions.AXES)}")
-        if len(set(names)) != 2 or len(names) != 2:
-            raise UsageError(
-                f"--table is {wanted!r}: expected an axis for rows and another for columns, e.g. loss,optimizer"
-            )
-        return names
-    return sorted(varying_axes(grid), key=lambda axis: -len({getattr(options, axis) for options in grid}))[:2]
+    if wanted is None:
+        return sorted(varying_axes(grid), key=lambda axis: -len({getattr(options, axis) for options in grid}))[:2]
+    names = [name.strip() for name in wanted.split(",")]
+    for name in names:
+        if name not in EvaluateOptions.AXES:
+            raise UsageError(f"--table: there is no axis {name!r}: {nearest(name, EvaluateOptions.AXES)}")
+    if len(set(names)) != 2 or len(names) != 2:
+        expected = "an axis for rows and another for columns, e.g. loss,optimizer"
+        raise UsageError(f"--table is {wanted!r}: expected {expected}")
+    return names
 
 
 def varying_axes(grid: Sequence[EvaluateOptions]) -> list[str]:
@@ -76,29 +86,25 @@ def table(cells: Sequence[Cell], axes: Sequence[str]) -> Table:
     """
     if not axes:
         return _figures(cells[0])
-    rows, columns = axes[0], axes[1] if len(axes) > 1 else None
-    across = _values(cells, columns) if columns else []
-    shown = Table(
-        rows if columns is None else f"{rows} \\ {columns}", *(across or ["accuracy %"]), title=_title(cells, axes)
-    )
-    if len(across) > 1:
-        shown.add_column("mean")
-    for row in _values(cells, rows):
-        here = [cell for cell in cells if getattr(cell.options, rows) == row]
-        parts = [[cell for cell in here if columns and getattr(cell.options, columns) == name] for name in across]
-        shown.add_row(row, *map(_mean, parts), *([_mean(here)] if len(across) != 1 else []))
-    if columns is not None and len(_values(cells, rows)) > 1:
-        parts = [[cell for cell in cells if getattr(cell.options, columns) == name] for name in across]
-        shown.add_row("mean", *map(_mean, parts), *([_mean(cells)] if len(across) > 1 else []), style="dim")
+    rows = _by(cells, axes[0])
+    columns = list(_by(cells, axes[1])) if len(axes) > 1 else []
+    heads = [*columns, "mean"] if len(columns) > 1 else columns or ["accuracy %"]
+
+    def means(part: Sequence[Cell]) -> list[str]:
+        places = _by(part, axes[1]) if columns else {}
+        return [_mean(places.get(name, [])) for name in columns] + ([_mean(part)] if len(columns) != 1 else [])
+
+    shown = Table(" \\ ".join(axes), *heads, title=_title(cells, axes))
+    for row, part in rows.items():
+        shown.add_row(row, *means(part))
+    if columns and len(rows) > 1:
+        shown.add_row("mean", *means(cells), style="dim")
     return shown
 
 
 def line(cell: Cell, axes: Sequence[str]) -> str:
     """The accuracy of a cell, after its place in the grid."""
-    from ddlabel.metrics import summarise
-
-    summary = summarise(cell.percent())
-    place = " ".join(f"{axis}={getattr(cell.options, axis)}" for axis in axes)
+    summary = cell.summary()
     spread, words = "", ["1 student" if summary.n == 1 else f"{summary.n} students"]
     if summary.interval is not None:
         spread, words = f" ± {summary.interval:.2f}", ["95 % interval", *words]
@@ -106,45 +112,40 @@ def line(cell: Cell, axes: Sequence[str]) -> str:
         words.insert(0, {"val": "best on held-out images", "best-on-test": "best on test"}[cell.options.select])
     if cell.diverged:
         words.append(f"{cell.diverged} diverged")
-    return f"{place}{': ' if place else ''}{summary.mean:.2f} %{spread} ({', '.join(words)})"
+    return f"{cell.place(axes)}{summary.mean:.2f} %{spread} ({', '.join(words)})"
 
 
 def _figures(cell: Cell) -> Table:
-    from ddlabel.metrics import summarise
-
     shown = Table("figure", "mean", "deviation", "95 % interval", title=_title([cell], []))
-    options = cell.options
-    shown.caption = (
-        f"{options.labels} labels, {options.loss}, {options.optimizer}, {options.net}, {len(cell.results)} students"
-    )
-    for name, heading in _FIGURES.items():
-        if cell.has(name):
-            summary = summarise(cell.percent(name))
-            spread = [None, None] if summary.deviation is None else [summary.deviation, summary.interval]
-            shown.add_row(
-                heading, f"{summary.mean:.2f}", *("–" if value is None else f"{value:.2f}" for value in spread)
-            )
+    options, students = cell.options, f"{len(cell.results)} students"
+    shown.caption = ", ".join([f"{options.labels} labels", options.loss, options.optimizer, options.net, students])
+    for name in cell.known:
+        summary = cell.summary(name)
+        values = (summary.mean, summary.deviation, summary.interval)
+        shown.add_row(_FIGURES[name], *("–" if value is None else f"{value:.2f}" for value in values))
     return shown
 
 
 def _title(cells: Sequence[Cell], axes: Sequence[str]) -> str:
-    select = cells[0].options.select
+    options = cells[0].options
     what = {
         "last": "test accuracy at the last epoch",
         "val": "test accuracy at the epoch chosen on held-out images",
         "best-on-test": "best test accuracy over epochs: CHOSEN ON TEST IMAGES",
-    }[select]
+    }[options.select]
     if any(cell.diverged for cell in cells):
         what += " (*: some students diverged)"
     if hidden := [axis for axis in varying_axes([cell.options for cell in cells]) if axis not in axes]:
         what += f", averaged over {' and '.join(hidden)}"
-    continual = cells[0].options.continual
-    return what if continual is None else f"{what}, mean over {continual} class-incremental steps"
+    return what if options.continual is None else f"{what}, mean over {options.continual} class-incremental steps"
 
 
-def _values(cells: Sequence[Cell], axis: str) -> list[str]:
-    """The values of an axis in the order in which they were given."""
-    return list(dict.fromkeys(getattr(cell.options, axis) for cell in cells))
+def _by(cells: Sequence[Cell], axis: str) -> dict[str, list[Cell]]:
+    """Cells by their value of an axis, in the order in which those were given."""
+    found: dict[str, list[Cell]] = {}
+    for cell in cells:
+        found.setdefault(getattr(cell.options, axis), []).append(cell)
+    return found
 
 
 def _mean(cells: Sequence[Cell]) -> str:

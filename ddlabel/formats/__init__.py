@@ -13,20 +13,16 @@ import numpy as np
 
 from ddlabel import files
 from ddlabel.bundle import Array, Bundle
-from ddlabel.errors import DDLabelError, InvalidInputError, StorageError, UsageError
+from ddlabel.errors import DDLabelError, StorageError, UsageError
 from ddlabel.formats import hdf5, safetensors
-from ddlabel.header import Header
+from ddlabel.header import Header, require
 from ddlabel.provenance import sha256_of_array
 
 FORMATS = {suffix: module for module in (safetensors, hdf5) for suffix in module.SUFFIXES}
 
 
 def format_of(path: str) -> ModuleType:
-    """The format that a path's suffix names; standard input and output, pipes and devices are safetensors.
-
-    Raises:
-        UsageError: for a suffix that no format has.
-    """
+    """The format of a path's suffix, UsageError if none has it; standard streams, pipes, devices are safetensors."""
     if path == files.STANDARD or files.is_stream(Path(path)):
         return safetensors
     suffix = Path(path).suffix.lower()
@@ -49,12 +45,9 @@ def read(path: str, *, verify: bool = True) -> Bundle:
 def load(path: str, *, verify: bool = True) -> tuple[Bundle, Header]:
     """A bundle with its arrays memory-mapped, and the header it came with; `-` is standard input.
 
-    With `verify` every array is compared with its sha256 and every number with its meaning.
-
-    Raises:
-        InvalidInputError: if the file is missing, foreign, truncated or damaged.
-        UnsafeInputError: if it reaches outside itself.
-        StorageError: if the operating system refuses.
+    With `verify` every array is compared with its sha256 and every number with its meaning. InvalidInputError if the
+    file is missing, foreign, cut off or damaged, UnsafeInputError if it reaches outside itself, StorageError if the
+    operating system refuses.
     """
     with _naming(path):
         header, source, offsets = _locate(path)
@@ -63,8 +56,8 @@ def load(path: str, *, verify: bool = True) -> tuple[Bundle, Header]:
             for name, info in header.arrays.items()
         }
         for name, array in arrays.items():
-            if verify and sha256_of_array(array) != header.arrays[name].sha256:
-                raise InvalidInputError(f"the array {name} does not match its sha256: the file is damaged")
+            intact = not verify or sha256_of_array(array) == header.arrays[name].sha256
+            require(intact, f"the array {name} does not match its sha256: the file is damaged")
         bundle = Bundle.from_header(header, arrays)
         if verify:
             bundle.check_values()
@@ -74,9 +67,7 @@ def load(path: str, *, verify: bool = True) -> tuple[Bundle, Header]:
 def write(path: str, bundle: Bundle) -> Header:
     """Write a bundle whole or not at all, and return its header.
 
-    Raises:
-        InvalidInputError: if a number in it has no meaning.
-        StorageError: if the disk is full or refuses.
+    InvalidInputError if a number in it has no meaning, StorageError if the disk is full or refuses.
     """
     bundle.check_values()
     header = bundle.header()
@@ -88,10 +79,8 @@ def write(path: str, bundle: Bundle) -> Header:
 def _locate(path: str) -> tuple[Header, Path, dict[str, int]]:
     """The header, the file that can be mapped, and where each array begins in it."""
     source = files.spool_standard_input() if path == files.STANDARD else Path(path)
-    if source.is_dir():
-        raise InvalidInputError("it is a folder, not a bundle: an expert run, or images for 'ddlabel import'")
-    if not source.exists():
-        raise InvalidInputError("there is no such file")
+    require(not source.is_dir(), "it is a folder, not a bundle: an expert run, or images for 'ddlabel import'")
+    require(source.exists(), "there is no such file")
     header, offsets = format_of(path).locate(source)
     return header, source, offsets
 

@@ -1,7 +1,6 @@
 """Bundles as HDF5 files: one contiguous dataset an array, the header in the root attribute `ddlabel`."""
 
 import io
-import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 
 from ddlabel.bundle import Bundle
 from ddlabel.errors import InvalidInputError, ResourceError, UnsafeInputError
-from ddlabel.header import ArrayInfo, Header, check_length
+from ddlabel.header import ArrayInfo, Header, check_length, require
 
 SUFFIXES = (".h5", ".hdf5")
 # Built in memory first: HDF5 ends the process, without an exception, when a disk fills up under it.
@@ -37,22 +36,20 @@ def write(bundle: Bundle, header: Header) -> tuple[Iterable[bytes | memoryview],
 def locate(path: Path) -> tuple[Header, dict[str, int]]:
     """The header, and at which byte each array begins; the file must hold the declared plain datasets and no more."""
     h5py = _library()
-    if not h5py.is_hdf5(path):
-        raise InvalidInputError("not an HDF5 file, or cut off")
+    require(h5py.is_hdf5(path), "not an HDF5 file, or cut off")
     try:
         with h5py.File(path, "r") as file:
             for name in file:
                 if not isinstance(file.get(name, getlink=True), h5py.HardLink):
                     raise UnsafeInputError(f"{name!r} is a link to elsewhere: a bundle holds its own arrays")
-            if "ddlabel" not in file.attrs:
-                raise InvalidInputError("an HDF5 file, but not a bundle: it has no 'ddlabel' attribute")
+            require("ddlabel" in file.attrs, "an HDF5 file, but not a bundle: it has no 'ddlabel' attribute")
             stored = file.attrs.get_id("ddlabel")
-            if stored.dtype.kind != "S" or stored.shape != ():
-                raise InvalidInputError("its 'ddlabel' attribute is not one byte string of fixed length")
+            plain = stored.dtype.kind == "S" and stored.shape == ()
+            require(plain, "its 'ddlabel' attribute is not one byte string of fixed length")
             check_length(stored.get_storage_size())
             header = Header.from_json(file.attrs["ddlabel"].decode())
-            if set(file) != set(header.arrays):
-                raise InvalidInputError(f"it holds {', '.join(file)}: expected {', '.join(header.arrays)}")
+            expected = ", ".join(header.arrays)
+            require(set(file) == set(header.arrays), f"it holds {', '.join(file)}: expected {expected}")
             total = path.stat().st_size
             return header, {name: _offset(name, file[name], info, total) for name, info in header.arrays.items()}
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
@@ -70,16 +67,14 @@ def _library() -> Any:
 def _offset(name: str, dataset: Any, info: ArrayInfo, total: int) -> int:
     """Where a dataset's bytes begin, if it is contiguous and as declared."""
     h5py = _library()
-    if not isinstance(dataset, h5py.Dataset):
-        raise InvalidInputError(f"{name!r} is a group: expected a dataset")
+    require(isinstance(dataset, h5py.Dataset), f"{name!r} is a group: expected a dataset")
     properties = dataset.id.get_create_plist()
     if dataset.is_virtual or properties.get_external_count():
         raise UnsafeInputError(f"{name!r} keeps its bytes in another file: a bundle holds its own arrays")
     offset = dataset.id.get_offset()
-    if properties.get_layout() != h5py.h5d.CONTIGUOUS or offset is None:
-        raise InvalidInputError(f"{name!r} is chunked or compressed: a bundle's datasets are contiguous")
-    if dataset.dtype != np.dtype(info.dtype).newbyteorder("<") or dataset.shape != info.shape:
-        raise InvalidInputError(f"{name!r} is {dataset.dtype} {dataset.shape}: the header declares another array")
-    if offset + math.prod(info.shape) * dataset.dtype.itemsize > total:
-        raise InvalidInputError(f"{name!r} ends behind the end of the file: it is cut off")
+    contiguous = properties.get_layout() == h5py.h5d.CONTIGUOUS and offset is not None
+    require(contiguous, f"{name!r} is chunked or compressed: a bundle's datasets are contiguous")
+    declared = dataset.dtype == np.dtype(info.dtype).newbyteorder("<") and dataset.shape == info.shape
+    require(declared, f"{name!r} is {dataset.dtype} {dataset.shape}: the header declares another array")
+    require(offset + dataset.nbytes <= total, f"{name!r} ends behind the end of the file: it is cut off")
     return int(offset)

@@ -15,11 +15,11 @@ import numpy as np
 
 from ddlabel.bundle import Bundle
 from ddlabel.errors import InvalidInputError
-from ddlabel.header import MAX_BYTES, Header, check_length
+from ddlabel.header import MAX_BYTES, Header, check_length, require
 from ddlabel.provenance import array_chunks, canonical_json
 
 SUFFIXES = (".safetensors",)
-_DTYPES = {"uint8": "U8", "float16": "F16", "float32": "F32", "int64": "I64"}
+_DTYPES = {"uint8": "U8", "uint16": "U16", "float16": "F16", "float32": "F32", "int64": "I64"}
 
 
 def write(bundle: Bundle, header: Header) -> tuple[Iterable[bytes | memoryview], int]:
@@ -39,8 +39,7 @@ def locate(path: Path) -> tuple[Header, dict[str, int]]:
         total = file.seek(0, 2)
         file.seek(0)
         length = int.from_bytes(file.read(8), "little")
-        if total < 8 or length > min(MAX_BYTES, total - 8):
-            raise InvalidInputError("not a safetensors file, or cut off in its header")
+        require(length <= min(MAX_BYTES, total - 8), "not a safetensors file, or cut off in its header")
         text = file.read(length)
     try:
         entries = json.loads(text, object_pairs_hook=_unique)
@@ -50,12 +49,11 @@ def locate(path: Path) -> tuple[Header, dict[str, int]]:
         raise InvalidInputError(message) from None
     header = Header.from_json(header_text)
     expected, size = _layout(header)
-    if entries != expected:
-        raise InvalidInputError("the container's arrays are not those that the header declares, one after another")
+    fit = entries == expected
+    require(fit, "the container's arrays are not those that the header declares, one after another")
     begin = 8 + length
-    if begin + size != total:
-        found = f"the file has {total} bytes and its header declares {begin + size}"
-        raise InvalidInputError(f"{found}: it is cut off or damaged")
+    found = f"the file has {total} bytes and its header declares {begin + size}"
+    require(begin + size == total, f"{found}: it is cut off or damaged")
     return header, {name: begin + entry["data_offsets"][0] for name, entry in expected.items()}
 
 

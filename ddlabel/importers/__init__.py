@@ -11,8 +11,8 @@ import numpy as np
 
 from ddlabel.bundle import Array, Bundle
 from ddlabel.config import ImportOptions
-from ddlabel.errors import InvalidInputError, UsageError
-from ddlabel.header import LabelSpace, Pixels
+from ddlabel.errors import UsageError
+from ddlabel.header import LabelSpace, Pixels, require
 from ddlabel.importers import cifar, folder, idx, npz, pt
 from ddlabel.importers.source import given_statistics
 
@@ -25,24 +25,19 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Bundle:
 
     With `rgb` grey images get three equal channels. `mean` and `std` are those of the channels that come out, one
     number for all or one each; pixels that are `normalised` are put back channel by channel as the file has them.
-
-    Raises:
-        InvalidInputError: if a file is missing, damaged or of no known kind.
-        UnsafeInputError: if it could run code or exhaust the machine.
-        UsageError: if an option that the source needs is missing, or one does not fit it.
+    InvalidInputError if a file is missing, damaged or of no known kind, UnsafeInputError if it could run code or
+    exhaust the machine, UsageError if an option is missing or does not fit the source.
     """
     for path in paths:
-        if not path.exists():
-            raise InvalidInputError(f"{path}: there is no such file or folder")
+        require(path.exists(), f"{path}: there is no such file or folder")
     kind = _kind(paths, options.format)
     _check_use(kind, paths, options)
     source = IMPORTERS[kind].load(paths, options)
     images, classes = source.images, source.classes
     if options.class_names is not None:
         classes = tuple(name.strip() for name in options.class_names.split(","))
-        if len(classes) < len(source.classes):
-            count = f"{len(classes)} names for {len(source.classes)} classes"
-            raise UsageError(f"--class-names gives {count}: name them all")
+        if len(classes) < (count := len(source.classes)):
+            raise UsageError(f"--class-names gives {len(classes)} names for {count} classes: name them all")
     if options.rgb and images.shape[1] == 1:
         images = np.repeat(images, 3, axis=1)
     mean, std = given_statistics(options, images.shape[1]) or _statistics(images)
@@ -61,17 +56,15 @@ def _kind(paths: Sequence[Path], wanted: str) -> str:
     if wanted != "auto":
         return wanted
     known = [name for name, each in IMPORTERS.items() if (each.PAIR or len(paths) == 1) and each.recognises(paths)]
-    if len(known) != 1:
-        found = f"it could be {' or '.join(known)}" if known else "no importer knows it"
-        raise InvalidInputError(f"{paths[0]}: {found}: say what it is with --format {'|'.join(IMPORTERS)}")
+    found = f"it could be {' or '.join(known)}" if known else "no importer knows it"
+    require(len(known) == 1, f"{paths[0]}: {found}: say what it is with --format {'|'.join(IMPORTERS)}")
     return known[0]
 
 
 def _check_use(kind: str, paths: Sequence[Path], options: ImportOptions) -> None:
     """Refuse paths and options that the importer would leave out without a word."""
-    if len(paths) > 1 and not IMPORTERS[kind].PAIR:
-        found = f"reads one file or folder at a time, and there are {len(paths)}"
-        raise UsageError(f"{kind} {found}: import them one by one")
+    if (count := len(paths)) > 1 and not IMPORTERS[kind].PAIR:
+        raise UsageError(f"{kind} reads one file or folder at a time, and there are {count}: import them one by one")
     for name in sorted(set().union(*(module.OPTIONS for module in IMPORTERS.values()))):
         users = [each for each, module in IMPORTERS.items() if name in module.OPTIONS]
         value = getattr(options, name)

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from ddlabel.config import ImportOptions
-from ddlabel.errors import InvalidInputError, UnsafeInputError
+from ddlabel.errors import UnsafeInputError
 from ddlabel.files import reading
+from ddlabel.header import require
 from ddlabel.importers.source import Source, check_size, is_archive
 
 PAIR = False
@@ -41,8 +42,7 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
     The classes come in the order of their names, which is CIFAR's own and that of class folders.
     """
     path = paths[0]
-    if options.part not in _FILES:
-        raise InvalidInputError(f"{path}: CIFAR has no part {options.part!r}: choose --split train or test")
+    require(options.part in _FILES, f"{path}: CIFAR has no part {options.part!r}: choose --split train or test")
     # A damaged pickle can raise nearly anything; no code of its own can have run.
     with reading(path, "not a CIFAR python archive, or damaged"):
         members = _members(path, {*_NAMES, *_FILES[options.part]})
@@ -51,8 +51,8 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
         batches = [_unpickle(members[name]) for name in _FILES[options.part] if name in members]
         images = np.concatenate([batch[b"data"].reshape(-1, 3, 32, 32) for batch in batches])
         hard = np.concatenate([np.array(batch.get(b"fine_labels", batch.get(b"labels"))) for batch in batches])
-        if hard.dtype.kind not in "iu" or ((hard < 0) | (hard >= len(names))).any():
-            raise InvalidInputError(f"the labels are not whole numbers 0 … {len(names) - 1}: it is damaged")
+        fine = hard.dtype.kind in "iu" and hard.min() >= 0 and hard.max() < len(names)
+        require(bool(fine), f"the labels are not whole numbers 0 … {len(names) - 1}: it is damaged")
     order = sorted(range(len(names)), key=names.__getitem__)
     return Source(images, np.argsort(order)[hard], tuple(names[number] for number in order))
 

@@ -15,6 +15,7 @@ from ddlabel.bundle import Array
 from ddlabel.config import ImportOptions
 from ddlabel.errors import InvalidInputError, UnsafeInputError, UsageError
 from ddlabel.files import reading, scratch
+from ddlabel.header import require
 from ddlabel.importers.source import Source, check_size, is_archive
 
 PAIR = False
@@ -71,34 +72,33 @@ def _members(path: Path) -> list[_Member]:
     if path.is_dir():
         inside = sorted(path.rglob("*"))
         # A class without images would shift the numbers of those behind it.
-        empty = [p.relative_to(path) for p in inside if p.is_dir() and not any(p.iterdir())]
-        if empty:
-            raise InvalidInputError(f"{path}: the folder {empty[0]} is empty: fill it, or remove it")
+        empty = next((p.relative_to(path) for p in inside if p.is_dir() and not any(p.iterdir())), None)
+        require(empty is None, f"{path}: the folder {empty} is empty: fill it, or remove it")
         return [(p.relative_to(path), p.read_bytes) for p in inside if p.suffix.lower() in _SUFFIXES and p.is_file()]
     members: list[_Member] = []
     with reading(path, "not a folder and not a readable zip archive"):
         archive = zipfile.ZipFile(path)
         for info in archive.infolist():
             name = PurePosixPath(info.filename)
-            if name.suffix.lower() not in _SUFFIXES or "__MACOSX" in name.parts:
-                continue
-            if ".." in name.parts or name.is_absolute():
-                raise UnsafeInputError(f"the member {info.filename!r} points outside the archive")
-            check_size(info.file_size, _MAX_FILE_BYTES, f"the member {info.filename!r}")
-            members.append((name, partial(archive.read, info)))
+            if name.suffix.lower() in _SUFFIXES and "__MACOSX" not in name.parts:
+                if ".." in name.parts or name.is_absolute():
+                    raise UnsafeInputError(f"the member {info.filename!r} points outside the archive")
+                check_size(info.file_size, _MAX_FILE_BYTES, f"the member {info.filename!r}")
+                members.append((name, partial(archive.read, info)))
     return members
 
 
 def _of_split(path: Path, members: list[_Member], options: ImportOptions) -> list[_Member]:
     """The members of one part, where the folder above the classes is called train, val or test."""
-    if not members or not all(name.parent.name for name, _ in members):
-        raise InvalidInputError(f"{path}: expected images ({', '.join(_SUFFIXES)}) in one folder for each class")
+    fine = members and all(name.parent.name for name, _ in members)
+    require(bool(fine), f"{path}: expected images ({', '.join(_SUFFIXES)}) in one folder for each class")
     parts = sorted({name.parent.parent.name for name, _ in members} & _SPLITS)
     if not parts and options.split is not None:
         raise UsageError(f"{path}: it has no parts (train/, val/, test/): leave out --split {options.split}")
-    if parts and options.part not in parts:
-        raise InvalidInputError(f"{path}: no part {options.part!r}: choose --split {' or '.join(parts)}")
-    return [member for member in members if not parts or member[0].parent.parent.name == options.part]
+    if not parts:
+        return members
+    require(options.part in parts, f"{path}: no part {options.part!r}: choose --split {' or '.join(parts)}")
+    return [member for member in members if member[0].parent.parent.name == options.part]
 
 
 def _decode(name: PurePath, read: Callable[[], bytes], options: ImportOptions) -> Array:

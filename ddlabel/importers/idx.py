@@ -9,8 +9,8 @@ import numpy as np
 
 from ddlabel.bundle import Array
 from ddlabel.config import ImportOptions
-from ddlabel.errors import InvalidInputError
 from ddlabel.files import reading
+from ddlabel.header import require
 from ddlabel.importers.source import Source, check_size, from_pair
 
 PAIR = True
@@ -42,12 +42,12 @@ def _read(path: Path) -> Array:
     """One IDX file of unsigned bytes: two zeros, type 8, number of axes, their lengths big-endian, the data."""
     with reading(path, "cannot be read as IDX"), gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         head = file.read(4)
-        if head[:3] != b"\0\0\x08" or head[3] not in (1, 3, 4):
-            raise InvalidInputError("not an IDX file of unsigned bytes with 1, 3 or 4 axes")
+        known = head[:3] == b"\0\0\x08" and head[3] in (1, 3, 4)
+        require(known, "not an IDX file of unsigned bytes with 1, 3 or 4 axes")
         shape = tuple(map(int, np.frombuffer(file.read(4 * head[3]), ">u4")))
         size = math.prod(shape)
         check_size(size, _MAX_BYTES)
-        content = file.read(size + 1)
-        if len(content) != size:
-            raise InvalidInputError(f"{len(content)} bytes of data where {size} are declared: it is cut off or damaged")
-        return np.frombuffer(content, np.uint8).reshape(shape)
+        content = np.frombuffer(file.read(size + 1), np.uint8)
+        found = f"{len(content)} bytes of data where {size} are declared"
+        require(len(content) == size, f"{found}: it is cut off or damaged")
+        return content.reshape(shape)

@@ -12,8 +12,8 @@ import numpy as np
 from ddlabel import formats, whitening
 from ddlabel.bundle import Array, check_rows, sum_to_one
 from ddlabel.config import ImportOptions
-from ddlabel.errors import InvalidInputError, UnsafeInputError, UsageError
-from ddlabel.header import Space
+from ddlabel.errors import UnsafeInputError, UsageError
+from ddlabel.header import Space, require
 
 _MAX_CLASSES = 1 << 16
 
@@ -45,9 +45,8 @@ def is_archive(test: Callable[[Path], bool], path: Path) -> bool:
 def from_pair(expected: str, paths: Sequence[Path], read: Callable[[Path], Array], options: ImportOptions) -> Source:
     """`from_arrays` of one file of images and one of labels, in either order; InvalidInputError if they are not so."""
     arrays = {array.ndim >= 3: array for array in map(read, paths)}
-    if len(paths) != 2 or len(arrays) != 2:
-        found = ", ".join(path.name for path in paths) or "none"
-        raise InvalidInputError(f"expected {expected}, got {found}")
+    found = ", ".join(path.name for path in paths) or "none"
+    require(len(paths) == len(arrays) == 2, f"expected {expected}, got {found}")
     return from_arrays(str(paths[0]), arrays[True], arrays[False], options)
 
 
@@ -57,11 +56,8 @@ def from_arrays(name: str, images: Array, labels: Array, options: ImportOptions)
     """Images [N, H, W], [N, H, W, C] or [N, C, H, W] (C is 1 or 3) and labels [N], [N, 1] or [N, K] in unit space.
 
     Labels [N, K] are logits if one is negative, probabilities if every row is a distribution, and have to be stated
-    otherwise; their largest entries are the hard labels.
-
-    Raises:
-        InvalidInputError: if the shapes do not fit together, or something in them is not a finite real number.
-        UsageError: if the pixel or label space is ambiguous and not stated.
+    otherwise; their largest entries are the hard labels. InvalidInputError if the shapes do not fit together or
+    something is not a finite real number, UsageError if a space is ambiguous and not stated.
     """
     if images.ndim == 3:
         images = images[:, None]
@@ -69,35 +65,31 @@ def from_arrays(name: str, images: Array, labels: Array, options: ImportOptions)
         images = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
-    fit = images.ndim == 4 and labels.ndim in (1, 2) and len(images) == len(labels)
-    if not fit or not images.size or not labels.size:
-        shapes = f"images {list(images.shape)} and labels {list(labels.shape)}"
-        raise InvalidInputError(f"{name}: {shapes}: expected [N, C, H, W] and [N] or [N, K] with one N")
+    fit = images.ndim == 4 and labels.ndim in (1, 2) and len(images) == len(labels) and images.size and labels.size
+    shapes = f"images {list(images.shape)} and labels {list(labels.shape)}"
+    require(bool(fit), f"{name}: {shapes}: expected [N, C, H, W] and [N] or [N, K] with one N")
     for what, array in (("images", images), ("labels", labels)):
-        if array.dtype.kind not in "buif":
-            raise InvalidInputError(f"{name}: the {what} are of type {array.dtype}: expected real numbers")
+        require(array.dtype.kind in "buif", f"{name}: the {what} are of type {array.dtype}: expected real numbers")
         check_rows(f"{name}: {what}", array, "finite numbers", np.isfinite)
     pixels = _to_unit(name, images, options)
-    if labels.ndim == 2:
-        soft = labels if labels.dtype == np.float16 else labels.astype(np.float32)
-        tolerance = 1e-2 if soft.dtype == np.float16 else 1e-4
-        likely = "logits" if labels.min() < 0 else "probs" if sum_to_one(labels, tolerance=tolerance).all() else None
-        space = options.label_space or likely
-        if space is None:
-            found = "labels [N, K] that are neither clearly logits nor distributions"
-            raise UsageError(f"{name}: {found}: state --label-space")
-        return Source(pixels, labels.argmax(1), _numbered(labels.shape[1]), soft, cast(Space, space))
-    hard = labels.astype(np.int64)
-    if (hard != labels).any() or hard.min() < 0:
-        found = f"{labels.min()} … {labels.max()}"
-        raise InvalidInputError(f"{name}: labels [N] must be classes 0, 1, 2, …: they are {found}")
-    return Source(pixels, hard, _numbered(int(hard.max()) + 1))
+    if labels.ndim == 1:
+        hard = labels.astype(np.int64)
+        fit = (hard == labels).all() and hard.min() >= 0
+        require(bool(fit), f"{name}: labels [N] must be classes 0, 1, 2, …: they are {labels.min()} … {labels.max()}")
+        return Source(pixels, hard, _numbered(int(hard.max()) + 1))
+    soft = labels if labels.dtype == np.float16 else labels.astype(np.float32)
+    tolerance = 1e-2 if soft.dtype == np.float16 else 1e-4
+    likely = "logits" if labels.min() < 0 else "probs" if sum_to_one(labels, tolerance=tolerance).all() else None
+    space = options.label_space or likely
+    if space is None:
+        raise UsageError(f"{name}: labels [N, K] are neither clearly logits nor distributions: state --label-space")
+    return Source(pixels, labels.argmax(1), _numbered(labels.shape[1]), soft, cast(Space, space))
 
 
 def _numbered(classes: int) -> tuple[str, ...]:
     """Names for classes that have none: "0", "1", "2" and so on."""
-    if classes > _MAX_CLASSES:
-        raise InvalidInputError(f"the labels go up to {classes - 1}: at most {_MAX_CLASSES} classes can be told apart")
+    expected = f"at most {_MAX_CLASSES} classes can be told apart"
+    require(classes <= _MAX_CLASSES, f"the labels go up to {classes - 1}: {expected}")
     return tuple(map(str, range(classes)))
 
 
@@ -114,8 +106,7 @@ def _to_unit(name: str, images: Array, options: ImportOptions) -> Array:
     if options.zca_from is not None and space != "zca":
         raise UsageError(f"{name}: --zca-from belongs to --pixels zca, and the pixels are {space}: leave it out")
     if space == "uint8":
-        if low < 0 or high > 255:
-            raise InvalidInputError(f"{name}: pixels in {found} are not uint8: expected 0 … 255")
+        require(low >= 0 and high <= 255, f"{name}: pixels in {found} are not uint8: expected 0 … 255")
         return images if images.dtype == np.uint8 else np.rint(images).astype(np.uint8)
     if images.dtype == np.uint8:
         raise UsageError(f"{name}: its pixels are bytes and cannot be {space}: say --pixels uint8, or nothing")
@@ -130,21 +121,19 @@ def _to_unit(name: str, images: Array, options: ImportOptions) -> Array:
         if options.zca_from is None:
             raise UsageError(f"{name}: --pixels zca needs --zca-from REAL, the bundle that the whitening was fitted on")
         real = formats.read(options.zca_from).images
-        if real.shape[1:] != images.shape[1:]:
-            shapes = f"images {list(images.shape[1:])} and {options.zca_from}'s {list(real.shape[1:])}"
-            raise InvalidInputError(f"{name}: {shapes} differ")
+        shapes = f"images {list(images.shape[1:])} and {options.zca_from}'s {list(real.shape[1:])}"
+        require(real.shape[1:] == images.shape[1:], f"{name}: {shapes} differ")
         return whitening.undo(images, *whitening.fit(real))
     # Learned pixels leave 0 … 1 by a little; normalised ones by far.
-    if low < -1 or high > 2:
-        raise InvalidInputError(f"{name}: pixels in {found} are hardly --pixels unit: normalised, zca or uint8?")
+    likely = low >= -1 and high <= 2
+    require(likely, f"{name}: pixels in {found} are hardly --pixels unit: normalised, zca or uint8?")
     return images
 
 
 def given_statistics(options: ImportOptions, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
     """Mean and std [C] of the options, if they are there; one number stands for every channel.
 
-    Raises:
-        UsageError: if one of the two is missing, or they are not numbers in unit space, one a channel, std above 0.
+    UsageError if one of the two is missing, or they are not numbers in unit space, one a channel, std above 0.
     """
     if options.mean is None and options.std is None:
         return None
@@ -152,12 +141,11 @@ def given_statistics(options: ImportOptions, channels: int) -> tuple[tuple[float
         raise UsageError("--mean and --std belong together: give both or neither")
     given = f"--mean {options.mean} and --std {options.std}"
     try:
-        mean, std = (tuple(map(float, text.split(","))) for text in (options.mean, options.std))
+        numbers = (np.array(text.split(","), float) for text in (options.mean, options.std))
+        mean, std = (tuple(np.broadcast_to(each, channels).tolist()) for each in numbers)
     except ValueError:
-        mean, std = (), ()
-    mean, std = (values * channels if len(values) == 1 else values for values in (mean, std))
-    if not len(mean) == len(std) == channels:
-        raise UsageError(f"{given}: expected {channels} comma-separated numbers in each, one a channel, or one for all")
+        expected = f"{channels} comma-separated numbers in each, one a channel, or one for all"
+        raise UsageError(f"{given}: expected {expected}") from None
     if not all(0 <= value <= 1 for value in mean + std) or 0 in std:
         expected = "numbers in unit space, 0 to 1 and std above 0 (divide those of 0 … 255 by 255)"
         raise UsageError(f"{given}: expected {expected}")

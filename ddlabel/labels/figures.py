@@ -1,13 +1,16 @@
-"""A bundle's labels, read in blocks; their figures and their size."""
+"""A bundle's labels in blocks: read, changed, and their figures and size."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ddlabel import files
 from ddlabel.bundle import Bundle, image_chunks
+from ddlabel.codecs import Stored
 from ddlabel.labels.target import Target, shares
 from ddlabel.metrics import correct, entropy
 
@@ -29,6 +32,17 @@ def label_blocks(bundle: Bundle, field: str) -> Iterator[tuple[slice, Target]]:
             other, share = (torch.from_numpy(np.array(each)).flatten() for each in mix)
             hard = shares(hard, every[other], share, len(bundle.classes))
         yield rows, Target(hard=hard, values=values.flatten(0, -2), label=label)
+
+
+def map_labels(bundle: Bundle, field: str, change: Callable[[Target], Target], *, how: str) -> Bundle:
+    """The bundle with its soft or dense labels changed in blocks; `how` is added to where they come from."""
+    label = bundle.label(field)
+    values = files.scratch((*bundle.arrays[f"{field}_labels"].shape[:-1], len(bundle.classes)), np.float32)
+    for rows, target in label_blocks(bundle, field):
+        changed = change(target)
+        values[rows] = changed.values.view(values[rows].shape).numpy()
+    source = f"{label.source} {how}"
+    return bundle.with_labels(field, Stored(values, replace(changed.label, source=source)))
 
 
 def label_figures(bundle: Bundle, field: str) -> dict[str, Any]:

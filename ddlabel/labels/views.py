@@ -40,7 +40,9 @@ def random_boxes(
     if not (count >= 1 and 0 < low <= high <= 1):
         raise UsageError(f"count {count}, low {low}, high {high}: expected count ≥ 1 and 0 < low ≤ high ≤ 1")
     generator = torch.Generator().manual_seed(seed)
-    boxes = draw_boxes(lambda *shape: torch.rand(images * count, *shape, generator=generator), height, width, low, high)
+    boxes = draw_boxes(
+        lambda *shape: torch.rand(images * count, *shape, generator=generator), height, width, low=low, high=high
+    )
     return {"dense_boxes": boxes.view(images, count, 4).numpy()}
 
 
@@ -89,7 +91,7 @@ def fkd(
 
 
 def draw_boxes(
-    uniform: Callable[[int], Tensor], height: int, width: int, low: float, high: float, ratio: float = 4 / 3
+    uniform: Callable[[int], Tensor], height: int, width: int, *, low: float, high: float, ratio: float = 4 / 3
 ) -> Tensor:
     """Boxes [B, 4] of `low` … `high` of the area, as torchvision's RandomResizedCrop draws them.
 

@@ -28,8 +28,7 @@ class Network(nn.Sequential):
 def build(spec: str, prepare: Prepare, *, channels: int, size: int, classes: int, seed: int) -> Network:
     """The network of a spec for images [C, size, size] of K classes, its weights drawn from `seed`.
 
-    Raises:
-        UsageError: for an unknown spec or a network that does not fit the images.
+    UsageError for an unknown spec or a network that does not fit the images.
     """
     make = nets.resolve(spec)
     # Layers draw their weights from torch's global generator: lend it a seed, and give it back as it was.

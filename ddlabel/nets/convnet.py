@@ -16,10 +16,7 @@ def convnet(
     """ConvNet: blocks of 3×3 convolution, norm, ReLU, 2×2 average pooling; then one linear layer (DC, DSA, MTT).
 
     28 px images are padded to 32 by the first convolution. ConvNet-D3 at 32 px with 10 classes has 320,010
-    parameters.
-
-    Raises:
-        ValueError: if pooling would leave nothing of the images, or the width is no width.
+    parameters. ValueError if pooling would leave nothing of the images, or the width is no width.
     """
     side = 32 if size == 28 else size
     if side >> depth < 1:
@@ -39,17 +36,14 @@ def convnet(
 
 
 def _norm(norm: Norm, width: int, side: int) -> list[nn.Module]:
-    match norm:
-        case "instance":
-            return [nn.GroupNorm(width, width)]
-        case "batch":
-            return [nn.BatchNorm2d(width)]
-        case "group":
-            return [nn.GroupNorm(4, width)]
-        case "layer":
-            return [nn.LayerNorm([width, side, side])]
-        case "none":
-            return []
+    layers: dict[Norm, Callable[[], list[nn.Module]]] = {
+        "instance": lambda: [nn.GroupNorm(width, width)],
+        "batch": lambda: [nn.BatchNorm2d(width)],
+        "group": lambda: [nn.GroupNorm(4, width)],
+        "layer": lambda: [nn.LayerNorm([width, side, side])],
+        "none": list,
+    }
+    return layers[norm]()
 
 
 def _of_depth(depth: int) -> Callable[..., nn.Module]:

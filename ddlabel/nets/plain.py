@@ -5,8 +5,7 @@ from typing import Any
 import torchvision
 from torch import nn
 
-from ddlabel.nets.fitting import at_least, with_stem
-from ddlabel.nets.registry import nets
+from ddlabel.nets.registry import at_least, nets, with_stem
 
 
 @nets.add

@@ -1,8 +1,7 @@
 """First layers: from pixels in unit space to what a network is trained on."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -28,9 +27,7 @@ class Prepare(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Prepared images of the same shape."""
         images = (images - self.mean) / self.std
-        if self.whitening is None:
-            return images
-        return (images.flatten(1) @ self.whitening).view_as(images)
+        return images if self.whitening is None else (images.flatten(1) @ self.whitening).view_as(images)
 
     def undo(self, images: Tensor) -> Tensor:
         """Prepared images back in unit space."""
@@ -40,7 +37,7 @@ class Prepare(nn.Module):
             images = (images.flatten(1) @ self._inverse).view_as(images)
         return images * self.std + self.mean
 
-    def same_as(self, other: Prepare) -> bool:
+    def same_as(self, other: Self) -> bool:
         """Whether both make the same of any image."""
         pairs = zip(self.buffers(), other.buffers(), strict=False)
         same = (self.whitening is None) == (other.whitening is None)

@@ -6,8 +6,7 @@ from typing import Any, Literal
 import torchvision
 from torch import nn
 
-from ddlabel.nets.fitting import at_least, with_stem
-from ddlabel.nets.registry import nets
+from ddlabel.nets.registry import at_least, nets, with_stem
 
 Norm = Literal["batch", "instance"]
 _SMALL = {"kernel_size": 3, "stride": 1, "padding": 1}

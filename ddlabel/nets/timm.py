@@ -15,9 +15,7 @@ from ddlabel.nets.registry import nets
 def timm(*, channels: int, size: int, classes: int, name: str) -> nn.Module:
     """Any model of timm by its name there, untrained (pip install 'ddlabel[timm]').
 
-    Raises:
-        UsageError: if timm is not installed or has no such model.
-        ValueError: if the model cannot be made for the images.
+    UsageError if timm is not installed or has no such model, ValueError if it cannot be made for the images.
     """
     try:
         library = importlib.import_module("timm")

@@ -6,8 +6,7 @@ import torchvision
 from torch import nn
 from torchvision.models.swin_transformer import PatchMergingV2, SwinTransformerBlockV2
 
-from ddlabel.nets.fitting import at_least, with_stem
-from ddlabel.nets.registry import nets
+from ddlabel.nets.registry import at_least, nets, with_stem
 
 
 @nets.add
@@ -25,10 +24,8 @@ def vit(
 ) -> nn.Module:
     """Vision transformer, torchvision's, of 8×8 patches unless `patch`, their side in pixels, is set (GLaD, LADD).
 
-    15,844,874 parameters at 32 px with 10 classes.
-
-    Raises:
-        ValueError: if patches do not tile the images or heads do not share the width.
+    15,844,874 parameters at 32 px with 10 classes. ValueError if patches do not tile the images or heads do not share
+    the width.
     """
     patch = -(-size // 8) if patch is None else patch
     if patch < 1 or size % patch:

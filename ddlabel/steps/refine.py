@@ -1,15 +1,14 @@
 """`refine`: GIFT's label refinement over a bundle."""
 
-import numpy as np
+from typing import Any
 
-from ddlabel import files
 from ddlabel.bundle import Bundle
-from ddlabel.codecs import Stored
 from ddlabel.config import RefineOptions
 from ddlabel.errors import UsageError
 from ddlabel.header import LabelSpace
-from ddlabel.labels.figures import label_blocks
+from ddlabel.labels.figures import map_labels
 from ddlabel.labels.refine import gift
+from ddlabel.labels.target import Target
 
 
 def refine(bundle: Bundle, options: RefineOptions) -> Bundle:
@@ -17,21 +16,14 @@ def refine(bundle: Bundle, options: RefineOptions) -> Bundle:
 
     IncompatibleError if the bundle has no such labels, or they cannot be refined in that space.
     """
-    if isinstance(options.gamma, str):
+    gamma = options.gamma
+    if isinstance(gamma, str):
         raise UsageError("--gamma auto is chosen on real images: name them with --real, or give a number")
-    label = bundle.label(options.field)
-    shape = getattr(bundle, f"{options.field}_labels").shape[:-1]
-    refined = files.scratch((*shape, len(bundle.classes)), np.float32)
-    for rows, target in label_blocks(bundle, options.field):
-        mixed = gift(
-            target.values,
-            label,
-            target.hard,
-            space=options.space,
-            gamma=options.gamma,
-            alpha=options.alpha,
-            smoothing=options.smoothing,
-        )
-        refined[rows] = mixed.view(refined[rows].shape).numpy()
-    space = LabelSpace(space="direction" if options.space == "logits" else "probs", source=f"{label.source} refined")
-    return bundle.with_labels(options.field, Stored(refined, space))
+    space = LabelSpace(space="direction" if options.space == "logits" else "probs")
+    given: dict[str, Any] = {"space": options.space, "alpha": options.alpha, "smoothing": options.smoothing}
+
+    def refined(target: Target) -> Target:
+        values = gift(target.values, target.label, target.hard, gamma=gamma, **given)
+        return Target(hard=target.hard, values=values, label=space)
+
+    return map_labels(bundle, options.field, refined, how="refined")

@@ -168,7 +168,7 @@ def _best_crops(
         images = _unit(bundle, rows, options)
         uniform = partial(torch.rand, len(images), generator=generator)
         for _ in range(crops):
-            drawn = views.draw_boxes(uniform, size, size, low, 1, ratio=1)
+            drawn = views.draw_boxes(uniform, size, size, low=low, high=1, ratio=1)
             found = _scores(experts, views.crop(images, drawn.to(images.device)), bundle.hard_labels[rows])
             better = found < scores[rows]
             scores[rows][better], boxes[rows][better] = found[better], drawn.numpy()[better]

@@ -17,6 +17,7 @@ from ddlabel.bundle import Bundle
 from ddlabel.config import TrainExpertOptions
 from ddlabel.errors import IncompatibleError, InvalidInputError, OutputExistsError
 from ddlabel.expert import About, Run
+from ddlabel.header import require
 from ddlabel.losses import loss_of
 from ddlabel.metrics import correct
 from ddlabel.nets import Network
@@ -24,7 +25,7 @@ from ddlabel.optim import optimizer_of, rate_of
 from ddlabel.provenance import canonical_json
 from ddlabel.train.batches import Pictures, of_images
 from ddlabel.train.data import Data, predict
-from ddlabel.train.device import compiled, pick_device
+from ddlabel.train.device import Forward, compiled, pick_device
 from ddlabel.train.fit import Progress, fit
 from ddlabel.train.labeler import network_of
 
@@ -37,14 +38,11 @@ Report = Callable[[dict[str, Any]], None]
 def plan(real: Bundle, folder: Path, options: TrainExpertOptions, digest: str) -> list[tuple[Path, About]]:
     """The runs still to make: in `folder` itself, or several in its subfolders `expert-0`, `expert-1` and so on.
 
-    Raises:
-        UsageError: for a spec that cannot be resolved or does not fit the images.
-        IncompatibleError: if a run of other options or data is there.
-        OutputExistsError: if everything is there already.
+    UsageError for a spec that cannot be resolved or does not fit the images, IncompatibleError if a run of other
+    options or data is there, OutputExistsError if everything is there already.
     """
     channels, height, width = real.images.shape[1:]
-    if height != width:
-        raise InvalidInputError(f"images are {height} × {width} px: networks need squares; import with --size")
+    require(height == width, f"images are {height} × {width} px: networks need squares; import with --size")
     augment_of(options.augment, channels=channels, size=height)
     steps_per_epoch = -(-len(real) // options.batch_size)
     runs = []
@@ -65,7 +63,7 @@ def plan(real: Bundle, folder: Path, options: TrainExpertOptions, digest: str) -
             options=one.recorded(),
         )
         optimizer_of(options.optimizer, network_of(about).parameters())
-        rate_of(options.schedule, epochs=options.epochs, steps_per_epoch=steps_per_epoch, warm_up=options.warm_up)
+        _rate(options, about)
         path = folder / f"expert-{number}" if options.experts > 1 else folder
         if not _finished(path, about):
             runs.append((path, about))
@@ -86,34 +84,23 @@ def train_expert(
     """Train one expert, or go on where a killed run stopped: the bytes are those of an uninterrupted one.
 
     Every checkpoint's record has the mean training loss, the accuracy on a fixed sample of training images and, with
-    `test`, on the test images.
-
-    Raises:
-        ResourceError: if the device is not there.
-        InvalidInputError: if training diverges.
+    `test`, on the test images. ResourceError if the device is not there, InvalidInputError if training diverges.
     """
-    device = pick_device(options.device)
-    run = Run(path) if (path / "expert.json").exists() else Run.create(path, about)
-    data = Data.of(real, device)
-    if about.zca and not run.has_whitening:
-        mean, matrix = whitening.fit(real.images)
-        run.save_whitening({"mean": mean, "matrix": matrix})
-    network = network_of(about, run).to(device)
+    data = Data.of(real, pick_device(options.device))
+    run, network = _begin(path, about, real, data.images.device)
     forward = compiled(network.body, options.compile, images=about.steps * options.batch_size, size=about.size)
     optimizer = optimizer_of(options.optimizer, network.body.parameters())
     start, records = _resume(run, network, optimizer)
     run.save_metrics(records)
-    watched = {"train_accuracy": _sample(data, about.seed)} | ({"test_accuracy": Data.of(test, device)} if test else {})
+    tested = {} if test is None else {"test_accuracy": Data.of(test, data.images.device)}
+    watched = {"train_accuracy": _sample(data, about.seed)} | tested
 
     def stop(step: int, loss: float) -> None:
-        if not math.isfinite(loss):
-            raise InvalidInputError(f"training diverged before step {step}: lower the learning rate in --optimizer")
-        record = {"step": step, "epoch": step / about.steps_per_epoch, "loss": loss}
-        for name, seen in watched.items():
-            record[name] = int(correct(predict(network, forward, seen, rows=len(seen)), seen.hard)) / len(seen)
-        records.append(record)
+        require(math.isfinite(loss), f"training diverged before step {step}: lower the learning rate in --optimizer")
+        accuracies = {name: _accuracy(network, forward, seen) for name, seen in watched.items()}
+        records.append({"step": step, "epoch": step / about.steps_per_epoch, "loss": loss} | accuracies)
         _save(run, network, optimizer, records)
-        report(record)
+        report(records[-1])
 
     augment = augment_of(options.augment, channels=about.channels, size=about.size)
     pictures = Pictures(prepare=network.prepare, augment=augment)
@@ -123,14 +110,25 @@ def train_expert(
         loss_of("ce"),
         optimizer,
         steps=progress(range(start, about.steps)),
-        rate=rate_of(
-            options.schedule, epochs=options.epochs, steps_per_epoch=about.steps_per_epoch, warm_up=options.warm_up
-        ),
+        rate=_rate(options, about),
         seed=partial(rng.stream, about.seed, "layers"),
         stops={step: partial(stop, step) for step in _checkpoints(about, options.save_every)},
     )
     (path / _RESUME).unlink(missing_ok=True)
     return run
+
+
+def _begin(path: Path, about: About, real: Bundle, device: torch.device) -> tuple[Run, Network]:
+    """The run's folder, with the whitening if it has one, and its network on the device, before training."""
+    run = Run(path) if (path / "expert.json").exists() else Run.create(path, about)
+    if about.zca and not run.has_whitening:
+        run.save_whitening(dict(zip(("mean", "matrix"), whitening.fit(real.images), strict=True)))
+    return run, network_of(about, run).to(device)
+
+
+def _rate(options: TrainExpertOptions, about: About) -> Callable[[int], float]:
+    epochs, per_epoch = options.epochs, about.steps_per_epoch
+    return rate_of(options.schedule, epochs=epochs, steps_per_epoch=per_epoch, warm_up=options.warm_up)
 
 
 def _checkpoints(about: About, save_every: float) -> list[int]:
@@ -144,6 +142,10 @@ def _sample(data: Data, seed: int) -> Data:
     generator = torch.Generator().manual_seed(rng.stream(seed, "sample"))
     rows = torch.randperm(len(data), generator=generator)[:_SAMPLE].to(data.images.device)
     return replace(data, images=data.images[rows], hard=data.hard[rows])
+
+
+def _accuracy(network: Network, forward: Forward, seen: Data) -> float:
+    return int(correct(predict(network, forward, seen, rows=len(seen)), seen.hard)) / len(seen)
 
 
 def _save(run: Run, network: Network, optimizer: Optimizer, records: list[dict[str, Any]]) -> None:
@@ -169,8 +171,8 @@ def _resume(run: Run, network: Network, optimizer: Optimizer) -> tuple[int, list
         optimizer.load_state_dict(state["optimizer"])
         step = int(state["step"])
     except Exception as error:
-        message = f"{left}: cannot be read ({type(error).__name__}); delete it to begin the run again"
-        raise InvalidInputError(message) from error
+        damage = f"cannot be read ({type(error).__name__})"
+        raise InvalidInputError(f"{left}: {damage}; delete it to begin the run again") from error
     return step, [record for record in run.metrics() if record["step"] <= step]
 
 

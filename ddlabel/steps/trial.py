@@ -30,8 +30,8 @@ def choose_epoch(
     """The checkpoint and the temperature whose labels teach quick students best, where they are `auto`.
 
     First the epoch, at temperature 1 where that is auto too: the best one does not depend on it (Label-Worth, Fig. 5).
-    Of many checkpoints up to twelve are tried, evenly on a logarithmic scale. Trials are noisy, so the maximum is taken
-    of a parabola through the accuracies over log(epoch).
+    Of many checkpoints up to twelve are tried, evenly on a logarithmic scale. No curve is laid through them: what one
+    checkpoint's labels are worth differs from its neighbours' by more than the trials' noise.
     """
     pick(bundle, runs, options.epoch)  # refuses foreign experts
     trials: Trials = {}
@@ -42,13 +42,13 @@ def choose_epoch(
         variants = [relabel(bundle, pick(bundle, runs, name), settled) for name in names]
         found = try_out(variants, real, options, "soft", "soft-ce", progress)
         trials |= {f"epoch {name}": each for name, each in zip(names, found, strict=True)}
-        settled = replace(settled, epoch=names[_peak(np.log(epochs), found.mean(1))])
+        settled = replace(settled, epoch=names[found.mean(1).argmax()])
     picks = pick(bundle, runs, settled.epoch)
     if options.temperature == "auto":
         variants = [relabel(bundle, picks, replace(settled, temperature=each)) for each in TEMPERATURES]
         found = try_out(variants, real, options, "soft", "soft-ce", progress)
         trials |= {f"temperature {t:g}": each for t, each in zip(TEMPERATURES, found, strict=True)}
-        settled = replace(settled, temperature=TEMPERATURES[_peak(np.log(TEMPERATURES), found.mean(1))])
+        settled = replace(settled, temperature=TEMPERATURES[found.mean(1).argmax()])
     return picks, settled, trials
 
 
@@ -58,7 +58,7 @@ def choose_gamma(
     """The weight of the hard label whose refined labels teach quick students best, by the cosine loss."""
     each = [replace(options, gamma=gamma) for gamma in GAMMAS]
     found = try_out([refine(bundle, one) for one in each], real, options, options.field, "cosine", progress)
-    best = each[_peak(np.array(GAMMAS), found.mean(1))]
+    best = each[found.mean(1).argmax()]
     return best, {f"gamma {gamma:g}": row for gamma, row in zip(GAMMAS, found, strict=True)}
 
 
@@ -104,9 +104,3 @@ def _spread(epochs: Sequence[float]) -> list[float]:
     """At most twelve of the epochs, evenly on a logarithmic scale, with the first and the last."""
     wanted = np.geomspace(epochs[0], epochs[-1], _EPOCHS)
     return sorted({min(epochs, key=lambda epoch: abs(math.log(epoch / each))) for each in wanted})
-
-
-def _peak(places: Array, values: Array) -> int:
-    """The number of the largest value, read off a parabola through all of them where there are more than four."""
-    fitted = values if len(places) < 5 else np.polyval(np.polyfit(places, values, 2), places)
-    return int(np.argmax(fitted))

@@ -20,9 +20,7 @@ _WORTH_COMPILING_PIXELS = 30_000 * 32 * 32
 def pick_device(name: str) -> torch.device:
     """The device of a name; `auto` is a GPU where there is one.
 
-    Raises:
-        UsageError: for a name that torch does not know.
-        ResourceError: for a device that is not there.
+    UsageError for a name that torch does not know, ResourceError for a device that is not there.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

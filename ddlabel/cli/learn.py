@@ -1,0 +1,67 @@
+"""`learn`: labels learned on fixed images, and the file that a killed run goes on from."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+from ddlabel import __version__, files
+from ddlabel.bundle import Bundle
+from ddlabel.cli.command import BundleIn, Say, command, one_standard_input, run_filter
+from ddlabel.cli.labels import figures_of, real_of
+from ddlabel.cli.make import Force, Out, runs_of
+from ddlabel.config import LearnOptions
+from ddlabel.errors import IncompatibleError
+from ddlabel.provenance import Input, canonical_json, sha256_of_path, sha256_of_text
+
+
+@command("learn", LearnOptions)
+def learn(bundle: BundleIn, out: Out, options: LearnOptions, say: Say, force: Force = False) -> None:
+    """Learn soft labels for the images as they are: by students' loss on real images, or experts' paths."""
+    one_standard_input([bundle, options.real or ""])
+    left = None if out == files.STANDARD else Path(f"{out}.resume")
+    inputs: list[Input] = []
+
+    def run(source: Bundle) -> Bundle:
+        from ddlabel.steps.learn import learn as step
+
+        real = None if options.real is None else real_of(options.real, inputs)
+        experts = runs_of(options.expert, say)
+        folders = [each.folder.resolve() for each in experts]
+        inputs.extend(Input(role="expert", name=path.name, sha256=sha256_of_path(path)) for path in folders)
+        # The number of iterations is left out: a run goes on to more of them, or ends with those that are done.
+        what = [__version__, options.recorded() | {"iterations": 0}, source.header().digest, *map(vars, inputs)]
+        key = sha256_of_text(canonical_json(what))
+
+        def save(state: dict[str, Any]) -> None:
+            say.note(f"iteration {state['iteration']}: outer loss {state['loss']:.4f}")
+            if left is not None:
+                _save(left, state | {"key": key})
+
+        state = _load(left, key) if left is not None and left.exists() else None
+        if state is not None:
+            say.note(f"{left}: going on from iteration {state['iteration']}")
+        return step(source, options, save, real=real, experts=experts, state=state, progress=say.bar)
+
+    result = run_filter("learn", bundle, out, options, run, say, force, inputs)
+    if left is not None:
+        left.unlink(missing_ok=True)
+    say.note(figures_of(result, "soft"))
+
+
+def _save(path: Path, state: dict[str, Any]) -> None:
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    files.write(str(path), [buffer.getbuffer()], size=buffer.getbuffer().nbytes)
+
+
+def _load(path: Path, key: str) -> dict[str, Any]:
+    """What a killed run left; IncompatibleError if that was a run of other options or inputs."""
+    import torch
+
+    with files.reading(path, "cannot be read; delete it to begin again"):
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        if state["key"] != key:
+            raise IncompatibleError("left by a run of other options or inputs: give those, or delete it to begin again")
+    return state

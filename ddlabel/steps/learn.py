@@ -1,0 +1,237 @@
+"""`learn`: soft labels by distillation, with the images as they are (Label-Worth, section 5.2 and appendix D)."""
+
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_, parameters_to_vector
+from torch.optim import Optimizer
+
+from ddlabel import rng
+from ddlabel.augment import Augment, augment_of
+from ddlabel.bundle import Bundle, check_same_task
+from ddlabel.codecs import Stored
+from ddlabel.config import LearnOptions, gift_batch_size
+from ddlabel.errors import InvalidInputError, UsageError
+from ddlabel.expert import Run
+from ddlabel.header import LabelSpace
+from ddlabel.labels.refine import smooth
+from ddlabel.labels.target import Target
+from ddlabel.nets import Network, build
+from ddlabel.nets.prepare import normalisation
+from ddlabel.optim import optimizer_of
+from ddlabel.registry import Registry, parse_spec
+from ddlabel.steps.relabel import pick
+from ddlabel.train.batches import Pictures, of_images
+from ddlabel.train.data import Data, to_device, to_unit
+from ddlabel.train.device import pick_device
+from ddlabel.train.fit import Progress
+from ddlabel.train.labeler import Labeler, network_of
+from ddlabel.train.unroll import Update, run_body, unroll, updates
+
+State = dict[str, Any]
+Save = Callable[[State], None]
+# The outer loss of label logits [N, K] at an iteration.
+Outer = Callable[[Tensor, int], Tensor]
+learners: Registry[Callable[..., Outer]] = Registry("learner")
+_LOGITS = LabelSpace(space="logits")
+# Stored probabilities of 0 begin as this one: the logits stay finite.
+_LEAST = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """The images that labels are learned for, and how students are trained on them."""
+
+    bundle: Bundle
+    data: Data
+    augment: Augment
+    update: Update
+    options: LearnOptions
+
+    @classmethod
+    def of(cls, bundle: Bundle, options: LearnOptions) -> Self:
+        """The task that options set, on their device."""
+        channels, size, width = bundle.images.shape[1:]
+        if size != width:
+            raise InvalidInputError(f"images are {size} × {width} px: networks need squares; import with --size")
+        augment, update = augment_of(options.augment, channels=channels, size=size), updates.resolve(options.inner)
+        data = Data.of(bundle.without_views(), pick_device(options.device))
+        return cls(bundle=bundle, data=data, augment=augment, update=update, options=options)
+
+    def student(self, iteration: int) -> Network:
+        """A network with fresh weights, those of an iteration."""
+        (channels, size, _), pixels = self.bundle.images.shape[1:], self.bundle.pixels
+        prepare, seed = normalisation(pixels.mean, pixels.std), rng.stream(self.options.seed, "weights", iteration)
+        classes = len(self.bundle.classes)
+        net = build(self.options.net, prepare, channels=channels, size=size, classes=classes, seed=seed)
+        return self.functional(net, self.options.net)
+
+    def functional(self, network: Network, spec: str) -> Network:
+        """The network, dropout off, on the device; UsageError if it has running statistics, which have no gradient."""
+        if any(True for _ in network.body.buffers()):
+            raise UsageError(f"the network {spec!r} keeps running statistics (batch norm): take one with another norm")
+        return network.to(self.data.images.device).eval()
+
+    def train(self, network: Network, weights: Tensor, labels: Tensor, iteration: int, **steps: int) -> Tensor:
+        """Weights [P] after training on the images with the label logits [N, K]: see `unroll`."""
+        batch = of_images(
+            self.data,
+            Pictures(prepare=network.prepare, augment=self.augment),
+            lambda rows: Target(hard=self.data.hard[rows], values=labels[rows], label=_LOGITS),
+            batch_size=self.options.batch_size or gift_batch_size(len(self.data)),
+            seed=rng.stream(self.options.seed, "student", iteration),
+        )
+        return unroll(network.body, weights, batch, self.update, **steps)
+
+
+@learners.add
+def bptt(
+    task: Task, *, real: Bundle, steps: int = 200, window: int = 60, real_batch: int = 500, vary: bool = False
+) -> Outer:
+    """Cross-entropy on real images of a fresh student after `steps`, through the last `window` (Algorithm 1).
+
+    With `vary` the number of steps is drawn anew for each student, from `window` to `steps` (RaT-BPTT).
+    """
+    if not 1 <= window <= steps:
+        raise UsageError(f"--method bptt: the window is {window}: expected 1 to the number of steps, {steps}")
+    check_same_task("the bundle of --real", task.bundle, real)
+    task.student(0)
+
+    def outer(labels: Tensor, iteration: int) -> Tensor:
+        network = task.student(iteration)
+        generator = np.random.default_rng(rng.stream(task.options.seed, "real", iteration))
+        count = int(generator.integers(window, steps, endpoint=True)) if vary else steps
+        fresh = parameters_to_vector(network.body.parameters())
+        weights = task.train(network, fresh, labels, iteration, steps=count, window=window)
+        rows = generator.integers(len(real), size=real_batch)
+        images, hard = (to_device(array[rows], labels.device) for array in (real.images, real.hard_labels))
+        return F.cross_entropy(run_body(network.body, weights, network.prepare(to_unit(images))), hard)
+
+    return outer
+
+
+@learners.add
+def mtt(task: Task, *, expert: Sequence[Run], steps: int = 20, ahead: float = 1.0, latest: float = 10.0) -> Outer:
+    """‖θ̂ − θ*‖² / ‖θ − θ*‖²: θ an expert's at an epoch up to `latest`, θ* its weights `ahead` epochs later (MTT).
+
+    θ̂ is where a student gets from θ in `steps` (Cazenavette et al. 2022, Algorithm 1).
+    """
+    pick(task.bundle, expert, "last")  # refuses foreign experts
+    ways = []
+    for run in expert:
+        network = task.functional(network_of(run.about, run), run.about.net)
+        apart, epochs = ahead * run.about.steps_per_epoch, {0: 0.0} | run.epochs
+        pairs = [(a, min(epochs, key=lambda b: abs(b - a - apart))) for a in epochs if epochs[a] <= latest]
+        # Fractions of an epoch are saved at whole steps: each end is exact to half a step.
+        ways += [(run, network, a, b) for a, b in pairs if a < b and abs(b - a - apart) <= 1]
+    if not ways or steps < 1:
+        message = f"no checkpoint up to epoch {latest:g} has one {ahead:g} epochs later" if steps >= 1 else "no steps"
+        raise UsageError(f"--method mtt: {message}: choose other steps, ahead or latest")
+
+    def outer(labels: Tensor, iteration: int) -> Tensor:
+        generator = np.random.default_rng(rng.stream(task.options.seed, "way", iteration))
+        run, network, first, last = ways[int(generator.integers(len(ways)))]
+        begin, end = (_weights(run, step, labels.device) for step in (first, last))
+        weights = task.train(network, begin, labels, iteration, steps=steps, window=steps)
+        return (weights - end).square().sum() / (begin - end).square().sum()
+
+    return outer
+
+
+def learn(
+    bundle: Bundle,
+    options: LearnOptions,
+    save: Save,
+    *,
+    real: Bundle | None = None,
+    experts: Sequence[Run] = (),
+    state: State | None = None,
+    progress: Progress = iter,
+) -> Bundle:
+    """Soft labels [N, K], as logits, that lower the outer loss of a method.
+
+    Every `save_every` iterations `save` is given the state, from which another call goes on to the same bytes.
+    UsageError or IncompatibleError for what does not fit together, InvalidInputError in the iteration that diverges.
+    """
+    task = Task.of(bundle, options)
+    outer = _outer(task, real, experts)
+    labels = nn.Parameter(_start(task.data, options.start))
+    optimizer = optimizer_of(options.optimizer, [labels])
+    done = _resume(state, labels, optimizer, options.iterations)
+    losses: list[float] = []
+
+    def keep(iteration: int) -> None:
+        made = {"labels": labels.detach().cpu(), "optimizer": optimizer.state_dict()}
+        save(deepcopy(made) | {"iteration": iteration, "loss": sum(losses) / max(1, len(losses))})
+        losses.clear()
+
+    for iteration in progress(range(done, options.iterations)):
+        loss = outer(labels, iteration)
+        if not _lower(loss, labels, optimizer, options.clip):
+            keep(iteration)
+            raise InvalidInputError(
+                f"learning diverged in iteration {iteration}: lower the learning rate of --inner or the window"
+                f"{f'; --iterations {iteration} writes the labels before it, from OUT.resume' if iteration else ''}"
+            )
+        losses.append(float(loss.detach()))
+        if (iteration + 1) % options.save_every == 0:
+            keep(iteration + 1)
+    made = LabelSpace(space="logits", source=parse_spec(options.method)[0])
+    return bundle.with_labels("soft", Stored(labels.detach().cpu().numpy(), made))
+
+
+def _lower(loss: Tensor, labels: Tensor, optimizer: Optimizer, clip: float) -> bool:
+    """One step down the loss; False, and none, where it or its gradient is not finite."""
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    finite = bool((loss.detach() + clip_grad_norm_(labels, clip)).isfinite())
+    if finite:
+        optimizer.step()
+    return finite
+
+
+def _outer(task: Task, real: Bundle | None, experts: Sequence[Run]) -> Outer:
+    """The outer loss of the method, which is given just what it learns from."""
+    learner, given = learners.resolve(task.options.method), {"real": real, "expert": experts or None}
+    asked = inspect.signature(learner).parameters.keys() & given.keys()
+    for name, value in given.items():
+        if (value is None) == (name in asked):
+            raise UsageError(f"--method {task.options.method}: {'give' if name in asked else 'leave out'} --{name}")
+    outer: Outer = learner(task, **{name: given[name] for name in asked})
+    return outer
+
+
+def _start(data: Data, start: str) -> Tensor:
+    """Label logits [N, K] to begin with: of hard labels smoothed to 0.9, of none, or of the bundle's soft labels."""
+    if start == "stored":
+        rows = torch.arange(len(data), device=data.images.device)
+        return data.soft_target(rows).log_probs().clamp_min(math.log(_LEAST))
+    smoothed = smooth(data.hard, data.classes, alpha=0.1)
+    return smoothed.log() if start == "hard" else torch.zeros_like(smoothed)
+
+
+def _resume(state: State | None, labels: Tensor, optimizer: Optimizer, iterations: int) -> int:
+    """Load what was learned: the number of iterations that it took."""
+    if state is None:
+        return 0
+    if state["iteration"] > iterations:
+        raise UsageError(f"--iterations is {iterations} and {state['iteration']} are done: give at least as many")
+    labels.data.copy_(state["labels"])
+    optimizer.load_state_dict(state["optimizer"])
+    return int(state["iteration"])
+
+
+def _weights(run: Run, step: int, device: torch.device) -> Tensor:
+    """Weights [P] of a checkpoint; those of step 0 are drawn again from the run's seed."""
+    if step == 0:
+        return parameters_to_vector(network_of(run.about).body.to(device).parameters()).detach()
+    labeler = Labeler([(run, step)], device=device, compile="off", images=1)
+    return parameters_to_vector(labeler.bodies[0].parameters()).detach()
