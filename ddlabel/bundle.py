@@ -93,8 +93,7 @@ class Bundle:
     def take(self, rows: Array) -> Self:
         """The images of these rows with all their labels; `source_index` keeps pointing at the first data set.
 
-        Raises:
-            IncompatibleError: if a view is blended with an image that is left out.
+        IncompatibleError if a view is blended with an image that is left out.
         """
         source = rows if self.source_index is None else self.source_index[rows]
         shared = {"dense_boxes"} if self.dense_boxes is not None and self.dense_boxes.ndim == 2 else set()
@@ -117,8 +116,7 @@ class Bundle:
 
         A distribution without mass on these classes becomes uniform.
 
-        Raises:
-            IncompatibleError: for labels that are directions.
+        IncompatibleError for labels that are directions.
         """
         columns = np.asarray(numbers)
         taken = self.take(np.flatnonzero(np.isin(self.hard_labels, columns)))

@@ -88,9 +88,7 @@ class Run:
     def step_of(self, epoch: str) -> int:
         """The step of the checkpoint at an epoch (`12`, `0.25`) or of the `last` one.
 
-        Raises:
-            UsageError: for a word that is no epoch.
-            InvalidInputError: if there is no such checkpoint.
+        UsageError for a word that is no epoch, InvalidInputError if there is no such checkpoint.
         """
         epochs = self.epochs
         if not epochs:
@@ -118,8 +116,7 @@ class Run:
     def weights(self, step: int) -> Arrays:
         """The parameters and buffers of a checkpoint by name, verified against the sha256 in its record.
 
-        Raises:
-            InvalidInputError: if the file is missing or damaged.
+        InvalidInputError if the file is missing or damaged.
         """
         sha256 = next((record.get("sha256") for record in self.metrics() if record["step"] == step), None)
         return _read(self._checkpoint(step), sha256)
@@ -171,8 +168,7 @@ def early_stop(run: Run, ipc: float) -> int:
     The rule: the first checkpoint whose accuracy on a fixed sample of the *training* images reaches
     `share_of_best(ipc)` of the run's best. Test data are never looked at.
 
-    Raises:
-        InvalidInputError: if the run has no training accuracies.
+    InvalidInputError if the run has no training accuracies.
     """
     accuracies = {record["step"]: record["train_accuracy"] for record in run.metrics() if "train_accuracy" in record}
     if not accuracies:

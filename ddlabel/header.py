@@ -92,9 +92,8 @@ class Header:
     def from_json(cls, text: str) -> Self:
         """Read a header and verify its own digest.
 
-        Raises:
-            InvalidInputError: if it is not ours, is damaged, or declares arrays that do not belong together.
-            IncompatibleError: if it is of a later format.
+        InvalidInputError if it is not ours, is damaged, or declares arrays that do not belong together,
+        IncompatibleError if it is of a later format.
         """
         try:
             body = json.loads(text)

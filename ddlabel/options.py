@@ -71,9 +71,8 @@ class Options:
 
         There is one for each combination of the values of the axes. What a protocol presets lies below all that.
 
-        Raises:
-            InvalidInputError: if the file cannot be read.
-            UsageError: for an unknown key or a value of another type or out of range.
+        InvalidInputError if the file cannot be read, UsageError for an unknown key or a value of another type
+        or out of range.
         """
         values = {} if path is None else _read_toml(path, command)
         hints = typing.get_type_hints(cls)

@@ -49,8 +49,7 @@ class Target:
     def blended(self, partner: Tensor, share: Tensor) -> Self:
         """Labels of images of which `share` [B] is their own and the rest is that of image `partner` [B].
 
-        Raises:
-            IncompatibleError: for labels that are directions, which have no weighted mean.
+        IncompatibleError for labels that are directions, which have no weighted mean.
         """
         if self.label.space == "direction":
             raise IncompatibleError("--mix blends labels and these are directions: take others, or --mix none")
@@ -62,8 +61,7 @@ class Target:
     def probs(self, temperature: float = 1.0) -> Tensor:
         """Label distributions [B, K], softened by `temperature` on top of the label's own.
 
-        Raises:
-            IncompatibleError: for labels that are directions.
+        IncompatibleError for labels that are directions.
         """
         if self.label.space == "logits":
             return F.softmax(self.values / (self.label.temperature * temperature), dim=1)

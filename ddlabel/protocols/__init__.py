@@ -18,8 +18,7 @@ def names() -> list[str]:
 def read(name: str) -> dict[str, Any]:
     """A protocol's file: `source`, `note`, the options in `evaluate`, and those of single networks in `net`.
 
-    Raises:
-        UsageError: if there is none of that name.
+    UsageError if there is none of that name.
     """
     if name not in names():
         raise UsageError(f"unknown protocol {name!r}: {nearest(name, names())}")

@@ -54,9 +54,8 @@ class Case:
 def settle(case: Case) -> Case:
     """The case with every default settled, after refusing what can be refused before any training.
 
-    Raises:
-        UsageError: for a spec that cannot be resolved, or options that do not go together.
-        IncompatibleError: if the labels are missing or the loss cannot use them, or the test set is another task.
+    UsageError for a spec that cannot be resolved, or options that do not go together, IncompatibleError if the
+    labels are missing or the loss cannot use them, or the test set is another task.
     """
     bundle, options = case.bundle(case.options.seed), case.options
     check_same_task("the test set", bundle, case.test)

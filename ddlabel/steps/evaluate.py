@@ -26,8 +26,7 @@ def evaluate(cases: Sequence[Case], done: Set[str], progress: Progress = iter) -
     come before the next seed: they have the same weights to begin with, the same order of images and, with the same
     augmentation, the same pictures, so that an online teacher labels those once for all.
 
-    Raises:
-        ResourceError: if the device is not there.
+    ResourceError if the device is not there.
     """
     bench, finished = Bench(cases), set(done)
     for seed in sorted({seed for case in cases for seed in case.seeds}):
@@ -48,9 +47,8 @@ def controls(case: Case, real: Bundle, digest: str, *, every: bool) -> list[Case
     real images with hard labels, for `real_epochs`; `plain` and `random-plain`, the bundle and random images without
     augmentation.
 
-    Raises:
-        UsageError: if the real images are too few.
-        IncompatibleError: if they are of another task, or random images cannot be labelled in the same way.
+    UsageError if the real images are too few, IncompatibleError if they are of another task, or random images
+    cannot be labelled in the same way.
     """
     bundle = case.bundle(case.options.seed)
     check_same_task("the bundle of real images", bundle, real)

@@ -125,6 +125,8 @@ def mtt(task: Task, *, expert: Sequence[Run], steps: int = 20, ahead: float = 1.
     θ̂ is where a student gets from θ in `steps` (Cazenavette et al. 2022, Algorithm 1).
     """
     pick(task.bundle, expert, "last")  # refuses foreign experts
+    if any(run.epoch for run in expert):
+        raise UsageError("--method mtt follows experts from epoch to epoch: leave out the @EPOCH")
     ways = []
     for run in expert:
         network = task.functional(network_of(run.about, run), run.about.net)

@@ -123,8 +123,7 @@ class Items:
     def target(self, items: Tensor) -> Target:
         """The same as one target, in a space that they share.
 
-        Raises:
-            IncompatibleError: if one is a direction and the other is not.
+        IncompatibleError if one is a direction and the other is not.
         """
         parts = self.split(items)
         if not self.wholes:

@@ -65,8 +65,7 @@ class Data:
     def soft_target(self, rows: Tensor) -> Target:
         """Soft labels of these rows.
 
-        Raises:
-            IncompatibleError: if there are none.
+        IncompatibleError if there are none.
         """
         if self.soft_labels is None or self.soft is None:
             raise IncompatibleError("the bundle has no soft labels: make them with 'ddlabel relabel'")
@@ -75,8 +74,7 @@ class Data:
     def dense_target(self, rows: Tensor, views: Tensor) -> Target:
         """Dense labels of view `views[i]` of image `rows[i]`; of a blended one, the share of each class is hard.
 
-        Raises:
-            IncompatibleError: if there are none.
+        IncompatibleError if there are none.
         """
         if self.dense_labels is None or self.dense is None:
             raise IncompatibleError("the bundle has no dense labels: make them with 'ddlabel densify'")
