@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ddlabel import codecs
+from ddlabel import codecs, files
 from ddlabel.errors import IncompatibleError, InvalidInputError
 from ddlabel.header import ARRAYS, ArrayInfo, Header, LabelSpace, Pixels, require
 from ddlabel.provenance import Entry, sha256_of_array
@@ -74,9 +74,12 @@ class Bundle:
 
     def labels(self, field: str, rows: slice | Array = slice(None)) -> Array:
         """The `soft` [n, K] or `dense` [n, V, K] labels of some images, decoded to float32."""
+        return self._decoded(field, rows, self.label(field))
+
+    def _decoded(self, field: str, rows: slice | Array, label: LabelSpace) -> Array:
         index = getattr(self, f"{field}_index")
         stored = self.arrays[f"{field}_labels"][rows]
-        return codecs.decode(stored, None if index is None else index[rows], self.label(field), len(self.classes))
+        return codecs.decode(stored, None if index is None else index[rows], label, len(self.classes))
 
     def label(self, field: str) -> LabelSpace:
         """What the soft or dense labels are; an IncompatibleError if there are none."""
@@ -97,7 +100,7 @@ class Bundle:
         """
         source = rows if self.source_index is None else self.source_index[rows]
         shared = {"dense_boxes"} if self.dense_boxes is not None and self.dense_boxes.ndim == 2 else set()
-        changes: dict[str, Any] = {name: array[rows] for name, array in self.arrays.items() if name not in shared}
+        changes: dict[str, Any] = {name: _rows(x, rows) for name, x in self.arrays.items() if name not in shared}
         if self.dense_mix is not None:
             new_row = np.full(len(self), -1)
             new_row[rows] = np.arange(len(rows))
@@ -158,14 +161,17 @@ class Bundle:
 
     def _check_labels(self, field: str) -> None:
         """The same for soft or dense labels, decoded, in blocks of images."""
-        name, space, index = f"{field}_labels", self.label(field).space, getattr(self, f"{field}_index")
+        name, label, index = f"{field}_labels", self.label(field), getattr(self, f"{field}_index")
+        space, dtype = label.space, self.arrays[name].dtype
+        # Decoded as probabilities, rounded ones would sum to 1 whatever they are.
+        as_stored = label if dtype == np.uint8 else replace(label, space="direction")
         if index is not None:
             check_rows(f"{field}_index", index, "classes", partial(_within, top=len(self.classes) - 1))
             check_rows(f"{field}_index", index, "different classes", lambda x: (np.diff(np.sort(x)) != 0).all(-1))
         rules: list[tuple[str, Callable[[Array], Array]]] = [("finite labels", np.isfinite)]
         if space in ("probs", "mass"):
             rules.append(("probabilities of at least 0", lambda x: x >= 0))
-        tolerance = 1e-4 if self.arrays[name].dtype == np.float32 else 1e-2
+        tolerance = 1e-4 if dtype == np.float32 else 1e-2
         if space == "probs":
             rules.append(("probabilities that sum to 1 (are these logits?)", partial(sum_to_one, tolerance=tolerance)))
         if space == "mass":
@@ -173,9 +179,17 @@ class Bundle:
         if space == "direction":
             rules.append(("directions that are not all 0", lambda x: (x != 0).any(-1)))
         for start in range(0, len(self), _BLOCK):
-            values = self.labels(field, slice(start, start + _BLOCK))
+            values = self._decoded(field, slice(start, start + _BLOCK), as_stored)
             for expected, good in rules:
                 check_rows(name, values, expected, good, first=start)
+
+
+def _rows(array: Array, rows: Array) -> Array:
+    """Some rows of an array, copied in blocks: the copy may be as large as what is mapped."""
+    copy = files.scratch((len(rows), *array.shape[1:]), array.dtype)
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        copy[start : start + _ROWS_AT_ONCE] = array[rows[start : start + _ROWS_AT_ONCE]]
+    return copy
 
 
 def _within(values: Array, top: int) -> Array:

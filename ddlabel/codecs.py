@@ -35,7 +35,7 @@ def decode(values: Array, index: Array | None, label: LabelSpace, classes: int) 
     """Stored labels as float32 [..., K], in the space of their label; classes that an index leaves out get 0.
 
     uint16 are the upper halves of float32 (bfloat16). uint8 are log-probabilities −32·(1 − n/255)² nats below each
-    label's largest; as logits they are given the mean 0.
+    label's largest; as logits they are given the mean 0. Probabilities that were rounded sum to 1 again.
     """
     found: Array
     if values.dtype == np.uint16:
@@ -49,6 +49,9 @@ def decode(values: Array, index: Array | None, label: LabelSpace, classes: int) 
             found /= found.sum(-1, keepdims=True)
     else:
         found = values.astype(np.float32)
+    if values.dtype in (np.uint16, np.float16) and label.space in ("probs", "mass"):
+        total = found.sum(-1, keepdims=True)
+        found = found / (np.maximum(total, 1) if label.space == "mass" else total)
     if index is None:
         return found
     full = np.zeros((*values.shape[:-1], classes), np.float32)

@@ -153,8 +153,8 @@ class Header:
     def _check_label(self, label: LabelSpace, name: str) -> None:
         """A label space by itself, and whether what it names can be stored as the array `name` is."""
         require(label.space in get_args(Space), f"unknown label space {label.space!r}")
-        fits = _finite(label.temperature) and label.temperature > 0
-        require(fits, f"the label temperature is {label.temperature!r}: expected a finite number above 0")
+        fits = _finite(label.temperature) and 1e-6 <= label.temperature <= 1e6
+        require(fits, f"the label temperature is {label.temperature!r}: expected a number from 1e-6 to 1e6")
         require(isinstance(label.source, str), f"the label source is {label.source!r}: expected text")
         fits = self.arrays[name].dtype != "uint8" or label.space in ("logits", "probs")
         require(fits, f"{name} are uint8 and {label.space}: expected logits or probs")

@@ -169,6 +169,18 @@ class TestWhatCommandsMake:
         cli("relabel", "few.safetensors", "soft.safetensors", "--expert", "white", "--epoch", "last")
         assert np.isfinite(formats.read("soft.safetensors").soft_labels).all()
 
+    def test_an_experts_own_epoch_is_in_the_history(self, cli, digits):
+        cli("relabel", "few.safetensors", "ab.safetensors", "--expert", "expert@1", "--expert", "expert@2")
+        said = cli("info", "ab.safetensors").out.decode()
+        assert "--expert expert@1 --expert expert@2" in said
+        assert formats.read("ab.safetensors").soft.source == "expert@1 + expert@2"
+
+    def test_a_temperature_is_chosen_for_an_expert_with_its_own_epoch(self, cli, digits):
+        words = ["--expert", "expert@1", "--temperature", "auto", "--real", "real.safetensors"]
+        quick = ["--trial-net", "convnet-d1:width=4", "--trial-steps", 2, "--trials", 1]
+        cli("relabel", "few.safetensors", "warm.safetensors", *words, *quick)
+        assert formats.read("warm.safetensors").soft.source == "expert@1"
+
 
 class TestWhatIsRefused:
     """Each with its exit code, one line, and no output file."""
@@ -209,6 +221,9 @@ class TestWhatIsRefused:
             ([*RELABEL, "--real", "few.safetensors"], 5, "all its images are in the bundle"),
             ([*RELABEL, "--weights", "1,2"], 2, "expected 1 numbers above 0"),
             ([*RELABEL, "--weights", "-1"], 2, "--weights is '-1'"),
+            ([*RELABEL, "--weights", "nan"], 2, "--weights is 'nan'"),
+            ([*RELABEL[:-1], "expert@1", "--epoch", "last"], 2, "all have one"),
+            ([*RELABEL, "--trials", 2], 2, "--trials is for choices with --real"),
             ([*RELABEL, "--mean", "median"], 2, "--mean is 'median'"),
             (["refine", "three.safetensors", "out.safetensors", "--gamma", "auto"], 2, "--real"),
             (["refine", "few.safetensors", "out.safetensors"], 5, "ddlabel relabel"),

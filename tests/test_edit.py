@@ -147,7 +147,7 @@ def test_swapping_twice_and_sharpening_what_was_softened_give_the_label_back():
         ("swap:i=0", "expected 1 to 3"),
         ("without-mass:class=4", "without-mass: class is 4: expected 0 to 3"),
         ("without-mass:clas=1", "did you mean 'class'"),
-        ("temperature:t=0", "above 0"),
+        ("temperature:t=0", "from 0.001 to 1000"),
         ("smooth:alpha=1.5", "expected 0 to 1"),
         ("smooth:over=some", "others, all"),
         ("topk", "did you mean 'top-k'"),

@@ -152,7 +152,7 @@ def test_one_step_of_a_linear_student_towards_an_expert(tmp_path):
         optimizer=STEEP,
         clip=1e9,
         inner="sgd:lr=0.1",
-        **FAST,
+        **FAST | {"net": LearnOptions.net},
     )
     gradient = -learn(bundle, options, print, experts=[run]).soft_labels
 
@@ -175,7 +175,12 @@ def test_an_expert_that_arrives_where_the_student_does_costs_nothing(tmp_path):
     losses = []
     for inner in ("sgd:lr=0", "sgd:lr=1"):
         options = LearnOptions(
-            method="mtt:steps=1,latest=0", iterations=1, save_every=1, start="uniform", inner=inner, **FAST
+            method="mtt:steps=1,latest=0",
+            iterations=1,
+            save_every=1,
+            start="uniform",
+            inner=inner,
+            **FAST | {"net": LearnOptions.net},
         )
         if inner == "sgd:lr=1":
             network = network_of(run.about)
@@ -270,10 +275,19 @@ def test_labels_begin_as_asked(learner):
         ({"net": "convnet-d1:norm=batch"}, "real", UsageError, "running statistics"),
         ({"inner": "lion"}, "real", UsageError, "unknown inner optimizer 'lion'"),
         ({"augment": "crop:padding=-9"}, "real", UsageError, "does not work on 8 px"),
+        ({"inner": "sgd:lr=-1"}, "real", UsageError, "lr of at least 0"),
+        ({"inner": "adam:beta1=1"}, "real", UsageError, "betas from 0 to below 1"),
+        ({"method": "bptt:real-batch=0"}, "real", UsageError, "real-batch is 0"),
+        ({"method": "mtt"}, "expert", UsageError, "--net is for --method bptt"),
         ({"start": "stored"}, "real unlabelled", IncompatibleError, "no soft labels"),
         ({"method": "bptt"}, "larger", IncompatibleError, r"images \[1, 9, 9\]"),
-        ({"method": "mtt:ahead=7"}, "expert", UsageError, "no checkpoint up to epoch 10 has one 7 epochs later"),
-        ({"method": "mtt"}, "foreign", IncompatibleError, "other classes"),
+        (
+            {"method": "mtt:ahead=7", "net": LearnOptions.net},
+            "expert",
+            UsageError,
+            "no checkpoint up to epoch 10 has one 7 epochs later",
+        ),
+        ({"method": "mtt", "net": LearnOptions.net}, "foreign", IncompatibleError, "other classes"),
     ],
 )
 def test_refusals(options, given, error, message, tmp_path):

@@ -56,6 +56,13 @@ def test_held_out_images_are_not_in_the_bundle():
         trial.held_out(real, real)
 
 
+def test_held_out_images_are_known_in_either_pixel_space():
+    real = striped(40, 0)
+    unit = replace(real.pixels, space="unit")
+    bundle = replace(real, images=(real.images / np.float32(255)), pixels=unit).take(np.arange(30))
+    assert len(trial.held_out(bundle, real)) == 10
+
+
 def test_checkpoints_are_spread_over_the_logarithm():
     spread = trial._spread([0.5 * i for i in range(1, 101)])
     assert (spread[0], spread[-1]) == (0.5, 50)

@@ -93,6 +93,8 @@ def _label(bundle: str, out: str, expert: Sequence[str], options: RelabelOptions
     """Find the experts, pick their checkpoints, label, write, and say how good the labels are and how large."""
     _check_auto(bundle, options, {"epoch": options.epoch, "temperature": options.temperature})
     runs = runs_of(expert, say)
+    if options.epoch != "auto" and all(run.epoch for run in runs):
+        raise UsageError("--epoch is for experts without one of their own (RUN@12), and all have one: leave it out")
     inputs: list[Input] = []
 
     def run(source: Bundle) -> Bundle:
@@ -103,7 +105,7 @@ def _label(bundle: str, out: str, expert: Sequence[str], options: RelabelOptions
         if options.real is not None:
             picks, settled, trials = choose_epoch(source, runs, options, real_of(options.real, inputs), say.bar)
             _show(trials, f"epoch {settled.epoch}, temperature {settled.temperature}", say)
-        elif options.epoch == "auto":
+        elif options.epoch == "auto" and not all(run.epoch for run in runs):
             share = share_of_best(len(source) / len(source.classes))
             say.note(f"auto: the first checkpoint with {100 * share:.0f} % of its run's best training accuracy")
         inputs.extend(expert_inputs(picks))
@@ -120,6 +122,9 @@ def _label(bundle: str, out: str, expert: Sequence[str], options: RelabelOptions
 def _check_auto(bundle: str, options: TrialOptions, choices: Mapping[str, Any]) -> None:
     """Refuse --real where nothing is to be chosen with it, and a choice that cannot be made without."""
     one_standard_input([bundle, options.real or ""])
+    for name in ("trial_net", "trial_steps", "trials"):
+        if options.real is None and getattr(options, name) != getattr(TrialOptions, name):
+            raise UsageError(f"--{name.replace('_', '-')} is for choices with --real: give that too, or leave it out")
     wanted = [f"--{name} auto" for name, value in choices.items() if value == "auto"]
     if options.real is not None and not wanted:
         known = " or ".join(f"--{name} auto" for name in choices)

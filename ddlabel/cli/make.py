@@ -110,4 +110,5 @@ def runs_of(paths: Sequence[str], say: Say) -> list[Run]:
 
 def expert_inputs(picks: Sequence[tuple[Run, int]]) -> list[Input]:
     """Checkpoints as a bundle's history names them."""
-    return [Input(role="expert", name=run.folder.resolve().name, sha256=run.digest(step)) for run, step in picks]
+    names = [run.folder.resolve().name + (f"@{run.epoch}" if run.epoch else "") for run, _ in picks]
+    return [Input(role="expert", name=n, sha256=run.digest(step)) for n, (run, step) in zip(names, picks, strict=True)]

@@ -64,8 +64,8 @@ def without_mass(target: Target, *, class_: int = 0) -> Target:
 @edits.add
 def temperature(target: Target, *, t: float = 2.0) -> Target:
     """Labels softened by t > 1 or sharpened by t < 1: softmax(logits / t), or p^(1/t) scaled to the sum of p."""
-    if not t > 0:
-        raise UsageError(f"temperature: t is {t}: expected a number above 0")
+    if not 1e-3 <= t <= 1e3:
+        raise UsageError(f"temperature: t is {t}: expected a number from 0.001 to 1000")
     if target.label.space == "logits":
         return replace(target, label=replace(target.label, temperature=target.label.temperature * t))
     return replace(target, values=target.probs(t))

@@ -49,11 +49,13 @@ def label_figures(bundle: Bundle, field: str) -> dict[str, Any]:
     """Accuracy of labels against the hard labels, and their mean entropy in nats, which directions have none of.
 
     Of a view that was blended the class with the larger share counts, and of a label that lost probability what is
-    left of it, divided by its sum.
+    left of it, divided by its sum; one that is 0 for every class agrees with none.
     """
     right, nats, count = 0, 0.0, 0
     for _, target in label_blocks(bundle, field):
-        right += int(correct(target.values, target.hard if target.hard.ndim == 1 else target.hard.argmax(1)))
+        left = (target.values != 0).any(1) if target.label.space == "mass" else slice(None)
+        hard = target.hard if target.hard.ndim == 1 else target.hard.argmax(1)
+        right += int(correct(target.values[left], hard[left]))
         nats += float(entropy(F.normalize(target.in_common_space().values, p=1)).sum())
         count += len(target.hard)
     entropy_nats = None if getattr(bundle, field).space == "direction" else nats / count

@@ -39,11 +39,14 @@ def random_boxes(
     """`count` boxes for each image, of `low` … `high` of its area and 3/4 to 4/3 as wide as high (Szegedy et al.)."""
     if not (count >= 1 and 0 < low <= high <= 1):
         raise UsageError(f"count {count}, low {low}, high {high}: expected count ≥ 1 and 0 < low ≤ high ≤ 1")
-    generator = torch.Generator().manual_seed(seed)
-    boxes = draw_boxes(
-        lambda *shape: torch.rand(images * count, *shape, generator=generator), height, width, low=low, high=high
-    )
-    return {"dense_boxes": boxes.view(images, count, 4).numpy()}
+    generator, boxes = torch.Generator().manual_seed(seed), np.empty((images, count, 4), np.float32)
+    for block in np.array_split(boxes, range(CHUNK, images, CHUNK)):  # views of it
+
+        def uniform(numbers: int, rows: int = len(block) * count) -> Tensor:
+            return torch.rand(rows, numbers, generator=generator)
+
+        block[:] = draw_boxes(uniform, height, width, low=low, high=high).view(block.shape).numpy()
+    return {"dense_boxes": boxes}
 
 
 @layouts.add

@@ -33,14 +33,17 @@ def describe(bundle: Bundle, field: str) -> dict[str, Any]:
     size = len(bundle.classes)
     sums, counts = torch.zeros(size, size, dtype=torch.float64), torch.zeros(size, dtype=torch.int64)
     confidence = effective = 0.0
+    labelled = 0
     for _, target in label_blocks(bundle, field):
         probs = _log_probs(target).exp()
         confidence += float(probs.amax(1).sum())
         effective += float(entropy(probs).exp().sum())
+        labelled += len(probs)
+        probs = probs[probs.sum(1) > 0]  # a label that lost all its probability names no class
         sums.index_add_(0, probs.argmax(1), probs)
         counts += probs.argmax(1).bincount(minlength=size)
     rows = [(total / n).tolist() if n else None for total, n in zip(sums, counts.tolist(), strict=True)]
-    means = {"confidence": confidence / int(counts.sum()), "effective_classes": effective / int(counts.sum())}
+    means = {"confidence": confidence / labelled, "effective_classes": effective / labelled}
     return figures | means | {"class_similarity": rows}
 
 

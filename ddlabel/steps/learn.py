@@ -102,6 +102,8 @@ def bptt(
     """
     if not 1 <= window <= steps:
         raise UsageError(f"--method bptt: the window is {window}: expected 1 to the number of steps, {steps}")
+    if real_batch < 1:
+        raise UsageError(f"--method bptt: real-batch is {real_batch}: expected at least 1")
     check_same_task("the bundle of --real", task.bundle, real)
     task.student(0)
 
@@ -125,6 +127,8 @@ def mtt(task: Task, *, expert: Sequence[Run], steps: int = 20, ahead: float = 1.
     θ̂ is where a student gets from θ in `steps` (Cazenavette et al. 2022, Algorithm 1).
     """
     pick(task.bundle, expert, "last")  # refuses foreign experts
+    if task.options.net != LearnOptions.net:
+        raise UsageError("--net is for --method bptt, and mtt trains the experts' own network: leave it out")
     if any(run.epoch for run in expert):
         raise UsageError("--method mtt follows experts from epoch to epoch: leave out the @EPOCH")
     ways = []
@@ -178,11 +182,11 @@ def learn(
     for iteration in progress(range(done, options.iterations)):
         loss = outer(labels, iteration)
         if not _lower(loss, labels, optimizer, options.clip):
-            keep(iteration)
-            raise InvalidInputError(
-                f"learning diverged in iteration {iteration}: lower the learning rate of --inner or the window"
-                f"{f'; --iterations {iteration} writes the labels before it, from OUT.resume' if iteration else ''}"
-            )
+            message = f"learning diverged in iteration {iteration}: lower the learning rate of --inner or the window"
+            if iteration:  # else there is nothing to keep, and what is kept is not gone on from with other options
+                keep(iteration)
+                message += f", for another OUT; the same with --iterations {iteration} writes the labels before it"
+            raise InvalidInputError(message)
         losses.append(float(loss.detach()))
         if (iteration + 1) % options.save_every == 0:
             keep(iteration + 1)

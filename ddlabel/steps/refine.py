@@ -4,7 +4,7 @@ from typing import Any
 
 from ddlabel.bundle import Bundle
 from ddlabel.config import RefineOptions
-from ddlabel.errors import UsageError
+from ddlabel.errors import IncompatibleError, UsageError
 from ddlabel.header import LabelSpace
 from ddlabel.labels.figures import map_labels
 from ddlabel.labels.refine import gift
@@ -24,6 +24,8 @@ def refine(bundle: Bundle, options: RefineOptions) -> Bundle:
 
     def refined(target: Target) -> Target:
         values = gift(target.values, target.label, target.hard, gamma=gamma, **given)
+        if not bool(values.isfinite().all()):
+            raise IncompatibleError("a label has no probability left and --gamma is 0: give a larger one")
         return Target(hard=target.hard, values=values, label=space)
 
     return map_labels(bundle, options.field, refined, how="refined")

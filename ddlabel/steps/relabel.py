@@ -1,5 +1,6 @@
 """`relabel` and `densify`: labels from experts, for whole images and for views of them."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -98,7 +99,7 @@ def _labeler(picks: Picks, options: RelabelOptions, images: int) -> tuple[Labele
         weights = [float(weight) for weight in options.weights.split(",")] if options.weights else [1.0] * len(picks)
     except ValueError:
         weights = []
-    if len(weights) != len(picks) or min(weights, default=0) <= 0:
+    if len(weights) != len(picks) or not all(0 < weight < math.inf for weight in weights):
         raise UsageError(f"--weights is {options.weights!r}: expected {len(picks)} numbers above 0, one an expert")
     labeler = Labeler(
         picks,

@@ -1,5 +1,6 @@
 """`auto`: choosing by trial, with quick students tested on real training images that are held out from the bundle."""
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -36,8 +37,12 @@ def choose_epoch(
     pick(bundle, runs, options.epoch)  # refuses foreign experts
     trials: Trials = {}
     settled = replace(options, temperature=1.0 if options.temperature == "auto" else options.temperature)
-    if options.epoch == "auto":
-        epochs = _spread(sorted(set.intersection(*({*run.epochs.values()} for run in runs if not run.epoch))))
+    free = [run for run in runs if not run.epoch]
+    if options.epoch == "auto" and free:
+        common = set.intersection(*({*run.epochs.values()} for run in free))
+        if not common:
+            raise IncompatibleError("--epoch auto: the runs have no checkpoint, or none of the same epoch")
+        epochs = _spread(sorted(common))
         names = [f"{epoch:g}" for epoch in epochs]
         variants = [relabel(bundle, pick(bundle, runs, name), settled) for name in names]
         found = try_out(variants, real, options, "soft", "soft-ce", progress)
@@ -90,14 +95,23 @@ def try_out(
 
 
 def held_out(bundle: Bundle, real: Bundle) -> Bundle:
-    """Up to 2,000 real images, drawn once, that are not in the bundle; IncompatibleError if all of them are."""
+    """Up to 2,000 real images, drawn once, that are not in the bundle; IncompatibleError if all of them are.
+
+    Images that were made of real ones, as RDED's are, cannot be known again.
+    """
     check_same_task("the bundle of real images", bundle, real)
-    own = {image.tobytes() for image in bundle.images}
+    own = {_digest(image) for image in bundle.images}
     order = np.random.default_rng(rng.stream(0, "held out")).permutation(len(real))[: _HELD_OUT + len(bundle)]
-    rows = [row for row in order if real.images[row].tobytes() not in own][:_HELD_OUT]
+    rows = [row for row in order if _digest(real.images[row]) not in own][:_HELD_OUT]
     if not rows:
         raise IncompatibleError("--real: all its images are in the bundle, and none is left to hold out")
     return real.without_views().take(np.sort(rows))
+
+
+def _digest(image: Array) -> bytes:
+    """What stands for an image in either pixel space."""
+    pixels = image if image.dtype == np.uint8 else np.rint(255 * image.astype(np.float32)).clip(0, 255)
+    return hashlib.sha256(pixels.astype(np.uint8).tobytes()).digest()
 
 
 def _spread(epochs: Sequence[float]) -> list[float]:

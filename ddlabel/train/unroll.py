@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from ddlabel.errors import UsageError
 from ddlabel.losses import soft_ce
 from ddlabel.registry import Registry
 from ddlabel.train.fit import Batch
@@ -28,6 +29,7 @@ def sgd(
     momentum: float = 0.0,
 ) -> tuple[Tensor, Memory]:
     """Stochastic gradient descent, as torch has it."""
+    _check(lr, momentum)
     velocity = momentum * memory[0] + gradient
     return weights - lr * velocity, (velocity, 0.0)
 
@@ -44,10 +46,16 @@ def adam(
     beta2: float = 0.999,
 ) -> tuple[Tensor, Memory]:
     """Adam; ε² = 10⁻¹⁶ stands under the root, which has no slope at 0."""
+    _check(lr, beta1, beta2)
     mean = beta1 * memory[0] + (1 - beta1) * gradient
     square = beta2 * memory[1] + (1 - beta2) * gradient**2
     root = (square / (1 - beta2 ** (done + 1)) + 1e-16).sqrt()
     return weights - lr / (1 - beta1 ** (done + 1)) * mean / root, (mean, square)
+
+
+def _check(lr: float, *shares: float) -> None:
+    if not (lr >= 0 and all(0 <= share < 1 for share in shares)):
+        raise UsageError("--inner: expected lr of at least 0, momentum and betas from 0 to below 1")
 
 
 def run_body(body: nn.Module, weights: Tensor, images: Tensor) -> Tensor:
