@@ -208,6 +208,8 @@ class CompressOptions(Options):
         super().__post_init__()
         if self.codec is not None and self.budget is not None:
             raise UsageError("--codec says how to store labels and --budget chooses: leave out one of them")
+        if self.prune is not None and self.field == "soft":
+            raise UsageError("--prune is for views, and --field soft leaves those alone: leave out one of them")
         if self.share is not None and not 0 < self.share < math.inf:
             raise UsageError(f"--budget is {self.budget!r}: expected a share above 0 of the images' bytes, such as 1%")
 

@@ -174,7 +174,12 @@ def early_stop(run: Run, ipc: float) -> int:
     if not accuracies:
         raise InvalidInputError(f"{run.folder}: no training accuracies for --epoch auto: name an epoch, or 'last'")
     goal = share_of_best(ipc) * max(accuracies.values())
-    return min(int(step) for step, accuracy in accuracies.items() if accuracy >= goal)
+    step = min(int(step) for step, accuracy in accuracies.items() if accuracy >= goal)
+    if step not in run.epochs:
+        raise InvalidInputError(
+            f"{run.folder}: the checkpoint of step {step}, which auto takes, is missing: name an epoch"
+        )
+    return step
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -169,6 +169,23 @@ class TestWhatCommandsMake:
         cli("relabel", "few.safetensors", "soft.safetensors", "--expert", "white", "--epoch", "last")
         assert np.isfinite(formats.read("soft.safetensors").soft_labels).all()
 
+    def test_a_missing_checkpoint_is_named(self, cli, digits):
+        for path in sorted((digits / "expert").glob("step-*"))[:-1]:
+            path.unlink()
+        said = cli("relabel", "few.safetensors", "x.safetensors", "--expert", "expert", code=3).err.decode()
+        assert "checkpoints of epochs 0.5, 1, 1.5 are missing" in said
+        assert "name an epoch" in said
+
+    def test_refining_twice_is_refused(self, cli, digits):
+        cli("relabel", "few.safetensors", "soft.safetensors", "--expert", "expert")
+        cli("refine", "soft.safetensors", "once.safetensors", "--gamma", 0.2)
+        assert formats.read("once.safetensors").soft.source.endswith(" refined at 0.2")
+        assert b"refined already" in cli("refine", "once.safetensors", "twice.safetensors", code=5).err
+
+    def test_pruning_needs_the_views_to_be_meant(self, cli, digits):
+        words = ["compress", "few.safetensors", "x.safetensors", "--field", "soft", "--prune", "random"]
+        assert b"--prune is for views" in cli(*words, code=2).err
+
     def test_an_experts_own_epoch_is_in_the_history(self, cli, digits):
         cli("relabel", "few.safetensors", "ab.safetensors", "--expert", "expert@1", "--expert", "expert@2")
         said = cli("info", "ab.safetensors").out.decode()
@@ -219,10 +236,11 @@ class TestWhatIsRefused:
             ([*RELABEL, "--epoch", "last", "--real", "real.safetensors"], 2, "--real is for --epoch auto"),
             ([*RELABEL, "--real", "three.safetensors"], 5, "other classes"),
             ([*RELABEL, "--real", "few.safetensors"], 5, "all its images are in the bundle"),
-            ([*RELABEL, "--weights", "1,2"], 2, "expected 1 numbers above 0"),
-            ([*RELABEL, "--weights", "-1"], 2, "--weights is '-1'"),
-            ([*RELABEL, "--weights", "nan"], 2, "--weights is 'nan'"),
+            ([*RELABEL, "--weights", "1,2"], 2, "--weights is for an ensemble"),
+            ([*RELABEL[:-1], "expert@1", "--expert", "expert@2", "--weights", "-1,1"], 2, "--weights is '-1,1'"),
+            ([*RELABEL[:-1], "expert@1", "--expert", "expert@2", "--weights", "nan,1"], 2, "--weights is 'nan,1'"),
             ([*RELABEL[:-1], "expert@1", "--epoch", "last"], 2, "all have one"),
+            ([*RELABEL[:-1], "expert@2", "--expert", "expert", "--epoch", "last"], 2, "twice"),
             ([*RELABEL, "--trials", 2], 2, "--trials is for choices with --real"),
             ([*RELABEL, "--mean", "median"], 2, "--mean is 'median'"),
             (["refine", "three.safetensors", "out.safetensors", "--gamma", "auto"], 2, "--real"),

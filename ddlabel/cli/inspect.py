@@ -98,7 +98,7 @@ def _description(value: dict[str, Any]) -> list[str]:
     if "experts" in value:
         found = value["experts"]
         for at in zip(found["epoch"], found["js_distance"], found["normalised"], strict=True):
-            lines.append("epoch {:<7g}distance {:.4f}, normalised {:.3f}".format(*at))
+            lines.append("epoch {:<9.4g}distance {:.4f}, normalised {:.3f}".format(*at))
         lines.append(f"nearest      epoch {found['nearest']:g}")
     if "against" in value or "experts" in value:
         lines.append("distance     Jensen-Shannon's: the root of the divergence in nats, at most 0.833")
@@ -159,8 +159,9 @@ def _text(header: Header) -> str:
     ]
     for field, label in (("soft", header.soft), ("dense", header.dense)):
         if label is not None:
-            each = " × ".join(map(str, header.arrays[f"{field}_labels"].shape[1:]))
-            lines.append(f"{field:<13}{each} {label.space}, temperature {label.temperature:g}, from {label.source}")
+            stored = header.arrays[f"{field}_labels"]
+            each = f"{' × '.join(map(str, stored.shape[1:]))} {label.space} as {stored.dtype}"
+            lines.append(f"{field:<13}{each}, temperature {label.temperature:g}, from {label.source}")
     return "\n".join([*lines, f"digest       {header.digest}", "made by", *(f"    {line}" for line in _shell(header))])
 
 

@@ -76,7 +76,7 @@ def compress(bundle: BundleIn, out: Out, options: CompressOptions, say: Say, for
         result, found = step(source, options)
         before, after = found["before"], found["after"]
         say.note(
-            f"{found['codec']}: {before:,.0f} → {after:,.0f} bytes an image ({before / after:.1f} times less), "
+            f"{found['codec']}: {before:,.0f} → {after:,.0f} bytes an image (× {after / before:.2f}), "
             f"{100 * found['share']:.2f} % of its pixels"
         )
         if found["js_distance"] is not None:
@@ -98,9 +98,12 @@ def _label(bundle: str, out: str, expert: Sequence[str], options: RelabelOptions
     inputs: list[Input] = []
 
     def run(source: Bundle) -> Bundle:
+        from ddlabel.labels.views import layouts
         from ddlabel.steps import relabel as steps
         from ddlabel.steps.trial import choose_epoch
 
+        if isinstance(options, DensifyOptions):  # a layout that does not fit says so before the trials
+            layouts.resolve(options.views)(1, *source.images.shape[2:], 0)
         settled, picks = options, steps.pick(source, runs, options.epoch)
         if options.real is not None:
             picks, settled, trials = choose_epoch(source, runs, options, real_of(options.real, inputs), say.bar)

@@ -97,11 +97,11 @@ def _line(record: dict[str, Any]) -> str:
 
 
 def runs_of(paths: Sequence[str], say: Say) -> list[Run]:
-    """The expert runs that were named, each once; unfinished ones with a word."""
+    """The expert runs that were named; those that lack checkpoints with a word."""
     runs = [run for path in paths for run in Run.find(path)]
-    if len({(each.folder.resolve(), each.epoch) for each in runs}) < len(runs):
-        raise UsageError("an expert run is named twice, and would count twice: name each once")
     for each in runs:
+        if lost := [f"{record['epoch']:g}" for record in each.metrics() if record["step"] not in each.epochs]:
+            say.note(f"note: {each.folder}: the checkpoints of epochs {', '.join(lost)} are missing")
         if not each.complete:
             done, planned = max(each.epochs.values(), default=0), each.about.steps / each.about.steps_per_epoch
             say.note(f"note: {each.folder} is unfinished: {done:g} of {planned:g} epochs")

@@ -176,13 +176,13 @@ def learn(
 
     def keep(iteration: int) -> None:
         made = {"labels": labels.detach().cpu(), "optimizer": optimizer.state_dict()}
-        save(deepcopy(made) | {"iteration": iteration, "loss": sum(losses) / max(1, len(losses))})
+        save(deepcopy(made) | {"iteration": iteration, "loss": sum(losses) / len(losses) if losses else math.nan})
         losses.clear()
 
     for iteration in progress(range(done, options.iterations)):
         loss = outer(labels, iteration)
         if not _lower(loss, labels, optimizer, options.clip):
-            message = f"learning diverged in iteration {iteration}: lower the learning rate of --inner or the window"
+            message = f"learning diverged in iteration {iteration}: lower the learning rate in --inner or --optimizer"
             if iteration:  # else there is nothing to keep, and what is kept is not gone on from with other options
                 keep(iteration)
                 message += f", for another OUT; the same with --iterations {iteration} writes the labels before it"
@@ -195,12 +195,16 @@ def learn(
 
 
 def _lower(loss: Tensor, labels: Tensor, optimizer: Optimizer, clip: float) -> bool:
-    """One step down the loss; False, and none, where it or its gradient is not finite."""
+    """One step down the loss; False, and none, where it, its gradient or the labels after it are not finite."""
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
-    finite = bool((loss.detach() + clip_grad_norm_(labels, clip)).isfinite())
-    if finite:
-        optimizer.step()
+    if not bool((loss.detach() + clip_grad_norm_(labels, clip)).isfinite()):
+        return False
+    before = labels.detach().clone()
+    optimizer.step()
+    finite = bool(labels.isfinite().all())
+    if not finite:
+        labels.data.copy_(before)
     return finite
 
 

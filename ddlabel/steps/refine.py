@@ -19,6 +19,8 @@ def refine(bundle: Bundle, options: RefineOptions) -> Bundle:
     gamma = options.gamma
     if isinstance(gamma, str):
         raise UsageError("--gamma auto is chosen on real images: name them with --real, or give a number")
+    if " refined at " in bundle.label(options.field).source:
+        raise IncompatibleError("the labels are refined already: refine the labels that they were made from")
     space = LabelSpace(space="direction" if options.space == "logits" else "probs")
     given: dict[str, Any] = {"space": options.space, "alpha": options.alpha, "smoothing": options.smoothing}
 
@@ -28,4 +30,4 @@ def refine(bundle: Bundle, options: RefineOptions) -> Bundle:
             raise IncompatibleError("a label has no probability left and --gamma is 0: give a larger one")
         return Target(hard=target.hard, values=values, label=space)
 
-    return map_labels(bundle, options.field, refined, how="refined")
+    return map_labels(bundle, options.field, refined, how=f"refined at {gamma:g}")

@@ -41,7 +41,10 @@ def pick(bundle: Bundle, runs: Sequence[Run], epoch: str) -> Picks:
             raise IncompatibleError(f"the bundle has images {list(shape)} (C, H, W): {takes}")
     ipc, wanted = len(bundle) / len(bundle.classes), [run.epoch or epoch for run in runs]
     each = zip(runs, wanted, strict=True)
-    return [(run, early_stop(run, ipc) if at == "auto" else run.step_of(at)) for run, at in each]
+    picks = [(run, early_stop(run, ipc) if at == "auto" else run.step_of(at)) for run, at in each]
+    if len({(run.folder.resolve(), step) for run, step in picks}) < len(picks):
+        raise UsageError("an expert's checkpoint is named twice, and would count twice: name each once")
+    return picks
 
 
 def source_of(picks: Picks) -> str:
@@ -99,8 +102,12 @@ def _labeler(picks: Picks, options: RelabelOptions, images: int) -> tuple[Labele
         weights = [float(weight) for weight in options.weights.split(",")] if options.weights else [1.0] * len(picks)
     except ValueError:
         weights = []
+    if options.weights is not None and len(picks) == 1:
+        raise UsageError("--weights is for an ensemble and there is one expert: leave it out, or name more")
     if len(weights) != len(picks) or not all(0 < weight < math.inf for weight in weights):
-        raise UsageError(f"--weights is {options.weights!r}: expected {len(picks)} numbers above 0, one an expert")
+        raise UsageError(
+            f"--weights is {options.weights!r}: expected a number above 0 for each of {len(picks)} experts"
+        )
     labeler = Labeler(
         picks,
         device=pick_device(options.device),
