@@ -53,6 +53,13 @@ class Bundle:
         return len(self.images)
 
     @property
+    def side(self) -> int:
+        """The images' pixels along each side; an InvalidInputError if those are not the same."""
+        height, width = self.images.shape[2:]
+        require(height == width, f"images are {height} × {width} px: networks need squares; import with --size")
+        return int(height)
+
+    @property
     def arrays(self) -> dict[str, Array]:
         """The arrays that are there, by name, in the order of the specification."""
         values = {name: getattr(self, name) for name in ARRAYS}

@@ -12,7 +12,6 @@ from conftest import make_bundle
 from torch import nn
 
 from ddlabel import formats
-from ddlabel.cli import learn as cli_learn
 from ddlabel.config import LearnOptions
 from ddlabel.errors import IncompatibleError, InvalidInputError, StorageError, UsageError
 from ddlabel.expert import About, Run
@@ -21,6 +20,7 @@ from ddlabel.labels.target import Target
 from ddlabel.nets import nets
 from ddlabel.optim import optimizer_of
 from ddlabel.steps.learn import learn, learners
+from ddlabel.train import state as state_file
 from ddlabel.train.labeler import network_of
 from ddlabel.train.unroll import run_body, unroll, updates
 
@@ -311,13 +311,13 @@ def test_the_command_goes_on_refuses_and_cleans_up(cli, tmp_path, monkeypatch):
     assert not list(tmp_path.glob("*.resume"))
 
     with monkeypatch.context() as patch:
-        save = cli_learn._save
+        save = state_file.save_state
 
         def stop(path, state):
             save(path, state)
             raise StorageError("the disk is full")
 
-        patch.setattr(cli_learn, "_save", stop)
+        patch.setattr(state_file, "save_state", stop)
         cli(*words, code=7)
     assert b"other options or inputs" in cli(*words, "--seed", 1, code=5).err
     assert b"going on from iteration 2" in cli(*words).err

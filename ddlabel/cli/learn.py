@@ -1,6 +1,5 @@
 """`learn`: labels learned on fixed images, and the file that a killed run goes on from."""
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ def learn(bundle: BundleIn, out: Out, options: LearnOptions, say: Say, force: Fo
 
     def run(source: Bundle) -> Bundle:
         from ddlabel.steps.learn import learn as step
+        from ddlabel.train.state import save_state
 
         real = None if options.real is None else real_of(options.real, inputs)
         experts = runs_of(options.expert, say)
@@ -36,9 +36,9 @@ def learn(bundle: BundleIn, out: Out, options: LearnOptions, say: Say, force: Fo
         def save(state: dict[str, Any]) -> None:
             say.note(f"iteration {state['iteration']}: outer loss {state['loss']:.4f}")
             if left is not None:
-                _save(left, state | {"key": key})
+                save_state(left, state | {"key": key})
 
-        state = _load(left, key) if left is not None and left.exists() else None
+        state = _left(left, key) if left is not None and left.exists() else None
         if state is not None:
             say.note(f"{left}: going on from iteration {state['iteration']}")
         return step(source, options, save, real=real, experts=experts, state=state, progress=say.bar)
@@ -49,20 +49,11 @@ def learn(bundle: BundleIn, out: Out, options: LearnOptions, say: Say, force: Fo
     say.note(figures_of(result, "soft"))
 
 
-def _save(path: Path, state: dict[str, Any]) -> None:
-    import torch
-
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    files.write(str(path), [buffer.getbuffer()], size=buffer.getbuffer().nbytes)
-
-
-def _load(path: Path, key: str) -> dict[str, Any]:
+def _left(path: Path, key: str) -> dict[str, Any]:
     """What a killed run left; IncompatibleError if that was a run of other options or inputs."""
-    import torch
+    from ddlabel.train.state import loaded_state
 
-    with files.reading(path, "cannot be read; delete it to begin again"):
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    with loaded_state(path) as state:
         if state["key"] != key:
             raise IncompatibleError("left by a run of other options or inputs: give those, or delete it to begin again")
-    return state
+        return state

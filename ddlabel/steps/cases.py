@@ -12,7 +12,7 @@ from ddlabel import __version__, protocols, rng
 from ddlabel.augment import augment_of
 from ddlabel.bundle import Array, Bundle, check_same_task
 from ddlabel.config import EvaluateOptions, gift_batch_size
-from ddlabel.errors import IncompatibleError, InvalidInputError, UsageError
+from ddlabel.errors import IncompatibleError, UsageError
 from ddlabel.labels.target import Target
 from ddlabel.losses import loss_of
 from ddlabel.mixing import mix_of
@@ -59,10 +59,6 @@ def settle(case: Case) -> Case:
     """
     bundle, options = case.bundle(case.options.seed), case.options
     check_same_task("the test set", bundle, case.test)
-    if bundle.images.shape[2] != bundle.images.shape[3]:
-        raise InvalidInputError(
-            f"images are {list(bundle.images.shape[2:])} px: networks need squares; import with --size"
-        )
     options = replace(
         options,
         labels=_labels(bundle, options, bool(case.teacher)),
@@ -95,7 +91,7 @@ def key_of(case: Case, seed: int) -> Record:
 
 def student(case: Case, bundle: Bundle, seed: int) -> Network:
     """A student with fresh weights for the images and classes of a bundle."""
-    _, channels, size, _ = bundle.images.shape
+    channels, size = bundle.images.shape[1], bundle.side
     if case.whitening is None:
         prepare = normalisation(bundle.pixels.mean, bundle.pixels.std)
     else:

@@ -59,10 +59,8 @@ class Task:
     @classmethod
     def of(cls, bundle: Bundle, options: LearnOptions) -> Self:
         """The task that options set, on their device."""
-        channels, size, width = bundle.images.shape[1:]
-        if size != width:
-            raise InvalidInputError(f"images are {size} × {width} px: networks need squares; import with --size")
-        augment, update = augment_of(options.augment, channels=channels, size=size), updates.resolve(options.inner)
+        augment = augment_of(options.augment, channels=bundle.images.shape[1], size=bundle.side)
+        update = updates.resolve(options.inner)
         data = Data.of(bundle.without_views(), pick_device(options.device))
         return cls(bundle=bundle, data=data, augment=augment, update=update, options=options)
 

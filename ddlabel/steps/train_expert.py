@@ -1,6 +1,5 @@
 """`train-expert`: a labeler from real images, with a checkpoint every epoch or fraction of one."""
 
-import io
 import math
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -11,11 +10,11 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from ddlabel import files, rng, whitening
+from ddlabel import rng, whitening
 from ddlabel.augment import augment_of
 from ddlabel.bundle import Bundle
 from ddlabel.config import TrainExpertOptions
-from ddlabel.errors import IncompatibleError, InvalidInputError, OutputExistsError
+from ddlabel.errors import IncompatibleError, OutputExistsError
 from ddlabel.expert import About, Run
 from ddlabel.header import require
 from ddlabel.losses import loss_of
@@ -28,6 +27,7 @@ from ddlabel.train.data import Data, predict
 from ddlabel.train.device import Forward, compiled, pick_device
 from ddlabel.train.fit import Progress, fit
 from ddlabel.train.labeler import network_of
+from ddlabel.train.state import loaded_state, save_state
 
 _RESUME = "resume.pt"
 # Accuracy on this many training images, drawn once, is what `--epoch auto` goes by.
@@ -41,9 +41,8 @@ def plan(real: Bundle, folder: Path, options: TrainExpertOptions, digest: str) -
     UsageError for a spec that cannot be resolved or does not fit the images, IncompatibleError if a run of other
     options or data is there, OutputExistsError if everything is there already.
     """
-    channels, height, width = real.images.shape[1:]
-    require(height == width, f"images are {height} × {width} px: networks need squares; import with --size")
-    augment_of(options.augment, channels=channels, size=height)
+    channels, size = real.images.shape[1], real.side
+    augment_of(options.augment, channels=channels, size=size)
     steps_per_epoch = -(-len(real) // options.batch_size)
     runs = []
     for number in range(options.experts):
@@ -52,7 +51,7 @@ def plan(real: Bundle, folder: Path, options: TrainExpertOptions, digest: str) -
             net=options.net,
             classes=real.classes,
             channels=channels,
-            size=height,
+            size=size,
             mean=real.pixels.mean,
             std=real.pixels.std,
             zca=options.zca,
@@ -155,9 +154,7 @@ def _save(run: Run, network: Network, optimizer: Optimizer, records: list[dict[s
     weights = {name: tensor.detach().cpu().numpy().copy() for name, tensor in body.items()}
     records[-1]["sha256"] = run.save_weights(step, weights)
     run.save_metrics(records)
-    buffer = io.BytesIO()
-    torch.save({"body": body, "optimizer": optimizer.state_dict(), "step": step}, buffer)
-    files.write(str(run.folder / _RESUME), [buffer.getbuffer()], size=buffer.getbuffer().nbytes)
+    save_state(run.folder / _RESUME, {"body": body, "optimizer": optimizer.state_dict(), "step": step})
 
 
 def _resume(run: Run, network: Network, optimizer: Optimizer) -> tuple[int, list[dict[str, Any]]]:
@@ -165,14 +162,10 @@ def _resume(run: Run, network: Network, optimizer: Optimizer) -> tuple[int, list
     left = run.folder / _RESUME
     if not left.exists():
         return 0, []
-    try:
-        state = torch.load(left, map_location="cpu", weights_only=True)
+    with loaded_state(left) as state:
         network.body.load_state_dict(state["body"])
         optimizer.load_state_dict(state["optimizer"])
         step = int(state["step"])
-    except Exception as error:
-        damage = f"cannot be read ({type(error).__name__})"
-        raise InvalidInputError(f"{left}: {damage}; delete it to begin the run again") from error
     return step, [record for record in run.metrics() if record["step"] <= step]
 
 
