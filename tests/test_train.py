@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from conftest import make_bundle
 from ddlabel import formats
 from ddlabel.augment import none
 from ddlabel.bundle import Bundle
-from ddlabel.config import DensifyOptions, EvaluateOptions, TrainExpertOptions
+from ddlabel.config import DensifyOptions, EvaluateOptions, RelabelOptions, TrainExpertOptions
 from ddlabel.errors import IncompatibleError, InvalidInputError
 from ddlabel.header import LabelSpace
 from ddlabel.labels import views
@@ -23,7 +24,7 @@ from ddlabel.nets import build
 from ddlabel.nets.prepare import normalisation
 from ddlabel.steps import train_expert
 from ddlabel.steps.cases import loss_for
-from ddlabel.steps.relabel import densify
+from ddlabel.steps.relabel import densify, relabel
 from ddlabel.train.batches import Items, Pictures, of_images, of_items
 from ddlabel.train.data import Data, predict
 from ddlabel.train.fit import Order, fit
@@ -274,6 +275,26 @@ def test_views_are_labelled_as_they_are_replayed(layout, expert):
         for item, image in zip(chosen, items.images(chosen), strict=True):
             labels = dense.dense_labels[item // items.per_image, item % items.per_image]
             assert torch.equal(seen[labels.tobytes()], image)
+
+
+@pytest.mark.parametrize("layout", [None, "grid:n=2,r=0.75", "fkd:count=4"])
+def test_memory_does_not_grow_with_the_number_of_images(layout, expert, tmp_path, monkeypatch):
+    """numpy's memory at N and at 8 N: what is made lies in files, of which a chunk is held at a time."""
+    monkeypatch.setattr("ddlabel.files._IN_MEMORY_BYTES", 0)
+    options = {"epoch": "last", "compile": "off"}
+    peaks = []
+    for images in (1500, 12000):
+        formats.write(str(tmp_path / "b.safetensors"), make_bundle(images=images))
+        bundle = formats.read(str(tmp_path / "b.safetensors"))
+        picks = [(expert, expert.step_of("last"))]
+        tracemalloc.start()
+        if layout is None:
+            relabel(bundle, picks, RelabelOptions(**options))
+        else:
+            densify(bundle, picks, DensifyOptions(views=layout, **options))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0]
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 A layout is `layout(images, height, width, seed, *, options) → arrays`, the bundle's `dense_*` arrays without labels.
 """
 
+import math
 from collections.abc import Callable
 from typing import Literal
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ddlabel import files
 from ddlabel.bundle import CHUNK, Array
 from ddlabel.errors import UsageError
 from ddlabel.registry import Registry
@@ -39,7 +41,7 @@ def random_boxes(
     """`count` boxes for each image, of `low` … `high` of its area and 3/4 to 4/3 as wide as high (Szegedy et al.)."""
     if not (count >= 1 and 0 < low <= high <= 1):
         raise UsageError(f"count {count}, low {low}, high {high}: expected count ≥ 1 and 0 < low ≤ high ≤ 1")
-    generator, boxes = torch.Generator().manual_seed(seed), np.empty((images, count, 4), np.float32)
+    generator, boxes = torch.Generator().manual_seed(seed), files.scratch((images, count, 4), np.float32)
     for block in np.array_split(boxes, range(CHUNK, images, CHUNK)):  # views of it
 
         def uniform(numbers: int, rows: int = len(block) * count) -> Tensor:
@@ -72,25 +74,34 @@ def fkd(
     if not (0 <= flip <= 1 and alpha > 0):
         raise UsageError(f"flip {flip}, alpha {alpha}: expected flip from 0 to 1 and alpha above 0")
     arrays = random_boxes(images, height, width, seed, count=count, low=low, high=high)
-    draw = np.random.default_rng(seed)
-    arrays["dense_flip"] = (draw.random((images, count)) < flip).astype(np.uint8)
-    if mix == "none":
-        return arrays
-    partner = np.empty((images, count), np.int64)
-    for start in range(0, images, CHUNK):  # so that a chunk can be labelled by itself
-        block = partner[start : start + CHUNK]
-        for view in range(count):
-            block[:, view] = start + draw.permutation(len(block))
-    weight = draw.beta(alpha, alpha, (images, count))
+    arrays["dense_flip"] = files.scratch((images, count), np.uint8)
+    if mix != "none":
+        arrays["dense_mix"] = files.scratch((images, count), np.int64)
+        arrays["dense_mix_weight"] = files.scratch((images, count), np.float32)
     if mix == "cutmix":
-        sides, centres = np.sqrt(1 - weight)[..., None] * [height, width], draw.random((images, count, 2))
-        half = sides.astype(np.int64) // 2
-        middle = (centres * [height, width]).astype(np.int64)
-        ends = [np.clip(middle + sign * half, 0, [height, width]) for sign in (-1, 1)]
-        weight = 1 - (ends[1] - ends[0]).prod(-1) / (height * width)
-        box = np.concatenate(ends, -1) / [height, width, height, width]
-        arrays["dense_mix_box"] = box.astype(np.float32)
-    return arrays | {"dense_mix": partner, "dense_mix_weight": weight.astype(np.float32)}
+        arrays["dense_mix_box"] = files.scratch((images, count, 4), np.float32)
+    draw = np.random.default_rng(seed)
+    for start in range(0, images, CHUNK):
+        block = {name: array[start : start + CHUNK] for name, array in arrays.items()}
+        block["dense_flip"][:] = draw.random(block["dense_flip"].shape) < flip
+        if mix != "none":
+            _blend(block, start, (height, width), draw, alpha)
+    return arrays
+
+
+def _blend(block: Arrays, start: int, size: tuple[int, int], draw: np.random.Generator, alpha: float) -> None:
+    """Draw partners among a chunk's images, so that it can be labelled by itself, weights, and CutMix's regions."""
+    partner = block["dense_mix"]
+    for view in range(partner.shape[1]):
+        partner[:, view] = start + draw.permutation(len(partner))
+    weight = draw.beta(alpha, alpha, partner.shape)
+    if "dense_mix_box" in block:
+        half = (np.sqrt(1 - weight)[..., None] * size).astype(np.int64) // 2
+        middle = (draw.random((*partner.shape, 2)) * size).astype(np.int64)
+        ends = [np.clip(middle + sign * half, 0, size) for sign in (-1, 1)]
+        weight = 1 - (ends[1] - ends[0]).prod(-1) / math.prod(size)
+        block["dense_mix_box"][:] = np.concatenate(ends, -1) / (*size, *size)
+    block["dense_mix_weight"][:] = weight
 
 
 def draw_boxes(
