@@ -10,9 +10,13 @@ from typing import Annotated, NoReturn
 import typer
 
 from ddlabel import __version__
-from ddlabel.cli import demo, evaluate, inspect, labels, learn, make  # noqa: F401 - the order of the commands in the help
+from ddlabel.cli import demo, evaluate, inspect, labels, learn, make  # noqa: F401 - to be registered
 from ddlabel.cli.command import app, printable
 from ddlabel.errors import ClosedPipeError, DDLabelError
+from ddlabel.options import COMMANDS
+
+# In the help, the pipeline in its order comes first.
+app.registered_commands.sort(key=lambda each: (*COMMANDS, each.name).index(each.name))
 
 
 def _version(wanted: bool) -> None:
