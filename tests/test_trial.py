@@ -77,9 +77,9 @@ def test_auto_names_what_it_tried_and_its_choice(cli, digits):
     said = cli("relabel", "few.safetensors", "soft.safetensors", *words, *quick).err.decode()
     assert "epoch 0.5: " in said
     assert "temperature 4: " in said
-    chosen = next(line for line in said.splitlines() if line.startswith("auto: epoch"))
+    chosen = next(line for line in said.splitlines() if line.startswith("auto: expert"))
     from ddlabel import formats
 
     soft = formats.read("soft.safetensors")
-    assert chosen == f"auto: epoch {soft.soft.source.partition('@')[2]}, temperature {soft.soft.temperature}"
+    assert chosen == f"auto: {soft.soft.source}, temperature {soft.soft.temperature:g}"
     assert [each.role for each in soft.history[-1].inputs] == ["real", "expert"]

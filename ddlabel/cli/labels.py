@@ -107,7 +107,7 @@ def _label(bundle: str, out: str, expert: Sequence[str], options: RelabelOptions
         settled, picks = options, steps.pick(source, runs, options.epoch)
         if options.real is not None:
             picks, settled, trials = choose_epoch(source, runs, options, real_of(options.real, inputs), say.bar)
-            _show(trials, f"epoch {settled.epoch}, temperature {settled.temperature}", say)
+            _show(trials, f"{steps.source_of(picks)}, temperature {settled.temperature:g}", say)
         elif options.epoch == "auto" and not all(run.epoch for run in runs):
             share = share_of_best(len(source) / len(source.classes))
             say.note(f"auto: the first checkpoint with {100 * share:.0f} % of its run's best training accuracy")
