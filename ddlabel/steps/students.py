@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.flop_counter import FlopCounterMode
 
 from ddlabel import rng
 from ddlabel.bundle import Bundle
@@ -26,6 +25,7 @@ from ddlabel.optim import optimizer_of, rate_of
 from ddlabel.provenance import canonical_json
 from ddlabel.steps.cases import Case, Record, batches, loss_for, shown_per_epoch, steps_per_epoch, student
 from ddlabel.train.batches import Teach
+from ddlabel.train.cost import flops
 from ddlabel.train.data import Data, predict
 from ddlabel.train.device import Forward, compiled, pick_device
 from ddlabel.train.fit import Progress, fit
@@ -92,15 +92,7 @@ class Bench:
 
     def flops(self, body: nn.Module, bundle: Bundle, *, backward: bool) -> int:
         """Floating-point operations for one image, a multiplication and an addition being two."""
-
-        def count() -> int:
-            abstract = copy.deepcopy(body).to("meta")  # shapes only: nothing is computed
-            with FlopCounterMode(display=False) as counter:
-                logits = abstract(torch.empty(2, *bundle.images.shape[1:], device="meta"))
-                if backward:
-                    logits.sum().backward()
-            return int(counter.get_total_flops()) // 2
-
+        count = partial(flops, body, bundle.images.shape[1:], backward=backward)
         known: int = _keep(self._kept, ("flops", id(body)), count)
         return known
 
