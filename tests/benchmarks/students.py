@@ -1,0 +1,196 @@
+"""Students: `evaluate`, `resnet`, `gift`, `accuracy`."""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from ddlabel import formats
+from ddlabel.bundle import Bundle
+from ddlabel.config import EvaluateOptions, RefineOptions, RelabelOptions
+from ddlabel.metrics import summarise
+from ddlabel.steps.cases import Case, settle
+from ddlabel.steps.evaluate import evaluate
+from ddlabel.steps.refine import refine
+from ddlabel.steps.relabel import relabel
+
+from . import inputs, reference
+from .figures import WANTED, figure, paired
+from .harness import Result, Settings, Side, Turn, benchmark, versus
+from .machine import flops
+
+SGD = {
+    "optimizer": "sgd:lr=0.01,momentum=0.9,weight-decay=5e-4",
+    "schedule": "multistep:milestones=0.501,factor=0.1",
+}
+LOSSES = {"hard": "ce", "soft": "soft-ce"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What students learn: both sides are given the same."""
+
+    train: Path
+    test: Path
+    device: str
+    net: str = "convnet-d3"
+    labels: str = "hard"
+    seeds: int = 5
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def batch_size(self, images: int) -> int:
+        """The field's 256, or all."""
+        return min(256, images)
+
+    def tested(self, test: Bundle, images: int | None, epochs: int) -> Any:
+        """Rows to test on: by default the share of the work that 10,000 are beside 1,000 epochs."""
+        return inputs.some(len(test), 10 * epochs if images is None else images)
+
+
+def plain(work: Work) -> Turn:
+    """Epochs of the reference's students."""
+    train, test = formats.read(str(work.train)), formats.read(str(work.test))
+    images, labels = inputs.tensors(train, device=work.device)
+    if work.labels == "soft":
+        labels = torch.from_numpy(train.labels("soft")).softmax(1).to(work.device)
+
+    def turn(epochs: int, tested: int | None = None) -> Result:
+        rows, seeds = work.tested(test, tested, epochs), range(work.seeds)
+        how = {"epochs": epochs, "batch_size": work.batch_size(len(train)), "seeds": seeds, "device": work.device}
+        found = reference.train_students(work.net, (images, labels), inputs.tensors(test, rows), **how)
+        return {"count": len(train) * epochs * work.seeds, "accuracies": found}
+
+    return turn
+
+
+def fast(work: Work) -> Turn:
+    """Epochs of ddlabel's."""
+    train, test = formats.read(str(work.train)), formats.read(str(work.test))
+    bundle = train if work.labels == "soft" else inputs.hard_only(train)
+    given = {"net": work.net, "labels": work.labels, "loss": LOSSES[work.labels], "seeds": work.seeds} | SGD
+    given |= {"batch_size": work.batch_size(len(train)), "device": work.device} | work.options
+
+    def turn(epochs: int, tested: int | None = None) -> Result:
+        some = test.take(work.tested(test, tested, epochs))
+        options = EvaluateOptions(**given, epochs=epochs)
+        case = Case(bundle=lambda _: bundle, test=some, options=options, digests={"bundle": "", "test": ""})
+        found = [record["result"]["accuracy"] for _, _, record in evaluate([settle(case)], set())]
+        return {"count": len(bundle) * epochs * work.seeds, "accuracies": found}
+
+    return turn
+
+
+@benchmark("evaluate")
+def evaluate_(settings: Settings) -> Result:
+    """Five students of ConvNet-D3 on CIFAR-10 IPC 10."""
+    result = _students("evaluate", settings, "convnet-d3")
+    own = result["ddlabel"]
+    # A machine without units for bfloat16 has no other rate than float32's to be measured by.
+    dtype = min(own["share_of_matmul"], key=own["share_of_matmul"].get)
+    share, seconds = 100 * own["share_of_matmul"][dtype], own["set_up_seconds"] + 5 * 1000 * 100 / own["rate"]
+    reached, device = f"{own['flops_per_second'] / 1e9:,.4g} GFLOP/s; of {dtype}", settings.device
+    result["figures"] |= {
+        "share": figure("share", device, share, also=reached),
+        "evaluate-1000": figure("evaluate-1000", device, seconds, also=f"{own['set_up_seconds']:.1f} s of it once"),
+    }
+    return result
+
+
+@benchmark("resnet")
+def resnet(settings: Settings) -> Result:
+    """The same with ResNet18-modified."""
+    return _students("resnet", settings, "resnet18-modified")
+
+
+def _students(key: str, settings: Settings, net: str) -> Result:
+    train, test = inputs.few(settings), inputs.real(settings, split="test")
+    work = Work(train=train, test=test, device=settings.device, net=net, options=settings.given)
+    expected = getattr(WANTED[key], settings.device)
+    cost = flops(reference.network(net, 32, 10), 32, backward=True)
+    result = versus(key, settings, "images/s", (plain, work), (fast, work), expected=expected, flops=cost, tested=2000)
+    equal = result["at_equal_work"]
+    shown = (f"{100 * sum(equal[side]['accuracies']) / 5:.1f} %" for side in ("reference", "ddlabel"))
+    result["figures"][key]["text"] += f", accuracy after {equal['amount']} epochs {' and '.join(shown)}"
+    return result
+
+
+def steps(train: Path, loss: str, device: str, options: Mapping[str, Any]) -> Turn:
+    """Steps of one student of ddlabel with a loss; `cosine` is given labels refined beforehand."""
+    bundle = inputs.with_logits(formats.read(str(train)))
+    if loss == "cosine":
+        bundle = refine(bundle, RefineOptions())
+    test = bundle.take(inputs.some(len(bundle), 10))
+    given = {"loss": loss, "labels": "soft", "seeds": 1, "device": device, "batch_size": len(bundle)} | SGD
+
+    def turn(epochs: int) -> Result:
+        options_ = EvaluateOptions(**given | options, epochs=epochs)
+        case = Case(bundle=lambda _: bundle, test=test, options=options_, digests={"bundle": "", "test": ""})
+        list(evaluate([settle(case)], set()))
+        return {"count": epochs}
+
+    return turn
+
+
+@benchmark("gift")
+def gift(settings: Settings) -> Result:
+    """GIFT's loss, and the cosine loss on refined labels, against KL: a step's time and the peak of memory."""
+    losses, train = ("kl", "gift", "cosine"), inputs.few(settings)
+    turns: dict[str, list[Result]] = {loss: [] for loss in losses}
+    with ExitStack() as stack:
+        make = {loss: (steps, train, loss, settings.device, settings.given) for loss in losses}
+        sides = {loss: stack.enter_context(Side(settings.device, *make[loss])) for loss in losses}
+        epochs, _ = sides["kl"].paced(10, settings.seconds)
+        for loss in losses:  # compiled, and as far as the others in memory
+            sides[loss].run(epochs)
+        for number in range(settings.rounds):
+            for loss in losses[number % 3 :] + losses[: number % 3]:
+                turns[loss].append(sides[loss].run(epochs))
+    figures = {}
+    for loss in ("gift", "cosine"):
+        for what, name in (("seconds", "time"), ("peak_memory_bytes", "memory")):
+            ratio = paired(*([turn[what] for turn in turns[each]] for each in ("kl", loss)))
+            above = {key: 100 * (ratio[key] - 1) for key in ("median", "low", "high")}
+            spread = above["low"], above["high"]
+            figures[f"{loss}-{name}"] = figure(f"{loss}-{name}", settings.device, above["median"], spread=spread)
+    each = {loss: 1000 * median(turn["seconds"] for turn in turns[loss]) / epochs for loss in losses}
+    peaks = {loss: turns[loss][-1]["peak_memory_bytes"] for loss in losses}
+    return {"figures": figures, "steps": epochs, "milliseconds_per_step": each, "peak_memory_bytes": peaks}
+
+
+@benchmark("accuracy")
+def accuracy(settings: Settings) -> Result:
+    """Five seeds each, IPC 10 and 50, hard labels and, with an expert, soft ones; tested on all test images."""
+    result: Result = {"figures": {}, "epochs": settings.epochs}
+    for ipc in (10, 50):
+        train = inputs.few(settings, ipc)
+        for labels in ("hard", "soft") if settings.expert else ("hard",):
+            path = train if labels == "hard" else _soft(settings, train)
+            test = inputs.real(settings, split="test")
+            work = Work(train=path, test=test, device=settings.device, labels=labels, options=settings.given)
+            found = {}
+            for name, make in (("reference", plain), ("ddlabel", fast)):
+                with Side(settings.device, make, work) as side:
+                    found[name] = [100 * each for each in side.run(settings.epochs, tested=10_000)["accuracies"]]
+            result["figures"][f"accuracy-{ipc}-{labels}"] = inside(found["reference"], found["ddlabel"])
+            result[f"ipc{ipc}-{labels}"] = found
+    return result
+
+
+def inside(reference: list[float], ddlabel: list[float]) -> Result:
+    """Whether the mean of the second lies in the 95 % interval of the first."""
+    first, second = summarise(reference), summarise(ddlabel)
+    distance = abs(second.mean - first.mean)
+    text = f"{second.mean:.1f} ± {second.interval:.1f} %, reference {first.mean:.1f} ± {first.interval:.1f} %"
+    return {"value": second.mean - first.mean, "reached": distance <= first.interval, "text": text}
+
+
+def _soft(settings: Settings, train: Path) -> Path:
+    path = train.with_name(f"{train.stem}-soft.safetensors")
+    if not path.exists():
+        labelled = relabel(formats.read(str(train)), inputs.pick(settings.expert), RelabelOptions(device="cpu"))
+        formats.write(str(path), labelled)
+    return path
