@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any, Self
 
 from .figures import figure, paired
-from .machine import matmul_rates, peak_memory, synchronised
+from .machine import forget_peak, matmul_rates, peak_memory, synchronised
 
 Result = dict[str, Any]
 # Does an amount of work; `count` of what it gives is how many images (labels, steps) that was.
@@ -68,7 +68,7 @@ class Side:
             self._process.terminate()
 
     def run(self, amount: int, **how: Any) -> Result:
-        """One turn: what it gives, its `seconds`, its `rate` and the peak of memory until now."""
+        """One turn: what it gives, its `seconds`, its `rate` and its peak of memory."""
         self._pipe.send((amount, how))
         done: Result = self._pipe.recv()
         if "error" in done:
@@ -91,6 +91,7 @@ def _serve(pipe: Any, device: str, make: Callable[..., Turn], args: tuple[Any, .
         turn = make(*args)
         while True:
             amount, how = pipe.recv()
+            forget_peak(device)
             started = synchronised(device)
             done = turn(amount, **how)
             done["seconds"] = synchronised(device) - started

@@ -3,6 +3,7 @@
 import os
 import platform
 import time
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,17 @@ def synchronised(device: str) -> float:
     return time.perf_counter()
 
 
+def forget_peak(device: str) -> None:
+    """From now on `peak_memory` is of what comes; where the system cannot, it stays that of the whole process."""
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_memory(device: str) -> int:
-    """Most bytes at once so far: on the GPU, else of this process (of its own image: not what it was forked from)."""
+    """Most bytes at once: on the GPU, else of this process (its own image's: not what it was forked from)."""
     return torch.cuda.max_memory_allocated() if device == "cuda" else status_bytes("VmHWM")
 
 

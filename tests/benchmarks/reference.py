@@ -207,7 +207,7 @@ def train_students(
 
 
 def _classes(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> int:
-    return train[1].size(1) if train[1].ndim == 2 else int(max(train[1].max(), test[1].max())) + 1
+    return train[1].size(1) if train[1].ndim == 2 else max(int(part[1].max()) for part in (train, test)) + 1
 
 
 def train_expert(

@@ -143,9 +143,7 @@ def gift(settings: Settings) -> Result:
     with ExitStack() as stack:
         make = {loss: (steps, train, loss, settings.device, settings.given) for loss in losses}
         sides = {loss: stack.enter_context(Side(settings.device, *make[loss])) for loss in losses}
-        epochs, _ = sides["kl"].paced(10, settings.seconds)
-        for loss in losses:  # compiled, and as far as the others in memory
-            sides[loss].run(epochs)
+        epochs = min(side.paced(10, settings.seconds)[0] for side in sides.values())
         for number in range(settings.rounds):
             for loss in losses[number % 3 :] + losses[: number % 3]:
                 turns[loss].append(sides[loss].run(epochs))
