@@ -16,21 +16,22 @@ from .harness import Result, Settings, Turn, benchmark, versus
 from .machine import flops
 
 NET = "convnet-d3"
+BATCH = 256
 
 
-def _passes(amount: int, images: int) -> tuple[int, int]:
-    """Epochs, and images of each: many images before many epochs."""
-    epochs = -(-amount // images)
-    return epochs, -(-amount // epochs)
+def _passes(steps: int, images: int) -> tuple[int, int]:
+    """Epochs, and images of each, for so many steps: whole batches, and many images before many epochs."""
+    epochs = -(-steps // (images // BATCH))
+    return epochs, BATCH * -(-steps // epochs)
 
 
 def plain(path: Path, device: str) -> Turn:
-    """Images shown to the reference, which tests itself on a 25th of them: the share of ddlabel's 2,000 in 50,000."""
+    """Steps of the reference, which tests itself on a 25th of them: the share of ddlabel's 2,000 in 50,000."""
     bundle = formats.read(str(path))
     images, labels = inputs.tensors(bundle, inputs.some(len(bundle), len(bundle)))
 
-    def turn(amount: int) -> Result:
-        epochs, count = _passes(amount, len(bundle))
+    def turn(steps: int) -> Result:
+        epochs, count = _passes(steps, len(bundle))
         tested = slice(0, max(1, count // 25))
         how = {"epochs": epochs, "classes": len(bundle.classes), "device": device}
         train = images[:count], labels[:count]
@@ -41,12 +42,12 @@ def plain(path: Path, device: str) -> Turn:
 
 
 def fast(path: Path, device: str, options: Mapping[str, Any]) -> Turn:
-    """Images shown to ddlabel's expert; it writes its checkpoints and tests itself on 2,000 training images."""
+    """Steps of ddlabel's expert; it writes its checkpoints and tests itself on 2,000 training images."""
     bundle = formats.read(str(path))
     some = lru_cache(maxsize=1)(lambda count: bundle.take(inputs.some(len(bundle), count)))
 
-    def turn(amount: int) -> Result:
-        epochs, count = _passes(amount, len(bundle))
+    def turn(steps: int) -> Result:
+        epochs, count = _passes(steps, len(bundle))
         chosen = TrainExpertOptions(net=NET, epochs=epochs, device=device, **options)
         folder = Path(tempfile.mkdtemp(dir=path.parent))
         try:
@@ -66,9 +67,9 @@ def train_expert_(settings: Settings) -> Result:
     path, device = inputs.real(settings), settings.device
     expected, cost = (5 if device == "cpu" else 20), flops(reference.network(NET, 32, 10), 32, backward=True)
     sides = (plain, path, device), (fast, path, device, settings.given)
-    result = versus("train-expert", settings, "images/s", *sides, start=512, expected=expected, flops=cost)
+    result = versus("train-expert", settings, "images/s", *sides, expected=expected, flops=cost)
     equal = result["at_equal_work"]
     shown = (f"{100 * equal[side]['accuracies'][0]:.1f} %" for side in ("reference", "ddlabel"))
-    also = f", training accuracy after {equal['amount']} images {' and '.join(shown)}"
+    also = f", training accuracy after {equal['amount']} steps {' and '.join(shown)}"
     result["figures"]["train-expert"]["text"] += also
     return result

@@ -76,14 +76,19 @@ class Side:
         return done | {"amount": amount, "rate": done["count"] / done["seconds"]}
 
     def paced(self, amount: int, seconds: float) -> tuple[int, float]:
-        """The amount of work of about so many seconds, and the seconds of the first run beyond a later one."""
+        """The amount of work of about so many seconds, and the seconds of the first run beyond a later one.
+
+        That amount was done once, so that what is compiled for its shapes is there.
+        """
         first = self.run(amount)
         done = self.run(amount)
         set_up = max(0.0, first["seconds"] - done["seconds"])
         while done["seconds"] < seconds / 4:
             done = self.run(max(amount + 1, round(amount * min(10, 0.5 * seconds / done["seconds"]))))
             amount = done["amount"]
-        return max(1, round(amount * seconds / done["seconds"])), set_up
+        amount = max(1, round(amount * seconds / done["seconds"]))
+        self.run(amount)
+        return amount, set_up
 
 
 def _serve(pipe: Any, device: str, make: Callable[..., Turn], args: tuple[Any, ...]) -> None:
