@@ -19,7 +19,7 @@ _LONG = "accuracy"  # hours: only when it is asked for
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("name", choices=(*BENCHMARKS, "all", "table"), help="all is every one but accuracy")
-    parser.add_argument("results", nargs="?", type=Path, help="with table: the file of --out")
+    parser.add_argument("results", nargs="*", type=Path, help="with table: files of --out, one a machine")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="cifar10.zip, imagenette128.zip")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "ddlabel-benchmarks")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
@@ -34,9 +34,9 @@ def main() -> None:
     given = vars(parser.parse_args())
     name, results, out = given.pop("name"), given.pop("results"), given.pop("out")
     if name == "table":
-        if results is None:
+        if not results:
             parser.error("table: name the results file")
-        print(table(json.loads(results.read_text())))
+        print(table({device: each for path in results for device, each in json.loads(path.read_text()).items()}))
         return
     if given["device"] == "auto":
         given["device"] = "cuda" if torch.cuda.is_available() else "cpu"

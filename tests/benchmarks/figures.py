@@ -69,10 +69,15 @@ def paired(first: Sequence[float], second: Sequence[float]) -> dict[str, Any]:
 def figure(key: str, device: str, value: float, *, spread: tuple[float, float] | None = None, also: str = "") -> dict:
     """A measured figure beside its bound, and as a cell of the table; `spread` is the range over the rounds."""
     wanted = WANTED[key]
-    text = f"{value:.3g} {wanted.unit}"
-    if spread is not None:
-        text += f" ({spread[0]:.3g} … {spread[1]:.3g})"
+    text = f"{number(value)} {wanted.unit}"
+    if spread is not None and spread[0] < spread[1]:
+        text += f" ({number(spread[0])} … {number(spread[1])})"
     return {"value": value, "reached": wanted.reached(device, value), "text": f"{text}{also and f', {also}'}"}
+
+
+def number(value: float) -> str:
+    """Three digits, but all of those before the point."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def line(key: str, device: str, found: dict[str, Any]) -> str:
@@ -104,7 +109,7 @@ def _figures(of_device: dict[str, Any]) -> dict[str, Any]:
 
 def describe(machine: dict[str, Any]) -> str:
     """The machine in a line."""
-    rates = ", ".join(f"{name} {rate / 1e9:,.0f}" for name, rate in machine["matmul_flops_per_second"].items())
+    rates = ", ".join(f"{name} {number(rate / 1e9)}" for name, rate in machine["matmul_flops_per_second"].items())
     gpu = f"{machine['gpu']}, " if machine["gpu"] else ""
     cpu = f"{machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads, {machine['capability']}"
     return f"{gpu}{cpu}, torch {machine['torch']}; matmul GFLOP/s: {rates}"

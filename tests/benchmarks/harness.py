@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Self
 
-from .figures import figure, paired
+from .figures import figure, number, paired
 from .machine import forget_peak, matmul_rates, peak_memory, synchronised
 
 Result = dict[str, Any]
@@ -129,8 +129,8 @@ def versus(
         amount, set_up = plain.paced(start, settings.seconds)
         more, fast_set_up = fast.paced(round(amount * expected), settings.seconds)
         rounds: tuple[list[Result], list[Result]] = [], []
-        for number in range(settings.rounds):
-            for side in (0, 1) if number % 2 == 0 else (1, 0):
+        for done in range(settings.rounds):
+            for side in (0, 1) if done % 2 == 0 else (1, 0):
                 rounds[side].append((plain, fast)[side].run((amount, more)[side]))
         last = [side.run(amount, **equal) for side in (plain, fast)]
     after = matmul_rates(device)
@@ -138,7 +138,7 @@ def versus(
     names, set_ups = ("reference", "ddlabel"), (set_up, fast_set_up)
     sides = {n: _side(turns, rates, flops, s) for n, turns, s in zip(names, rounds, set_ups, strict=True)}
     ratio = paired(*([turn["rate"] for turn in turns] for turns in rounds))
-    also = " → ".join(f"{side['rate']:,.4g}" for side in sides.values()) + f" {unit}"
+    also = " → ".join(number(side["rate"]) for side in sides.values()) + f" {unit}"
     found = figure(key, device, ratio["median"], spread=(ratio["low"], ratio["high"]), also=also)
     return {
         "figures": {key: found},
@@ -171,10 +171,12 @@ def say_sides(result: Result) -> list[str]:
     lines = []
     for name in ("reference", "ddlabel"):
         side = result[name]
-        text = f"  {name}: {side['rate']:,.4g} {result['unit']}, peak {side['peak_memory_bytes'] / 1e6:,.0f} MB"
+        text = f"  {name}: {number(side['rate'])} {result['unit']}, peak {side['peak_memory_bytes'] / 1e6:,.0f} MB"
         text += f", first run {side['set_up_seconds']:.1f} s longer, {side['amount']} a round"
         if "flops_per_second" in side:
-            shares = ", ".join(f"{100 * share:.3g} % of {dtype}" for dtype, share in side["share_of_matmul"].items())
-            text += f"; {side['flops_per_second'] / 1e9:,.4g} GFLOP/s: {shares} matmul"
+            shares = ", ".join(
+                f"{number(100 * share)} % of {dtype}" for dtype, share in side["share_of_matmul"].items()
+            )
+            text += f"; {number(side['flops_per_second'] / 1e9)} GFLOP/s: {shares} matmul"
         lines.append(text)
     return lines

@@ -19,7 +19,7 @@ from ddlabel.steps.refine import refine
 from ddlabel.steps.relabel import relabel
 
 from . import inputs, reference
-from .figures import WANTED, figure, paired
+from .figures import WANTED, figure, number, paired
 from .harness import Result, Settings, Side, Turn, benchmark, versus
 from .machine import flops
 
@@ -92,7 +92,7 @@ def evaluate_(settings: Settings) -> Result:
     # A machine without units for bfloat16 has no other rate than float32's to be measured by.
     dtype = min(own["share_of_matmul"], key=own["share_of_matmul"].get)
     share, seconds = 100 * own["share_of_matmul"][dtype], own["set_up_seconds"] + 5 * 1000 * 100 / own["rate"]
-    reached, device = f"{own['flops_per_second'] / 1e9:,.4g} GFLOP/s; of {dtype}", settings.device
+    reached, device = f"of {dtype}: {number(own['flops_per_second'] / 1e9)} GFLOP/s", settings.device
     result["figures"] |= {
         "share": figure("share", device, share, also=reached),
         "evaluate-1000": figure("evaluate-1000", device, seconds, also=f"{own['set_up_seconds']:.1f} s of it once"),
@@ -114,7 +114,7 @@ def _students(key: str, settings: Settings, net: str) -> Result:
     result = versus(key, settings, "images/s", (plain, work), (fast, work), expected=expected, flops=cost, tested=2000)
     equal = result["at_equal_work"]
     shown = (f"{100 * sum(equal[side]['accuracies']) / 5:.1f} %" for side in ("reference", "ddlabel"))
-    result["figures"][key]["text"] += f", accuracy after {equal['amount']} epochs {' and '.join(shown)}"
+    result["figures"][key]["text"] += f", accuracy at epoch {equal['amount']} {' and '.join(shown)}"
     return result
 
 
@@ -144,8 +144,8 @@ def gift(settings: Settings) -> Result:
         make = {loss: (steps, train, loss, settings.device, settings.given) for loss in losses}
         sides = {loss: stack.enter_context(Side(settings.device, *make[loss])) for loss in losses}
         epochs = min(side.paced(10, settings.seconds)[0] for side in sides.values())
-        for number in range(settings.rounds):
-            for loss in losses[number % 3 :] + losses[: number % 3]:
+        for done in range(settings.rounds):
+            for loss in losses[done % 3 :] + losses[: done % 3]:
                 turns[loss].append(sides[loss].run(epochs))
     figures = {}
     for loss in ("gift", "cosine"):
