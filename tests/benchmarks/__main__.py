@@ -40,6 +40,8 @@ def main() -> None:
         return
     if given["device"] == "auto":
         given["device"] = "cuda" if torch.cuda.is_available() else "cpu"
+    if given["device"] == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: there is none here")
     pairs = (text.partition("=")[::2] for text in given.pop("set"))
     settings = Settings(**given, given={option.replace("-", "_"): value for option, value in pairs})
     found = json.loads(out.read_text()) if out and out.exists() else {}

@@ -35,7 +35,7 @@ def _at_most(what: str, unit: str, cpu: float | None = None, cuda: float | None 
 
 WANTED = {
     "evaluate": Wanted(what="evaluate: five students, CIFAR-10 IPC 10, ConvNet-D3, DSA: images/s", cpu=6, cuda=50),
-    "evaluate-1000": _at_most("the five students of 1,000 epochs, compilation included (extrapolated)", "s", cuda=3),
+    "evaluate-1000": _at_most("the five students of 1,000 epochs", "s", cuda=3),
     "resnet": Wanted(what="evaluate, ResNet18-modified, IPC 10: images/s", cpu=4, cuda=15),
     "share": Wanted(what="ConvNet-D3 training: share of the measured matmul rate", unit="%", cpu=45, cuda=30),
     "relabel": Wanted(what="relabel, CIFAR-10, ConvNet-D3: images/s"),
