@@ -120,7 +120,8 @@ def _work(settings: Settings, net: str) -> Work:
 def _versus(key: str, settings: Settings, work: Work) -> Result:
     expected = getattr(WANTED[key], settings.device)
     cost = flops(reference.network(work.net, 32, 10), 32, backward=True)
-    result = versus(key, settings, "images/s", (plain, work), (fast, work), expected=expected, flops=cost, tested=2000)
+    sides, tested = ((plain, work), (fast, work)), 2000 if key == "evaluate" else 200
+    result = versus(key, settings, "images/s", *sides, expected=expected, flops=cost, tested=tested)
     equal = result["at_equal_work"]
     shown = (f"{100 * sum(equal[side]['accuracies']) / 5:.1f} %" for side in ("reference", "ddlabel"))
     result["figures"][key]["text"] += f", accuracy at epoch {equal['amount']} {' and '.join(shown)}"
