@@ -4,7 +4,8 @@ The command line, `--config FILE.toml`, the Python call and the history of a bun
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from ddlabel.errors import UsageError
 from ddlabel.options import Options, option
@@ -46,9 +47,19 @@ class DeviceOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class MachineOptions(DeviceOptions):
-    """What those have that may compile them."""
+    """What those have that may compile them, and compute in other numbers than float32."""
 
     compile: str = option("auto", "torch.compile: auto weighs it", choices=("auto", "on", "off"), recorded=False)
+    precision: str = option(
+        "auto",
+        "arithmetic of networks: auto is fp32 for labels, and bf16 for training where the device has units for it",
+        choices=("auto", "fp32", "tf32", "bf16", "fp16"),
+    )
+
+    @property
+    def machine(self) -> dict[str, Any]:
+        """These options, for others that work on the same machine."""
+        return {each.name: getattr(self, each.name) for each in fields(MachineOptions)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,6 +250,9 @@ class EvaluateOptions(TrainOptions):
     loss: str = option("soft-ce", "loss spec, e.g. kl:temperature=20,scale=false")
     mix: str = option("none", "blend images and their labels: cutmix, mixup, none")
     seeds: int = option(5, "students, with seeds one after another", low=1)
+    stack: float | str = option(
+        "auto", "students side by side; auto: what fits a GPU, one on a CPU", low=1, recorded=False, auto=True
+    )
     dense_batches: str = option(
         "mix",
         "with dense labels: mix draws images and views into batches at the cost of images alone (LADD, Fig. 3); "

@@ -110,7 +110,7 @@ class TestWhatCommandsMake:
     def test_info_gives_the_pipeline_that_made_it(self, cli, digits):
         said = cli("info", "few.safetensors").out.decode()
         assert "ddlabel import digits.npz - --format auto |" in said
-        assert "ddlabel select - - --epoch last --ipc 2 --method random --seed 0" in said
+        assert "ddlabel select - - --epoch last --ipc 2 --method random --precision auto --seed 0" in said
         assert json.loads(cli("info", "few.safetensors", "--json").out)["shapes"]["images"] == [20, 1, 8, 8]
 
     def test_evaluate_works_as_the_readme_writes_it(self, cli):

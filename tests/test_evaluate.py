@@ -159,10 +159,10 @@ class TestLabels:
         own = replace(
             case(), teacher=picks, options=EvaluateOptions(**TINY | {"augment": "dsa"}, labels="online", seeds=1)
         )
-        from ddlabel.steps.students import Bench
+        from ddlabel.steps.bench import Bench, Student
 
         bench, bundle = Bench([own]), easy_bundle()
-        network, _ = bench.network(own, bundle, 0)
+        (network,), _ = bench.networks(Student(case=own, bundle=bundle, test=own.test, columns=range(2), seed=0), 1, 0)
         labeler = bench.labeler(own, 0)
         images = torch.rand(4, 1, 8, 8)
         torch.testing.assert_close(labeler.after(network.prepare)(network.prepare(images)), labeler(images))

@@ -348,7 +348,7 @@ def test_the_command_records_method_and_experts(cli, tmp_path, method):
     few = formats.read("few.safetensors")
     few.check_values()
     entry = few.history[-1]
-    assert entry.options == {"ipc": 2, "seed": 0, "method": method, "epoch": "last"}
+    assert entry.options == {"ipc": 2, "seed": 0, "method": method, "epoch": "last", "precision": "auto"}
     assert [(each.role, each.name, each.sha256) for each in entry.inputs] == [
         ("expert", run.folder.name, run.digest(1)) for run in runs
     ]

@@ -27,7 +27,8 @@ from ddlabel.steps.cases import loss_for
 from ddlabel.steps.relabel import densify, relabel
 from ddlabel.train.batches import Items, Pictures, of_images, of_items
 from ddlabel.train.data import Data, predict
-from ddlabel.train.fit import Order, fit
+from ddlabel.train.device import stacked
+from ddlabel.train.fit import Course, fit, order
 from ddlabel.train.labeler import Labeler, combine
 
 CPU = torch.device("cpu")
@@ -58,15 +59,9 @@ def test_fit_is_gradient_descent_with_the_scheduled_rate():
         expected -= 0.1 * factor * 2 * (inputs @ expected.T * inputs).mean(0)
     optimizer = torch.optim.SGD([weight], lr=0.1)
     rate = {0: 1.0, 1: 0.5, 2: 0.25}.__getitem__
-    last = fit(
-        lambda x: x @ weight.T,
-        lambda _: (inputs, target),
-        loss,
-        optimizer,
-        steps=range(3),
-        rate=rate,
-        seed=lambda step: step,
-        stops={2: seen.append},
+    course = Course(batch=lambda _: (inputs, target), loss=loss, optimizer=optimizer, rate=rate)
+    (last,) = fit(
+        lambda x: x @ weight.T, [course], steps=range(3), seed=lambda step: step, stops={2: lambda x: seen.extend(x)}
     )
     torch.testing.assert_close(weight.detach(), expected)
     assert seen == [pytest.approx(sum(means[:2]) / 2)]
@@ -74,12 +69,12 @@ def test_fit_is_gradient_descent_with_the_scheduled_rate():
 
 
 def test_every_pass_takes_each_row_once_in_another_order():
-    order = Order(10, 4, lambda number: number, CPU)
-    passes = [[int(row) for step in range(3 * p, 3 * p + 3) for row in order(step)] for p in range(2)]
+    rows_of = order(10, 4, lambda number: number, CPU)
+    passes = [[int(row) for step in range(3 * p, 3 * p + 3) for row in rows_of(step)] for p in range(2)]
     assert sorted(passes[0]) == sorted(passes[1]) == list(range(10))
     assert passes[0] != passes[1]
     # Any step can be asked for at once: a resumed run does.
-    assert Order(10, 4, lambda number: number, CPU)(4).tolist() == order(4).tolist()
+    assert order(10, 4, lambda number: number, CPU)(4).tolist() == rows_of(4).tolist()
 
 
 @pytest.mark.parametrize("whole", ["hard", "soft"])
@@ -215,7 +210,7 @@ def test_images_come_with_their_own_labels():
 def test_predict_is_the_network_in_evaluation_mode():
     bundle = make_bundle(images=11)
     network = build("convnet-d1:norm=batch,width=4", PREPARE, channels=1, size=8, classes=3, seed=0)
-    out = predict(network, network.body, Data.of(bundle, CPU), rows=11, batch_size=4)
+    out = predict([network], stacked([network.body]), Data.of(bundle, CPU), batch_size=4)[0]
     assert network.training
     with torch.no_grad():
         expected = network.eval()(torch.from_numpy(bundle.images).float() / 255)

@@ -80,7 +80,7 @@ def by_epoch(bundle: Bundle, runs: Sequence[Run], options: MachineOptions, progr
     epochs = sorted(set.intersection(*({*run.epochs.values()} for run in runs)))
     if not epochs:
         raise IncompatibleError("--expert: the runs have no checkpoint, or none of the same epoch")
-    expert = RelabelOptions(device=options.device, compile=options.compile)
+    expert = RelabelOptions(**options.machine)
     distances = files.scratch((len(epochs), len(bundle)), np.float64)
     for number in progress(range(len(epochs))):
         labelled = relabel(bundle, pick(bundle, runs, repr(epochs[number])), expert)

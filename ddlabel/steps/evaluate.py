@@ -1,10 +1,12 @@
 """`evaluate`: students of every case of a grid, its comparisons and its controls."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
+import torch
 
 from ddlabel import rng
 from ddlabel.bundle import Bundle, check_same_task
@@ -13,9 +15,10 @@ from ddlabel.errors import IncompatibleError, UsageError
 from ddlabel.header import LabelSpace
 from ddlabel.metrics import Summary, dd_ranking, summarise
 from ddlabel.provenance import canonical_json
+from ddlabel.steps.bench import Bench
 from ddlabel.steps.cases import VIEWS_ONLY, Case, Record, key_of, settle
 from ddlabel.steps.relabel import label_views, relabel
-from ddlabel.steps.students import Bench, run
+from ddlabel.steps.students import run
 from ddlabel.train.fit import Progress
 
 
@@ -28,15 +31,30 @@ def evaluate(cases: Sequence[Case], done: Set[str], progress: Progress = iter) -
 
     ResourceError if the device is not there.
     """
-    bench, finished = Bench(cases), set(done)
+    bench = Bench(cases)
+    wanted: dict[str, tuple[int, int]] = {}  # by key: two cases may be one and the same
     for seed in sorted({seed for case in cases for seed in case.seeds}):
-        bench.forget()
         for number, case in enumerate(cases):
-            key = key_of(case, seed)
-            if seed in case.seeds and canonical_json(key) not in finished:
-                finished.add(canonical_json(key))  # two cases may be one and the same
-                figures, cost = run(bench, case, seed, progress)
-                yield number, seed, key | {"result": figures, "cost": cost}
+            key = canonical_json(key_of(case, seed))
+            if seed in case.seeds and key not in done:
+                wanted.setdefault(key, (number, seed))
+    pending, largest, last = list(wanted.values()), math.inf, None
+    while pending:
+        chosen = bench.stack([(cases[number], seed) for number, seed in pending], largest)
+        stack = [pending[index] for index in chosen]
+        if stack[0][1] != last:
+            bench.forget()
+            last = stack[0][1]
+        try:
+            outcomes = run(bench, [(cases[number], seed) for number, seed in stack], progress)
+        except torch.OutOfMemoryError:
+            if len(stack) == 1:
+                raise
+            largest = len(stack) // 2
+            continue
+        pending = [each for each in pending if each not in stack]
+        for (number, seed), (figures, cost) in zip(stack, outcomes, strict=True):
+            yield number, seed, key_of(cases[number], seed) | {"result": figures, "cost": cost}
 
 
 def controls(case: Case, real: Bundle, digest: str, *, every: bool) -> list[Case]:
@@ -124,9 +142,7 @@ def _draws(case: Case, bundle: Bundle, real: Bundle) -> Callable[[int], Bundle]:
         images = replace(real.without_views(), soft_labels=None, soft_index=None, soft=None)
         images = replace(images.take(np.concatenate(rows)), pixels=real.pixels)
         for field in _stored(case):
-            made = RelabelOptions(
-                temperature=getattr(bundle, field).temperature, device=case.options.device, compile=case.options.compile
-            )
+            made = RelabelOptions(temperature=getattr(bundle, field).temperature, **case.options.machine)
             if field == "soft":
                 images = relabel(images, case.teacher, made)
             elif bundle.dense_boxes is not None:  # of the grid

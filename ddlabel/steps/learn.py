@@ -31,7 +31,7 @@ from ddlabel.registry import Registry, parse_spec
 from ddlabel.steps.relabel import pick
 from ddlabel.train.batches import Pictures, of_images
 from ddlabel.train.data import Data, to_device, to_unit
-from ddlabel.train.device import pick_device
+from ddlabel.train.device import Machine, pick_device
 from ddlabel.train.fit import Progress
 from ddlabel.train.labeler import Labeler, network_of
 from ddlabel.train.unroll import Update, run_body, unroll, updates
@@ -241,5 +241,5 @@ def _weights(run: Run, step: int, device: torch.device) -> Tensor:
     """Weights [P] of a checkpoint; those of step 0 are drawn again from the run's seed."""
     if step == 0:
         return parameters_to_vector(network_of(run.about).body.to(device).parameters()).detach()
-    labeler = Labeler([(run, step)], device=device, compile="off", images=1)
+    labeler = Labeler([(run, step)], Machine(device=device, precision="fp32", compile="off"), images=1)
     return parameters_to_vector(labeler.bodies[0].parameters()).detach()

@@ -18,7 +18,7 @@ from ddlabel.labels.views import Arrays, layouts
 from ddlabel.steps.refine import refine
 from ddlabel.train.batches import Items
 from ddlabel.train.data import Data, to_device, to_unit
-from ddlabel.train.device import pick_device
+from ddlabel.train.device import Machine, pick_device
 from ddlabel.train.labeler import Labeler
 
 Picks = Sequence[tuple[Run, int]]
@@ -110,8 +110,7 @@ def _labeler(picks: Picks, options: RelabelOptions, images: int) -> tuple[Labele
         )
     labeler = Labeler(
         picks,
-        device=pick_device(options.device),
-        compile=options.compile,
+        Machine.of(options, training=False),
         images=images,
         how=options.mean,
         weights=weights,

@@ -19,7 +19,7 @@ from ddlabel.expert import Run
 from ddlabel.labels import views
 from ddlabel.registry import Registry
 from ddlabel.train.data import to_device, to_unit
-from ddlabel.train.device import pick_device
+from ddlabel.train.device import Machine, pick_device
 from ddlabel.train.labeler import Labeler
 
 selectors: Registry[Callable[..., Bundle]] = Registry("selector")
@@ -38,8 +38,7 @@ def select(bundle: Bundle, options: SelectOptions, picks: Sequence[tuple[Run, in
         raise UsageError(f"--method {options.method} asks no expert: leave out --expert and --epoch")
     experts = {}
     if asks:
-        device = pick_device(options.device)
-        experts["experts"] = Labeler(picks, device=device, compile=options.compile, images=len(bundle))
+        experts["experts"] = Labeler(picks, Machine.of(options, training=False), images=len(bundle))
     chosen: Bundle = selector(bundle, options, **experts)
     return chosen
 

@@ -5,7 +5,8 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,220 +24,189 @@ from ddlabel.metrics import confusion, correct, student_figures
 from ddlabel.nets import Network
 from ddlabel.optim import optimizer_of, rate_of
 from ddlabel.provenance import canonical_json
+from ddlabel.steps.bench import Bench, Student
 from ddlabel.steps.cases import Case, Record, batches, loss_for, shown_per_epoch, steps_per_epoch, student
-from ddlabel.train.batches import Teach
-from ddlabel.train.cost import flops
 from ddlabel.train.data import Data, predict
-from ddlabel.train.device import Forward, compiled, pick_device
-from ddlabel.train.fit import Progress, fit
-from ddlabel.train.labeler import Labeler
+from ddlabel.train.device import Forward
+from ddlabel.train.fit import Course, Progress, fit
 
-# An online teacher's labels of pictures that other students of the same seed will see too.
-_MEMO_BYTES = 1 << 29
+Weights = dict[str, Tensor]
 
 
-class Bench:
-    """The device, and what stays on it from one student to the next: data, networks, teachers and their labels."""
+def run(bench: Bench, stack: Sequence[tuple[Case, int]], progress: Progress) -> list[tuple[Record, Record]]:
+    """Train the students of these cases and seeds side by side: figures on the test images, and what each one cost.
 
-    def __init__(self, cases: Sequence[Case]) -> None:
-        self.device = pick_device(cases[0].options.device)
-        self._several = len(cases) > 1
-        self._kept: dict[Any, Any] = {}
-        self._of_seed: dict[Any, Any] = {}
-        self._memo_bytes = 0
-
-    def forget(self) -> None:
-        """Drop what belongs to one seed: bundles drawn for it, and the teachers' labels of its pictures."""
-        self._of_seed.clear()
-        self._memo_bytes = 0
-
-    def data(self, bundle: Bundle) -> Data:
-        """A bundle on the device."""
-        # The bundle is kept with its data: its identity must stay its own.
-        data: Data = _keep(self._of_seed, id(bundle), lambda: (Data.of(bundle, self.device), bundle))[0]
-        return data
-
-    def network(self, case: Case, bundle: Bundle, images: int) -> tuple[Network, Forward]:
-        """One network for all students of a kind: what was compiled for it serves them all."""
-        shape = (*bundle.images.shape[1:], len(bundle.classes))
-
-        def make() -> tuple[Network, Forward]:
-            network = student(case, bundle, 0).to(self.device)
-            return network, compiled(network.body, case.options.compile, images=images, size=shape[1])
-
-        key = ("network", case.options.net, shape, bundle.pixels, case.digests.get("zca"))
-        pair: tuple[Network, Forward] = _keep(self._kept, key, make)
-        return pair
-
-    def labeler(self, case: Case, images: int) -> Labeler:
-        """The case's teacher, which will see so many images."""
-        key = ("teacher", *((str(run.folder), step) for run, step in case.teacher))
-        make = partial(Labeler, case.teacher, device=self.device, compile=case.options.compile, images=images)
-        labeler: Labeler = _keep(self._kept, key, make)
-        return labeler
-
-    def teach(self, label: Callable[[Tensor], Tensor], pictures: str, columns: Sequence[int]) -> Teach:
-        """A labeler's logits for some classes; `pictures` stands for the images that it will be shown."""
-        chosen = torch.tensor(columns, device=self.device)
-
-        def at(images: Tensor, step: int) -> Tensor:
-            known: Tensor | None = self._of_seed.get((pictures, step))
-            if known is None:
-                known = label(images)[:, chosen]
-                if self._several and self._memo_bytes < _MEMO_BYTES:
-                    self._of_seed[pictures, step] = known
-                    self._memo_bytes += known.nbytes
-            return known
-
-        return at
-
-    def flops(self, body: nn.Module, bundle: Bundle, *, backward: bool) -> int:
-        """Floating-point operations for one image, a multiplication and an addition being two."""
-        count = partial(flops, body, bundle.images.shape[1:], backward=backward)
-        known: int = _keep(self._kept, ("flops", id(body)), count)
-        return known
-
-
-def run(bench: Bench, case: Case, seed: int, progress: Progress) -> tuple[Record, Record]:
-    """Train the student of a seed: its figures on the test images, and what it cost.
-
-    A class-incremental one is trained from scratch for each number of classes seen, in an order of the seed, on all
-    their images (GDumb, Prabhu et al. 2020); its accuracy is the mean over the steps.
+    A class-incremental one, which is alone, is trained from scratch for each number of classes seen, in an order of
+    the seed, on all their images (GDumb, Prabhu et al. 2020); its accuracy is the mean over the steps.
     """
-    started = time.perf_counter()
-    if bench.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(bench.device)
-    bundle, classes = case.bundle(seed), len(case.test.classes)
+    started, machine = time.perf_counter(), bench.machine
+    if machine.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(machine.device)
+    (case, seed), classes = stack[0], len(stack[0][0].test.classes)
     if case.options.continual is None:
-        figures = _train(bench, case, bundle, case.test, range(classes), seed, progress)
-        flops = figures.pop("flops")
+        whole = range(classes)
+        students = [Student(case=c, bundle=c.bundle(s), test=c.test, columns=whole, seed=s) for c, s in stack]
+        each = _train(bench, students, progress)
     else:
-        order = np.random.default_rng(rng.stream(seed, "classes")).permutation(classes)
-        ends = np.cumsum([len(part) for part in np.array_split(order, case.options.continual)]).tolist()
-        each = []
-        for end in ends:
-            seen = sorted(order[:end].tolist())
-            parts = (bundle.of_classes(seen), case.test.of_classes(seen))
-            each.append({"classes": end} | _train(bench, case, *parts, seen, seed, progress))
-        flops = sum(step.pop("flops") for step in each)
-        accuracy = float(np.mean([step["accuracy"] for step in each]))
-        figures = {"accuracy": accuracy, "class_order": order.tolist(), "steps": each}
-    cost = {"seconds": time.perf_counter() - started, "peak_memory_bytes": _peak_memory(bench.device), "flops": flops}
-    return figures, cost
+        each = [_continual(bench, case, seed, progress)]
+    cost = {
+        "seconds": (time.perf_counter() - started) / len(stack),
+        "peak_memory_bytes": _peak_memory(machine.device),
+        "device": machine.device.type,
+        "precision": machine.precision,
+        "stack": len(stack),
+    }
+    return [(figures, cost | {"flops": figures.pop("flops")}) for figures in each]
 
 
-def _train(
-    bench: Bench, case: Case, bundle: Bundle, test: Bundle, columns: Sequence[int], seed: int, progress: Progress
-) -> Record:
-    """Train and test one student on the classes `columns`."""
-    options = case.options
-    tested = bench.data(test)
+def _continual(bench: Bench, case: Case, seed: int, progress: Progress) -> Record:
+    """The figures of a class-incremental student and of each of its steps."""
+    bundle, classes = case.bundle(seed), len(case.test.classes)
+    order = np.random.default_rng(rng.stream(seed, "classes")).permutation(classes)
+    ends = np.cumsum([len(part) for part in np.array_split(order, case.options.continual or 1)]).tolist()
+    steps = []
+    for end in ends:
+        seen = sorted(order[:end].tolist())
+        parts = {"bundle": bundle.of_classes(seen), "test": case.test.of_classes(seen)}
+        (figures,) = _train(bench, [Student(case=case, **parts, columns=seen, seed=seed)], progress)
+        steps.append({"classes": end} | figures)
+    total = sum(step.pop("flops") for step in steps)
+    accuracy = float(np.mean([step["accuracy"] for step in steps]))
+    return {"accuracy": accuracy, "class_order": order.tolist(), "steps": steps, "flops": total}
+
+
+def _train(bench: Bench, students: Sequence[Student], progress: Progress) -> list[Record]:
+    """Train and test students of one kind side by side; they have one test set."""
+    first, options = students[0], students[0].case.options
+    tested = bench.data(first.test)
     looked_at = tested if options.select == "best-on-test" else None
     if options.select == "val":
-        held_out, bundle = _hold_out(bundle, options.holdout, seed)
-        looked_at = bench.data(held_out)
-    data = bench.data(bundle)
-    per_epoch = steps_per_epoch(options, len(bundle))
-    images = per_epoch * options.epochs * (options.batch_size or 1)
-    network, forward = bench.network(case, bundle, images * options.seeds)
-    network.body.load_state_dict(student(case, bundle, seed).body.state_dict())
-    network.train()
-    labeler = bench.labeler(case, images * options.seeds) if options.labels == "online" else None
-    teach = None
-    if labeler is not None:
-        names = ("augment", "mix", "batch_size", "teacher_epoch", "select", "holdout", "continual")
-        shown = [getattr(options, name) for name in names]
-        pictures = canonical_json([case.digests, case.role, shown, list(columns)])
-        teach = bench.teach(labeler.after(network.prepare), pictures, columns)
-    optimizer = optimizer_of(options.optimizer, network.body.parameters())
-    watch = _Watch(network, forward, optimizer, options)
+        held_out, rest = _hold_out(first.bundle, options.holdout, first.seed)
+        looked_at, students = bench.data(held_out), [replace(first, bundle=rest)]
+    per_epoch = steps_per_epoch(options, len(students[0].bundle))
+    networks, forward = bench.networks(students[0], len(students), per_epoch)
+    courses = [_course(bench, *each, per_epoch) for each in zip(students, networks, strict=True)]
+    watches = [_Watch(n.body, course.optimizer, options) for n, course in zip(networks, courses, strict=True)]
     looks = {max(1, round(options.epochs * i / options.checks)) for i in range(1, options.checks + 1)}
     epochs = set(range(1, options.epochs + 1)) if options.curve else {options.epochs - 1, options.epochs}
+
+    def stop(epoch: int, losses: list[float]) -> None:
+        for watch, loss in zip(watches, losses, strict=True):
+            watch.note(loss)
+        if looked_at is not None and epoch in looks:
+            each = _logits(networks, forward, looked_at, [watch.weights() for watch in watches])
+            for watch, logits in zip(watches, each, strict=True):
+                watch.look(epoch, int(correct(logits, looked_at.hard)) / len(looked_at))
+
     fit(
         forward,
-        batches(options, data, network.prepare, seed, teach),
-        loss_for(options, data),
-        optimizer,
+        courses,
         steps=progress(range(per_epoch * options.epochs)),
-        rate=rate_of(options.schedule, epochs=options.epochs, steps_per_epoch=per_epoch, warm_up=options.warm_up),
-        seed=partial(rng.stream, seed, "layers"),
-        stops={
-            epoch * per_epoch: partial(watch.stop, epoch, looked_at if epoch in looks else None)
-            for epoch in epochs | (looks if looked_at else set())
-        },
+        seed=partial(rng.stream, first.seed, "layers"),
+        stops={epoch * per_epoch: partial(stop, epoch) for epoch in epochs | (looks if looked_at else set())},
+        scaled=bench.machine.scaled,
     )
-    figures = watch.finish(tested)
-    per_image = bench.flops(network.body, bundle, backward=True)
-    per_image += sum(bench.flops(body, bundle, backward=False) for body in ([] if labeler is None else labeler.bodies))
-    return figures | {"flops": per_image * shown_per_epoch(options, data) * options.epochs}
+    each = _logits(networks, forward, tested, [watch.best_weights() for watch in watches])
+    seen = zip(watches, each, students, strict=True)
+    return [w.figures(logits, tested.hard) | {"flops": _flops(bench, s, networks[0])} for w, logits, s in seen]
+
+
+def _course(bench: Bench, each: Student, network: Network, per_epoch: int) -> Course:
+    """How one student is trained, from fresh weights, its teacher included."""
+    options, data = each.case.options, bench.data(each.bundle)
+    network.body.load_state_dict(student(each.case, each.bundle, each.seed).body.state_dict())
+    network.train()
+    teach = None
+    if options.labels == "online":
+        names = ("augment", "mix", "batch_size", "teacher_epoch", "select", "holdout", "continual")
+        shown = [getattr(options, name) for name in names]
+        pictures = canonical_json([each.case.digests, each.case.role, shown, each.seed, list(each.columns)])
+        labeler = bench.labeler(each.case, per_epoch)
+        teach = bench.teach(labeler.after(network.prepare), pictures, each.columns)
+    return Course(
+        batch=batches(options, data, network.prepare, each.seed, teach),
+        loss=loss_for(options, data),
+        optimizer=optimizer_of(options.optimizer, network.body.parameters()),
+        rate=rate_of(options.schedule, epochs=options.epochs, steps_per_epoch=per_epoch, warm_up=options.warm_up),
+    )
+
+
+def _flops(bench: Bench, each: Student, network: Network) -> int:
+    """Operations of a student's training, its teacher's included."""
+    options = each.case.options
+    per_image = bench.flops(network.body, each.bundle, backward=True)
+    if options.labels == "online":
+        bodies = bench.labeler(each.case, 1).bodies
+        per_image += sum(bench.flops(body, each.bundle, backward=False) for body in bodies)
+    return per_image * shown_per_epoch(options, bench.data(each.bundle)) * options.epochs
 
 
 class _Watch:
     """What is seen of a student while it trains: losses, gradients, a running mean, and the best epoch so far."""
 
-    def __init__(self, network: Network, forward: Forward, optimizer: Optimizer, options: EvaluateOptions) -> None:
-        self.network, self.forward, self.options = network, forward, options
+    def __init__(self, body: nn.Module, optimizer: Optimizer, options: EvaluateOptions) -> None:
+        self.body, self.options = body, options
         self._losses: list[float | None] = []
         self._norms: list[float | None] = []
         self._norm, self._steps = torch.zeros(()), 0
-        self._best: tuple[float, int, dict[str, Tensor]] | None = None
+        self._best: tuple[float, int, Weights] | None = None
         self._mean: AveragedModel | None = None
         if options.curve:
             optimizer.register_step_pre_hook(self._add_norm)
         if options.ema is not None:
             average = get_ema_multi_avg_fn(options.ema)  # type: ignore[no-untyped-call]
-            mean = AveragedModel(network.body, multi_avg_fn=average, use_buffers=True)
-            optimizer.register_step_post_hook(lambda *_: mean.update_parameters(network.body))
+            mean = AveragedModel(body, multi_avg_fn=average, use_buffers=True)
+            optimizer.register_step_post_hook(lambda *_: mean.update_parameters(body))
             self._mean = mean
 
-    def stop(self, epoch: int, looked_at: Data | None, loss: float) -> None:
-        """After an epoch: `loss` is the mean since the last stop; the student may be looked at."""
+    def note(self, loss: float) -> None:
+        """After an epoch: `loss` is the mean since the last time."""
         self._losses.append(loss if math.isfinite(loss) else None)
         if self.options.curve:
             norm = float(self._norm) / self._steps
             self._norms.append(norm if math.isfinite(norm) else None)
             self._norm, self._steps = torch.zeros(()), 0
-        if looked_at is not None:
-            accuracy = int(correct(self._logits(looked_at), looked_at.hard)) / len(looked_at)
-            if self._best is None or accuracy > self._best[0]:
-                self._best = accuracy, epoch, copy.deepcopy(self._weights())
 
-    def finish(self, tested: Data) -> Record:
+    def look(self, epoch: int, accuracy: float) -> None:
+        """Keep the weights if they are the best so far."""
+        if self._best is None or accuracy > self._best[0]:
+            self._best = accuracy, epoch, copy.deepcopy(self.weights())
+
+    def weights(self) -> Weights:
+        """The student's weights, or their running mean."""
+        body = self.body if self._mean is None else self._mean.module
+        weights: Weights = body.state_dict()
+        return weights
+
+    def best_weights(self) -> Weights:
+        """Those of the epoch that counts."""
+        return self.weights() if self._best is None else self._best[2]
+
+    def figures(self, logits: Tensor, hard: Tensor) -> Record:
         """The student's figures on the test images, and what was seen of it."""
         seen: Record = {"loss": self._losses[-1]}
-        logits = self._logits(tested, None if self._best is None else self._best[2])
         if self._best is not None:
             seen |= {"chosen_epoch": self._best[1], "accuracy_when_chosen": self._best[0]}
         if self.options.curve:
             seen["curve"] = {"loss": self._losses, "gradient_norm": self._norms}
         if self.options.confusion:
-            seen["confusion"] = confusion(logits, tested.hard)
-        return student_figures(logits, tested.hard) | seen
-
-    def _weights(self) -> dict[str, Tensor]:
-        """The student's weights, or their running mean."""
-        body = self.network.body if self._mean is None else self._mean.module
-        weights: dict[str, Tensor] = body.state_dict()
-        return weights
-
-    def _logits(self, data: Data, weights: dict[str, Tensor] | None = None) -> Tensor:
-        """Logits with these weights, or those of now; the training goes on as if nothing had been."""
-        own = copy.deepcopy(self.network.body.state_dict())
-        self.network.body.load_state_dict(weights or self._weights())
-        logits = predict(self.network, self.forward, data, rows=len(data))
-        self.network.body.load_state_dict(own)
-        return logits
+            seen["confusion"] = confusion(logits, hard)
+        return student_figures(logits, hard) | seen
 
     def _add_norm(self, optimizer: Optimizer, *_: Any) -> None:
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         self._norm, self._steps = self._norm + get_total_norm(gradients), self._steps + 1
 
 
-def _keep(kept: dict[Any, Any], key: Any, make: Callable[[], Any]) -> Any:
-    """What is kept under a key, made when it is first asked for."""
-    if key not in kept:
-        kept[key] = make()
-    return kept[key]
+def _logits(networks: Sequence[Network], forward: Forward, data: Data, weights: Sequence[Weights]) -> Tensor:
+    """Logits [S, N, K] with these weights; the training goes on as if nothing had been."""
+    own = [copy.deepcopy(network.body.state_dict()) for network in networks]
+    for network, other in zip(networks, weights, strict=True):
+        network.body.load_state_dict(other)
+    logits = predict(networks, forward, data)
+    for network, other in zip(networks, own, strict=True):
+        network.body.load_state_dict(other)
+    return logits
 
 
 def _hold_out(bundle: Bundle, share: float, seed: int) -> tuple[Bundle, Bundle]:

@@ -24,8 +24,8 @@ from ddlabel.optim import optimizer_of, rate_of
 from ddlabel.provenance import canonical_json
 from ddlabel.train.batches import Pictures, of_images
 from ddlabel.train.data import Data, predict
-from ddlabel.train.device import Forward, compiled, pick_device
-from ddlabel.train.fit import Progress, fit
+from ddlabel.train.device import Forward, Machine
+from ddlabel.train.fit import Course, Progress, fit
 from ddlabel.train.labeler import network_of
 from ddlabel.train.state import loaded_state, save_state
 
@@ -85,16 +85,19 @@ def train_expert(
     Every checkpoint's record has the mean training loss, the accuracy on a fixed sample of training images and, with
     `test`, on the test images. ResourceError if the device is not there, InvalidInputError if training diverges.
     """
-    data = Data.of(real, pick_device(options.device))
-    run, network = _begin(path, about, real, data.images.device)
-    forward = compiled(network.body, options.compile, images=about.steps * options.batch_size, size=about.size)
+    machine = Machine.of(options)
+    data = Data.of(real, machine.device)
+    run, network = _begin(path, about, real, machine.device)
+    images = about.steps * options.batch_size
+    forward = machine.forward([network.body], images=images, shape=real.images.shape[1:], backward=True)
     optimizer = optimizer_of(options.optimizer, network.body.parameters())
     start, records = _resume(run, network, optimizer)
     run.save_metrics(records)
     tested = {} if test is None else {"test_accuracy": Data.of(test, data.images.device)}
     watched = {"train_accuracy": _sample(data, about.seed)} | tested
 
-    def stop(step: int, loss: float) -> None:
+    def stop(step: int, losses: list[float]) -> None:
+        loss = losses[0]
         require(math.isfinite(loss), f"training diverged before step {step}: lower the learning rate in --optimizer")
         accuracies = {name: _accuracy(network, forward, seen) for name, seen in watched.items()}
         records.append({"step": step, "epoch": step / about.steps_per_epoch, "loss": loss} | accuracies)
@@ -103,15 +106,19 @@ def train_expert(
 
     augment = augment_of(options.augment, channels=about.channels, size=about.size)
     pictures = Pictures(prepare=network.prepare, augment=augment)
+    course = Course(
+        batch=of_images(data, pictures, data.hard_target, batch_size=options.batch_size, seed=about.seed),
+        loss=loss_of("ce"),
+        optimizer=optimizer,
+        rate=_rate(options, about),
+    )
     fit(
         forward,
-        of_images(data, pictures, data.hard_target, batch_size=options.batch_size, seed=about.seed),
-        loss_of("ce"),
-        optimizer,
+        [course],
         steps=progress(range(start, about.steps)),
-        rate=_rate(options, about),
         seed=partial(rng.stream, about.seed, "layers"),
         stops={step: partial(stop, step) for step in _checkpoints(about, options.save_every)},
+        scaled=machine.scaled,
     )
     (path / _RESUME).unlink(missing_ok=True)
     return run
@@ -144,7 +151,7 @@ def _sample(data: Data, seed: int) -> Data:
 
 
 def _accuracy(network: Network, forward: Forward, seen: Data) -> float:
-    return int(correct(predict(network, forward, seen, rows=len(seen)), seen.hard)) / len(seen)
+    return int(correct(predict([network], forward, seen)[0], seen.hard)) / len(seen)
 
 
 def _save(run: Run, network: Network, optimizer: Optimizer, records: list[dict[str, Any]]) -> None:

@@ -81,8 +81,7 @@ def try_out(
         schedule="cosine",
         epochs=max(1, round(options.trial_steps / per_epoch)),
         seeds=options.trials,
-        device=options.device,
-        compile=options.compile,
+        **options.machine,
     )
     cases = [
         settle(Case(bundle=lambda _, each=each: each, test=test, options=students, digests={"bundle": str(number)}))  # type: ignore[misc]

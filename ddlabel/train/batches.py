@@ -17,7 +17,7 @@ from ddlabel.labels.target import Target
 from ddlabel.mixing import Mix
 from ddlabel.nets.prepare import Prepare
 from ddlabel.train.data import Data
-from ddlabel.train.fit import Batch, Order
+from ddlabel.train.fit import Batch, order
 
 _WHOLE = (0.0, 0.0, 1.0, 1.0)
 
@@ -53,10 +53,10 @@ def of_images(
     teach: Teach | None = None,
 ) -> Batch:
     """Batches of whole images with the labels that `target` has for them, or `teach` gives; all once in each pass."""
-    order = Order(len(data), batch_size, partial(rng.stream, seed, "order"), data.images.device)
+    rows_of = order(len(data), batch_size, partial(rng.stream, seed, "order"), data.images.device)
 
     def batch(step: int) -> tuple[Tensor, Target]:
-        rows = order(step)
+        rows = rows_of(step)
         images, labels = pictures(data.unit(rows), target(rows), seed=seed, step=step)
         if teach is None:
             return images, labels
@@ -148,10 +148,10 @@ def of_items(
     the cost of a batch of images (LADD, Fig. 3).
     """
     count = len(items.data) if together else len(items.data) * items.per_image
-    order = Order(count, batch_size, partial(rng.stream, seed, "order"), items.data.images.device)
+    items_of = order(count, batch_size, partial(rng.stream, seed, "order"), items.data.images.device)
 
     def batch(step: int) -> tuple[Tensor, Target | Split]:
-        chosen = order(step)
+        chosen = items_of(step)
         if together:
             all_of = torch.arange(items.per_image, device=chosen.device)
             chosen = (chosen[:, None] * items.per_image + all_of).flatten()

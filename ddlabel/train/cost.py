@@ -16,3 +16,14 @@ def flops(body: nn.Module, shape: Sequence[int], *, backward: bool) -> int:
         if backward:
             logits.sum().backward()
     return int(counter.get_total_flops()) // 2
+
+
+def activations(body: nn.Module, shape: Sequence[int]) -> tuple[int, int]:
+    """How many numbers the layers put out for one image [C, H, W], and how many layers there are."""
+    sizes: list[int] = []
+    abstract = copy.deepcopy(body).to("meta")
+    for part in abstract.modules():
+        if not any(True for _ in part.children()):
+            part.register_forward_hook(lambda _, __, out: sizes.append(out.numel()))
+    abstract(torch.empty(2, *shape, device="meta"))
+    return sum(sizes) // 2, len(sizes)

@@ -1,5 +1,6 @@
 """A bundle on a device."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Self
 
@@ -86,12 +87,14 @@ class Data:
 
 
 @torch.no_grad()
-def predict(network: Network, forward: Forward, data: Data, *, rows: int, batch_size: int = 500) -> Tensor:
-    """Logits [rows, K] of the first `rows` images, in evaluation mode; `forward` is the network's body."""
-    network.eval()
+def predict(networks: Sequence[Network], forward: Forward, data: Data, *, batch_size: int = 500) -> Tensor:
+    """Logits [S, N, K] of a stack of networks that prepare images alike, in evaluation mode; `forward` is the stack."""
+    for network in networks:
+        network.eval()
     out = []
-    for start in range(0, rows, batch_size):
-        images = to_unit(data.images[start : min(start + batch_size, rows)])
-        out.append(forward(network.prepare(images)))
-    network.train()
-    return torch.cat(out)
+    for start in range(0, len(data), batch_size):
+        images = networks[0].prepare(to_unit(data.images[start : start + batch_size]))
+        out.append(forward(images.expand(len(networks), *images.shape)))
+    for network in networks:
+        network.train()
+    return torch.cat(out, 1)

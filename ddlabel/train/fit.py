@@ -1,7 +1,8 @@
 """The training loop."""
 
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -16,44 +17,63 @@ Batch = Callable[[int], tuple[Tensor, Any]]
 Progress = Callable[[Iterable[int]], Iterable[int]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """What one network learns: batch s is `batch(s)`, its learning rate the optimizer's own times `rate(s)`."""
+
+    batch: Batch
+    loss: Callable[[Tensor, Any, int], Tensor]
+    optimizer: Optimizer
+    rate: Callable[[int], float]
+
+    def set_rate(self, step: int) -> None:
+        """The learning rate of a step."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = group.setdefault("initial_lr", group["lr"]) * self.rate(step)
+
+
 def fit(
     forward: Forward,
-    batch: Batch,
-    loss: Callable[[Tensor, Any, int], Tensor],
-    optimizer: Optimizer,
+    courses: Sequence[Course],
     *,
     steps: Iterable[int],
-    rate: Callable[[int], float],
     seed: Callable[[int], int],
-    stops: dict[int, Callable[[float], None]] | None = None,
-) -> float:
-    """Train over `steps`: batch s is `batch(s)`, its learning rate the optimizer's own times `rate(s)`.
+    stops: dict[int, Callable[[list[float]], None]] | None = None,
+    scaled: bool = False,
+) -> list[float]:
+    """Train networks side by side, which `forward` holds as a stack, each in its own course.
 
     What layers draw, as dropout does, comes from `seed(s)`. `stops` maps a number of steps done to what happens there;
-    it is given the mean loss since the stop before, and what it draws or computes must not touch the training. Returns
-    the mean loss since the last stop.
+    it is given each network's mean loss since the stop before, and what it draws or computes must not touch the
+    training. `scaled` losses keep small gradients alive in float16. Returns the mean losses since the last stop.
     """
-    base = [group.setdefault("initial_lr", group["lr"]) for group in optimizer.param_groups]
-    total: Tensor | float = 0.0
+    total = torch.zeros(len(courses))
     count = 0
+    scaler = None
     # Layers know no generator but torch's own: lend it a seed for each step, and give it back as it was.
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         for step in steps:
-            factor = rate(step)
-            for group, lr in zip(optimizer.param_groups, base, strict=True):
-                group["lr"] = lr * factor
-            images, target = batch(step)
-            _reseed(images.device, seed(step))
-            value = loss(forward(images), target, step)
-            optimizer.zero_grad(set_to_none=True)
-            value.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            images, targets = zip(*[course.batch(step) for course in courses], strict=True)
+            device = images[0].device
+            scaler = scaler or torch.amp.GradScaler(device.type, enabled=scaled)
+            _reseed(device, seed(step))
+            logits = forward(torch.stack(images))
+            each = zip(courses, logits, targets, strict=True)
+            # The gradient of a sum is, for each network, that of its own loss.
+            losses = torch.stack([course.loss(own, target, step) for course, own, target in each])
+            for course in courses:
+                course.set_rate(step)
+                course.optimizer.zero_grad(set_to_none=True)
+            scaler.scale(losses.sum()).backward()  # type: ignore[no-untyped-call]
+            for course in courses:
+                scaler.step(course.optimizer)
+            scaler.update()
             # Summed on the device: reading it every step would make the host wait every step.
-            total, count = total + value.detach(), count + 1
+            total, count = total.to(device) + losses.detach(), count + 1
             if stops and step + 1 in stops:
-                stops[step + 1](float(total) / count)
-                total, count = 0.0, 0
-    return float(total) / count if count else math.nan
+                stops[step + 1]((total / count).tolist())
+                total, count = torch.zeros_like(total), 0
+    return (total / count).tolist()
 
 
 def _reseed(device: torch.device, seed: int) -> None:
@@ -62,23 +82,16 @@ def _reseed(device: torch.device, seed: int) -> None:
         torch.cuda.default_generators[device.index or 0].manual_seed(seed)
 
 
-class Order:
+def order(rows: int, batch_size: int, seed: Callable[[int], int], device: torch.device) -> Callable[[int], Tensor]:
     """Which rows a step takes: consecutive slices of one permutation of `rows` for each pass, from a seed."""
+    per_pass = -(-rows // batch_size)  # the last may be short
 
-    def __init__(self, rows: int, batch_size: int, seed: Callable[[int], int], device: torch.device) -> None:
-        self.rows, self.batch_size, self.seed, self.device = rows, batch_size, seed, device
-        self._pass, self._permutation = -1, torch.empty(0, dtype=torch.int64)
+    @lru_cache(maxsize=1)
+    def permutation(number: int) -> Tensor:
+        return torch.randperm(rows, generator=torch.Generator().manual_seed(seed(number))).to(device)
 
-    @property
-    def steps_per_pass(self) -> int:
-        """Steps until every row was taken once; the last may be short."""
-        return -(-self.rows // self.batch_size)
+    def of_step(step: int) -> Tensor:
+        number, index = divmod(step, per_pass)
+        return permutation(number)[index * batch_size : (index + 1) * batch_size]
 
-    def __call__(self, step: int) -> Tensor:
-        """Rows of a step, on the device."""
-        number, index = divmod(step, self.steps_per_pass)
-        if number != self._pass:
-            generator = torch.Generator().manual_seed(self.seed(number))
-            self._permutation = torch.randperm(self.rows, generator=generator).to(self.device)
-            self._pass = number
-        return self._permutation[index * self.batch_size : (index + 1) * self.batch_size]
+    return of_step

@@ -11,7 +11,7 @@ from ddlabel.errors import IncompatibleError
 from ddlabel.expert import About, Run
 from ddlabel.nets import Network, build
 from ddlabel.nets.prepare import Prepare, normalisation
-from ddlabel.train.device import compiled
+from ddlabel.train.device import Machine
 
 
 def network_of(about: About, run: Run | None = None) -> Network:
@@ -46,9 +46,8 @@ class Labeler:
     def __init__(
         self,
         picks: Sequence[tuple[Run, int]],
+        machine: Machine,
         *,
-        device: torch.device,
-        compile: str,  # noqa: A002
         images: int,
         how: str = "logits",
         weights: Sequence[float] = (),
@@ -65,17 +64,18 @@ class Labeler:
                 raise IncompatibleError(
                     f"{run.folder}: the weights of step {step} do not fit {run.about.net}"
                 ) from error
-            network.to(device).eval()
-            forward = compiled(network.body, compile, images=images, size=run.about.size)
+            network.to(machine.device).eval()
+            shape = (run.about.channels, run.about.size, run.about.size)
+            forward = machine.forward([network.body], images=images, shape=shape)
             self.experts.append((network.prepare, forward))
             self.bodies.append(network.body)
-        share = torch.tensor(weights or [1.0] * len(picks), device=device)
+        share = torch.tensor(weights or [1.0] * len(picks), device=machine.device)
         self._combine = partial(combine, weights=share / share.sum(), how=how, temperature=temperature)
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         """Logits [B, K] of images [B, C, H, W] in unit space."""
-        return self._combine(torch.stack([forward(prepare(images)) for prepare, forward in self.experts]))
+        return self._combine(torch.stack([forward(prepare(images)[None])[0] for prepare, forward in self.experts]))
 
     def after(self, prepared: Prepare) -> Callable[[Tensor], Tensor]:
         """The same for images that were prepared, and maybe augmented, for another network."""
@@ -86,7 +86,7 @@ class Labeler:
             unit = images if all(same) else prepared.undo(images)
             each = zip(self.experts, same, strict=True)
             return self._combine(
-                torch.stack([forward(images if s else prepare(unit)) for (prepare, forward), s in each])
+                torch.stack([forward((images if s else prepare(unit))[None])[0] for (prepare, forward), s in each])
             )
 
         return label
