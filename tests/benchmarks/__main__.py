@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=20, help="how long each side works in a round")
     parser.add_argument("--out", type=Path, help="results as JSON; what is there of other names and devices stays")
-    parser.add_argument("--epochs", type=int, default=300, help="accuracy: epochs of the students")
+    parser.add_argument("--epochs", type=int, default=300, help="accuracy: epochs of the students at IPC 10")
     parser.add_argument("--expert", help="accuracy: run, or RUN@EPOCH, for soft labels")
     parser.add_argument("--images", type=int, default=1000, help="densify: N of the memory at N and 4 N")
     parser.add_argument("--gigabytes", type=float, default=2, help="bundle: its size")
