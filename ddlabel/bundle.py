@@ -66,12 +66,12 @@ class Bundle:
         return {name: array for name, array in values.items() if array is not None}
 
     def header(self, *, digests: bool = True) -> Header:
-        """The header; the sha256 of every array in it reads them all."""
+        """The header; the sha256 of every array in it reads them all, and is zeros without `digests`."""
         infos = {}
         for name, x in self.arrays.items():
             # Arrays are written as they lie: one of the other byte order gets a name such as >f4, which is refused.
             dtype = x.dtype.name if x.dtype.isnative else x.dtype.str
-            infos[name] = ArrayInfo(dtype=dtype, shape=x.shape, sha256=sha256_of_array(x) if digests else "")
+            infos[name] = ArrayInfo(dtype=dtype, shape=x.shape, sha256=sha256_of_array(x) if digests else "0" * 64)
         return Header(arrays=infos, **{name: getattr(self, name) for name in _IN_HEADER})
 
     @classmethod

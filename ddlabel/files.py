@@ -1,6 +1,7 @@
 """Writing whole or not at all, for every file that this program makes; and scratch space that leaves nothing behind."""
 
 import glob
+import itertools
 import math
 import os
 import secrets
@@ -8,7 +9,7 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import Any
@@ -19,6 +20,7 @@ from numpy.typing import DTypeLike, NDArray
 from ddlabel.errors import ClosedPipeError, DDLabelError, InvalidInputError, OutputExistsError, StorageError, UsageError
 
 STANDARD = "-"
+Head = tuple[int, Callable[[], bytes]]
 _IN_MEMORY_BYTES = 1 << 28
 
 
@@ -44,22 +46,23 @@ def check_output(path: str, *, force: bool) -> None:
         raise StorageError(f"cannot write {path}: no permission to write in its folder")
 
 
-def write(path: str, chunks: Iterable[bytes | memoryview], *, size: int) -> None:
+def write(path: str, chunks: Iterable[bytes | memoryview], *, size: int, head: Head = (0, bytes)) -> None:
     """Write `size` bytes to `path`: after any crash there is the old file or the new one, never half of one.
 
+    The first bytes are those of `head`: how many there are, and what makes them, which a file asks for last of all.
     A symbolic link is followed; `-`, a FIFO or a device is streamed to, never renamed over. A new file gets the mode
     that the umask allows, a replaced one keeps its own. StorageError if the disk is full or refuses.
     """
     streamed = path == STANDARD or is_stream(Path(path))
     try:
         if path == STANDARD:
-            sys.stdout.buffer.writelines(chunks)
+            sys.stdout.buffer.writelines(itertools.chain([head[1]()], chunks))
             sys.stdout.buffer.flush()
         elif streamed:
             with Path(path).open("wb") as sink:
-                sink.writelines(chunks)
+                sink.writelines(itertools.chain([head[1]()], chunks))
         else:
-            _replace(Path(path).resolve(), chunks, size)
+            _replace(Path(path).resolve(), chunks, size, head)
     except BrokenPipeError:
         raise ClosedPipeError from None
     except OSError as error:
@@ -67,7 +70,7 @@ def write(path: str, chunks: Iterable[bytes | memoryview], *, size: int) -> None
         raise StorageError(f"cannot write {path}: {error.strerror or error}; {left}") from error
 
 
-def _replace(target: Path, chunks: Iterable[bytes | memoryview], size: int) -> None:
+def _replace(target: Path, chunks: Iterable[bytes | memoryview], size: int, head: Head) -> None:
     """Temporary file beside the target, fsync, rename, fsync of the folder."""
     free = shutil.disk_usage(target.parent).free
     if size > free:
@@ -84,7 +87,10 @@ def _replace(target: Path, chunks: Iterable[bytes | memoryview], size: int) -> N
         with os.fdopen(descriptor, "wb") as sink:
             if target.exists():
                 os.fchmod(descriptor, stat.S_IMODE(target.stat().st_mode))
+            sink.seek(head[0])
             sink.writelines(chunks)
+            sink.seek(0)
+            sink.write(head[1]())
             sink.flush()
             os.fsync(descriptor)
         part.replace(target)

@@ -1,10 +1,12 @@
 """Bundle files: a format is a module with SUFFIXES, `locate` and `write`.
 
 `locate` gives the header and at which byte each array begins, and raises what `load` here does but for the file's name;
-`write` gives the file's bytes in chunks and how many there are, and raises InvalidInputError for a header too long.
+`write` gives the file's head, the chunks after it and how many bytes there are, and raises InvalidInputError for a
+header too long; it is given what waits for the header, whose digests take as long as the writing.
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -70,10 +72,11 @@ def write(path: str, bundle: Bundle) -> Header:
     InvalidInputError if a number in it has no meaning, StorageError if the disk is full or refuses.
     """
     bundle.check_values()
-    header = bundle.header()
-    chunks, size = format_of(path).write(bundle, header)
-    files.write(path, chunks, size=size)
-    return header
+    with ThreadPoolExecutor(1) as pool:
+        header = pool.submit(bundle.header)  # whose digests are made while the arrays are being written
+        head, chunks, size = format_of(path).write(bundle, header.result)
+        files.write(path, chunks, size=size, head=head)
+    return header.result()
 
 
 def _locate(path: str) -> tuple[Header, Path, dict[str, int]]:

@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from ddlabel.bundle import Bundle
 from ddlabel.errors import InvalidInputError, ResourceError, UnsafeInputError
+from ddlabel.files import Head
 from ddlabel.header import ArrayInfo, Header, check_length, require
 
 SUFFIXES = (".h5", ".hdf5")
@@ -17,9 +18,9 @@ SUFFIXES = (".h5", ".hdf5")
 _MAX_BYTES = 1 << 32
 
 
-def write(bundle: Bundle, header: Header) -> tuple[Iterable[bytes | memoryview], int]:
+def write(bundle: Bundle, header: Callable[[], Header]) -> tuple[Head, Iterable[bytes | memoryview], int]:
     """The file's bytes, built in memory, and how many there are."""
-    text = header.to_json().encode()
+    text = header().to_json().encode()
     check_length(len(text))
     size = sum(array.nbytes for array in bundle.arrays.values())
     if size > _MAX_BYTES:
@@ -30,7 +31,7 @@ def write(bundle: Bundle, header: Header) -> tuple[Iterable[bytes | memoryview],
         for name, array in bundle.arrays.items():
             file.create_dataset(name, data=np.ascontiguousarray(array), track_times=False)
     content = buffer.getbuffer()
-    return [content], len(content)
+    return (0, bytes), [content], len(content)
 
 
 def locate(path: Path) -> tuple[Header, dict[str, int]]:

@@ -7,7 +7,7 @@ writing of it is short; the library would copy every array through memory and do
 import itertools
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from ddlabel.bundle import Bundle
 from ddlabel.errors import InvalidInputError
+from ddlabel.files import Head
 from ddlabel.header import MAX_BYTES, Header, check_length, require
 from ddlabel.provenance import array_chunks, canonical_json
 
@@ -22,15 +23,21 @@ SUFFIXES = (".safetensors",)
 _DTYPES = {"uint8": "U8", "uint16": "U16", "float16": "F16", "float32": "F32", "int64": "I64"}
 
 
-def write(bundle: Bundle, header: Header) -> tuple[Iterable[bytes | memoryview], int]:
-    """The file's bytes in chunks, and how many there are."""
-    entries, size = _layout(header)
-    text = canonical_json(entries | {"__metadata__": {"ddlabel": header.to_json()}}).encode()
-    text += b" " * (-len(text) % 8)
-    check_length(len(text))
-    head = len(text).to_bytes(8, "little") + text
+def write(bundle: Bundle, header: Callable[[], Header]) -> tuple[Head, Iterable[bytes | memoryview], int]:
+    """The file's head, the bytes after it in chunks, and how many there are of both."""
+    blank = bundle.header(digests=False)
+    entries, size = _layout(blank)
+
+    def text(of: Header) -> bytes:
+        content = canonical_json(entries | {"__metadata__": {"ddlabel": of.to_json()}}).encode()
+        content += b" " * (-len(content) % 8)
+        check_length(len(content))
+        return len(content).to_bytes(8, "little") + content
+
+    # Digests are all of one length: how long the head is, is known before they are.
+    length = len(text(blank))
     data = itertools.chain.from_iterable(array_chunks(bundle.arrays[name]) for name in entries)
-    return itertools.chain([head], data), len(head) + size
+    return (length, lambda: text(header())), data, length + size
 
 
 def locate(path: Path) -> tuple[Header, dict[str, int]]:
