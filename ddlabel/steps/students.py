@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -23,9 +23,8 @@ from ddlabel.metrics import confusion, correct, student_figures
 from ddlabel.nets import Network
 from ddlabel.optim import optimizer_of, rate_of
 from ddlabel.provenance import canonical_json
-from ddlabel.steps.cases import Case, Record, batches, loss_for, shown_per_epoch, steps_per_epoch, student
+from ddlabel.steps.cases import Case, Record, batches, loss_for, steps_per_epoch, student, training_flops
 from ddlabel.train.batches import Teach
-from ddlabel.train.cost import flops
 from ddlabel.train.data import Data, predict
 from ddlabel.train.device import Forward, compiled, pick_device
 from ddlabel.train.fit import Progress, fit
@@ -90,10 +89,10 @@ class Bench:
 
         return at
 
-    def flops(self, body: nn.Module, bundle: Bundle, *, backward: bool) -> int:
-        """Floating-point operations for one image, a multiplication and an addition being two."""
-        count = partial(flops, body, bundle.images.shape[1:], backward=backward)
-        known: int = _keep(self._kept, ("flops", id(body)), count)
+    def flops(self, case: Case, bundle: Bundle) -> int:
+        """Floating-point operations of training on a bundle."""
+        kind = ("flops", case.options, bundle.images.shape, len(bundle.classes))
+        known: int = _keep(self._kept, kind, partial(training_flops, case, bundle))
         return known
 
 
@@ -166,9 +165,7 @@ def _train(
         },
     )
     figures = watch.finish(tested)
-    per_image = bench.flops(network.body, bundle, backward=True)
-    per_image += sum(bench.flops(body, bundle, backward=False) for body in ([] if labeler is None else labeler.bodies))
-    return figures | {"flops": per_image * shown_per_epoch(options, data) * options.epochs}
+    return figures | {"flops": bench.flops(case, bundle)}
 
 
 class _Watch:

@@ -1,11 +1,18 @@
 """What a network costs, counted and not measured."""
 
 import copy
+import functools
+import time
 from collections.abc import Sequence
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+
+from ddlabel.train.device import pick_device
+
+SHARE_OF_RATE = 0.5  # of a device's matrix rate: what estimates of time take work to reach
+_SIDE = 2048
 
 
 def flops(body: nn.Module, shape: Sequence[int], *, backward: bool) -> int:
@@ -16,3 +23,15 @@ def flops(body: nn.Module, shape: Sequence[int], *, backward: bool) -> int:
         if backward:
             logits.sum().backward()
     return int(counter.get_total_flops()) // 2
+
+
+@functools.cache
+def matrix_rate(device: str) -> float:
+    """Floating-point operations a second of float32 matrix products on a device, measured for half a second."""
+    matrix, started, seconds, count = torch.ones(_SIDE, _SIDE, device=pick_device(device)), 0.0, 0.0, -1
+    while seconds < 0.5:
+        (matrix @ matrix)[0, 0].item()  # waits for the device
+        count += 1
+        started = started if count else time.perf_counter()  # the first one sets things up
+        seconds = time.perf_counter() - started
+    return 2 * _SIDE**3 * count / seconds
