@@ -285,8 +285,8 @@ class SweepOptions(Options):
     out: str = option("sweep.jsonl", "results file (.jsonl) to append one record a finished cell to")
     shard: str = option("1/1", "for job arrays, I/N from 1/N to N/N: of the cells I, I+N, I+2N, …")
     plan: bool = option(default=False, help="show the cells with FLOPs and an estimate of the time, and run none")
-    ray: bool = option(default=False, help="run cells side by side on Ray: one of its own, on this machine's cores")
-    ray_address: str | None = option(None, "with --ray: cluster to use, HOST:PORT, ray://HOST:PORT or auto")
+    ray: bool = option(default=False, help="run the cells side by side on Ray")
+    ray_address: str = option("local", "with --ray: one of its own, or a cluster: HOST:PORT, ray://HOST:PORT or auto")
     cpus_per_cell: int = option(1, "with --ray: CPU cores, and threads, of each cell", low=1)
     gpus_per_cell: float = option(0.0, "with --ray: GPUs of each cell, fractions too; with 0 it sees none", low=0)
 
@@ -295,7 +295,7 @@ class SweepOptions(Options):
         number, _, of = self.shard.partition("/")
         if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
             raise UsageError(f"--shard is {self.shard!r}: expected I/N with I from 1 to N, such as 2/8")
-        if not self.ray and (self.ray_address or self.cpus_per_cell > 1 or self.gpus_per_cell):
+        if not self.ray and (self.ray_address != "local" or self.cpus_per_cell > 1 or self.gpus_per_cell):
             raise UsageError("--ray-address, --cpus-per-cell and --gpus-per-cell are for --ray: give that too")
 
 

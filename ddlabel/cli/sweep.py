@@ -9,9 +9,9 @@ import socket
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from rich.markup import escape
@@ -34,8 +34,7 @@ _HOW = ("force", "device", "compile")
 _HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cell:
+class Cell(NamedTuple):
     """A combination: the command and its values, where in the grid it stands, what it makes, a key for its outcome."""
 
     given: Values
@@ -142,20 +141,22 @@ def _on_ray(cells: Sequence[Values], options: SweepOptions) -> Iterator[tuple[in
 
     UsageError without Ray, ResourceError if it does not answer within seconds, or has no room for a cell.
     """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
     except ModuleNotFoundError:
         raise UsageError("--ray needs Ray: pip install 'ddlabel[ray]'") from None
+    address = os.environ.get("RAY_ADDRESS", "auto") if options.ray_address == "auto" else options.ray_address
     cpus, gpus, on_stop = options.cpus_per_cell, options.gpus_per_cell, signal.getsignal(signal.SIGTERM)
+    how: Values = {"runtime_env": {"env_vars": {"OMP_NUM_THREADS": str(cpus)}}}
+    how |= {"include_dashboard": False, "object_store_memory": 1 << 27} if address == "local" else {}
     try:
-        threads = {"env_vars": {"OMP_NUM_THREADS": str(cpus)}}
-        ray.init(**_instance(options.ray_address), log_to_driver=False, logging_level="ERROR", runtime_env=threads)
+        _greet(address)
+        ray.init(address, log_to_driver=False, logging_level="ERROR", **how)
         signal.signal(signal.SIGTERM, on_stop)  # Ray puts its own there
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         if not any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
-            raise ResourceError(
-                f"--ray: no machine of Ray's has {cpus} CPUs and {gpus:g} GPUs: ask for less"
-            )
+            raise ValueError(f"no machine there has {cpus} CPUs and {gpus:g} GPUs for a cell")
         remote = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)(_outcome)
         waiting = {remote.remote(given, str(Path.cwd())): number for number, given in enumerate(cells)}
         while waiting:
@@ -165,29 +166,20 @@ def _on_ray(cells: Sequence[Values], options: SweepOptions) -> Iterator[tuple[in
             except ray.exceptions.RayError as error:  # its process was killed, say
                 found = {"error": f"{type(error).__name__}: {error}".partition("\n")[0]}
             yield waiting.pop(done), found
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ResourceError(f"--ray: {error}".partition("\n")[0]) from error
+    except (OSError, OverflowError, ValueError, RuntimeError) as error:
+        raise ResourceError(f"--ray: {address}: {error}".partition("\n")[0]) from error
     finally:
         ray.shutdown()
 
 
-def _instance(address: str | None) -> Values:
-    """Which Ray to use, as its `init` takes it; one that is to run is seen to answer: Ray would wait for minutes."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if address is None:
-        return {"address": "local", "include_dashboard": False, "object_store_memory": 1 << 27}
-    address = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    try:
-        if address != "auto":
-            with socket.create_connection((host, port), timeout=10) as line:
-                line.sendall(_HELLO)
-                if line.recv(9)[3:4] != b"\4":  # a frame of settings
-                    raise ValueError("what answers is not Ray")
-    except (OSError, OverflowError, ValueError) as error:
-        expected = "expected HOST:PORT, ray://HOST:PORT or auto, of a Ray that runs"
-        raise ResourceError(f"--ray-address {address}: {error}: {expected}") from error
-    return {"address": address}
+def _greet(address: str) -> None:
+    """Raise OSError or ValueError unless an address is `local` or `auto`, or Ray answers: it would wait for minutes."""
+    if address not in ("local", "auto"):
+        host, _, port = address.removeprefix("ray://").rpartition(":")
+        with socket.create_connection((host, port), timeout=10) as line:
+            line.sendall(_HELLO)
+            if line.recv(9)[3:4] != b"\4":  # a frame of settings
+                raise ValueError("what answers is not Ray: expected HOST:PORT of a Ray that runs")
 
 
 def _plan(cells: Sequence[Cell], say: Say) -> None:

@@ -28,10 +28,9 @@ def flops(body: nn.Module, shape: Sequence[int], *, backward: bool) -> int:
 @functools.cache
 def matrix_rate(device: str) -> float:
     """Floating-point operations a second of float32 matrix products on a device, measured for half a second."""
-    matrix, started, seconds, count = torch.ones(_SIDE, _SIDE, device=pick_device(device)), 0.0, 0.0, -1
-    while seconds < 0.5:
+    matrix, seconds = torch.ones(_SIDE, _SIDE, device=pick_device(device)), list[float]()
+    while sum(seconds) < 0.5:
+        started = time.perf_counter()
         (matrix @ matrix)[0, 0].item()  # waits for the device
-        count += 1
-        started = started if count else time.perf_counter()  # the first one sets things up
-        seconds = time.perf_counter() - started
-    return 2 * _SIDE**3 * count / seconds
+        seconds.append(time.perf_counter() - started)
+    return 2 * _SIDE**3 / min(seconds)
