@@ -86,7 +86,7 @@ def bound(command: str, **values: Any) -> "partial[None]":
     """
     parser = vars(typer.main.get_command(app))["commands"].get(command)
     if parser is None:
-        raise UsageError(f"there is no command {command!r}: {nearest(command, _binders)}")
+        raise UsageError(f"there is no command {command!r}: {nearest(str(command), _binders)}")
     known = {each.name: each.nargs == -1 or getattr(each, "multiple", False) for each in parser.params}
     for key, value in values.items():
         if key not in known:

@@ -5,11 +5,11 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from ddlabel import files, formats
 from ddlabel.bundle import Bundle, check_same_task
-from ddlabel.cli.command import Say, command, one_standard_input
+from ddlabel.cli.command import Say, T, command, one_standard_input
 from ddlabel.cli.tables import Cell, axes_of, line, table, varying_axes
 from ddlabel.config import EvaluateOptions, ImportOptions, SelectOptions
 from ddlabel.errors import InvalidInputError, OutputExistsError, UsageError
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from ddlabel.steps.cases import Case
 
 DIGITS = Path(__file__).parent.parent / "demo" / "digits.npz"
-T = TypeVar("T")
 Results = dict[str, dict[str, Any]]
 
 

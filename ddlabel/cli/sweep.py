@@ -76,13 +76,14 @@ def _cells(grid: Path) -> list[Cell]:
         content = {"options": {}, "axes": {}} | tomllib.loads(grid.read_text(encoding="utf-8"))
         tables = [dict(content.pop(name)) for name in ("options", "axes")]
     fixed, axes = ({key.replace("-", "_"): value for key, value in table.items()} for table in tables)
-    lists = all(isinstance(values, list) and values for values in axes.values()) and not fixed.keys() & axes
-    if not lists or content.keys() != {"command"} or content["command"] in ("sweep", "demo"):
+    lists = all(isinstance(values, list) and values for values in axes.values())
+    named = content.keys() == {"command"} and content["command"] not in ("sweep", "demo")
+    if not (lists and named) or axes.keys() & (fixed | content):
         expected = "command, any but sweep and demo; [options]; and [axes], each a list of values and no option too"
         raise UsageError(f"{grid}: expected {expected}")
     digest, cells, owners = functools.cache(_content), dict[str, Cell](), dict[Path, str]()
     for choice in itertools.product(*axes.values()):
-        cell = _cell(content | fixed, dict(zip(axes, choice, strict=True)), digest)
+        cell = _cell(fixed | content, dict(zip(axes, choice, strict=True)), digest)
         cells.setdefault(cell.key, cell)
         if cell.out is not None and owners.setdefault(cell.out.resolve(), cell.key) != cell.key:
             raise UsageError(f"{grid}: several cells would write {cell.out}: name the axes in it, as {{NAME}}")
@@ -103,22 +104,19 @@ def _cell(fixed: Values, axes: Values, digest: Callable[[str], str]) -> Cell:
     out = bound(**given).keywords.get("out")
     known = [key for key in given if key in axes or key not in _HOW]
     named = {key: [v if key == "out" else digest(str(v)) for v in listed(given[key])] for key in known}
-    place = " ".join(f"{key}={words[key]}" for key in axes)
     key = sha256_of_text(canonical_json([__version__, named]))
-    return Cell(given=given, place=place, out=out and Path(out), key=key)
+    return Cell(given, " ".join(f"{key}={words[key]}" for key in axes), out and Path(out), key)
 
 
 def _content(name: str) -> str:
     """The digest of the file, the folder or the expert run of a name; the name where there is none."""
-    path = Path(name)
-    try:
-        if path.is_file():
-            return formats.read_header(name).digest if path.suffix.lower() in formats.FORMATS else sha256_of_path(path)
+    with contextlib.suppress(DDLabelError, OSError):  # of a damaged file: the command will say what is wrong
+        if Path(name).suffix.lower() in formats.FORMATS:
+            return formats.read_header(name).digest
         with contextlib.suppress(InvalidInputError):
             return canonical_json([[run.epoch, asdict(run.about), run.metrics()] for run in Run.find(name)])
-        return sha256_of_path(path) if path.is_dir() else name
-    except (DDLabelError, OSError):
-        return name  # the command will say what is wrong
+        return sha256_of_path(Path(name)) if Path(name).exists() else name
+    return name
 
 
 def _outcome(given: Values, folder: str = ".") -> Values:
@@ -129,7 +127,7 @@ def _outcome(given: Values, folder: str = ".") -> Values:
     try:
         with contextlib.chdir(folder):
             bound(**given)(say=Say(kept=said))
-        canonical_json(said)  # what cannot be recorded has failed
+        canonical_json([given, said])  # what cannot be recorded has failed
     except Exception as error:
         kind = "" if isinstance(error, DDLabelError) else f"{type(error).__name__}: "
         return {"error": f"{kind}{error}".partition("\n")[0]}
