@@ -290,14 +290,6 @@ class SweepOptions(Options):
     cpus_per_cell: int = option(1, "with --ray: CPU cores, and threads, of each cell", low=1)
     gpus_per_cell: float = option(0.0, "with --ray: GPUs of each cell, fractions too; with 0 it sees none", low=0)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        number, _, of = self.shard.partition("/")
-        if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
-            raise UsageError(f"--shard is {self.shard!r}: expected I/N with I from 1 to N, such as 2/8")
-        if not self.ray and (self.ray_address != "local" or self.cpus_per_cell > 1 or self.gpus_per_cell):
-            raise UsageError("--ray-address, --cpus-per-cell and --gpus-per-cell are for --ray: give that too")
-
 
 def gift_batch_size(images: int) -> int:
     """Batch size by the number of images (GIFT, Table 15)."""

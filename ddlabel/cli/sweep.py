@@ -46,9 +46,13 @@ class Cell(NamedTuple):
 @command("sweep", SweepOptions)
 def sweep(grid: Grid, options: SweepOptions, say: Say) -> None:
     """Run a command over a grid of its options, given in a TOML file; a rerun runs the cells that are missing."""
+    part, _, of = options.shard.partition("/")
+    if not (part.isdecimal() and of.isdecimal() and 1 <= int(part) <= int(of)):
+        raise UsageError(f"--shard is {options.shard!r}: expected I/N with I from 1 to N, such as 2/8")
+    if not options.ray and (options.ray_address != "local" or options.cpus_per_cell > 1 or options.gpus_per_cell):
+        raise UsageError("--ray-address, --cpus-per-cell and --gpus-per-cell are for --ray: give that too")
     check_results(Path(options.out))
-    number, of = map(int, options.shard.split("/"))
-    cells = _cells(grid)[number - 1 :: of]
+    cells = _cells(grid)[int(part) - 1 :: int(of)]
     done = finished(options.out, say, lambda record: (record["key"], record["cell"]))
     missing = [cell for cell in cells if cell.key not in done or not (cell.out is None or cell.out.exists())]
     say.note(f"{len(cells) - len(missing)} of {len(cells)} cells are in {options.out} already")
