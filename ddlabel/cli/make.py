@@ -12,7 +12,7 @@ from ddlabel.cli.command import BundleIn, Say, command, finish, one_standard_inp
 from ddlabel.expert import Run
 from ddlabel.provenance import Input, sha256_of_path
 
-Sources = Annotated[list[str], typer.Argument(metavar="SOURCE...", help="one file or folder, or a pair of files")]
+Sources = Annotated[list[str], typer.Argument(metavar="SOURCE", help="one file or folder, or a pair of files")]
 Out = Annotated[str, typer.Argument(metavar="OUT", help="bundle to write; - is standard output")]
 Force = Annotated[bool, typer.Option("--force", help="replace an output that is there")]
 Real = Annotated[str, typer.Argument(metavar="REAL", help="bundle of real images; - is standard input")]

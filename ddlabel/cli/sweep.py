@@ -104,7 +104,7 @@ def _cell(fixed: Values, axes: Values, digest: Callable[[str], str]) -> Cell:
         except (LookupError, ValueError, AttributeError):
             raise UsageError(f"out is {words['out']!r}: expected in braces only {', '.join(words)}") from None
     if any(files.STANDARD in listed(value) for value in given.values()):
-        raise UsageError("cells have no standard input and output (-): name files")
+        raise UsageError("cells have no standard input and output: name files in place of -")
     out = bound(**given).keywords.get("out")
     known = [key for key in given if key in axes or key not in _HOW]
     named = {key: [v if key == "out" else digest(str(v)) for v in listed(given[key])] for key in known}

@@ -1,4 +1,4 @@
-"""What a network costs, counted and not measured."""
+"""What a network costs, counted and not measured, and how fast a device is."""
 
 import copy
 import functools
@@ -12,7 +12,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from ddlabel.train.device import pick_device
 
 SHARE_OF_RATE = 0.5  # of a device's matrix rate: what estimates of time take work to reach
-_SIDE = 2048
 
 
 def flops(body: nn.Module, shape: Sequence[int], *, backward: bool) -> int:
@@ -28,9 +27,9 @@ def flops(body: nn.Module, shape: Sequence[int], *, backward: bool) -> int:
 @functools.cache
 def matrix_rate(device: str) -> float:
     """Floating-point operations a second of float32 matrix products on a device, measured for half a second."""
-    matrix, seconds = torch.ones(_SIDE, _SIDE, device=pick_device(device)), list[float]()
+    matrix, seconds = torch.ones(2048, 2048, device=pick_device(device)), list[float]()
     while sum(seconds) < 0.5:
         started = time.perf_counter()
         (matrix @ matrix)[0, 0].item()  # waits for the device
         seconds.append(time.perf_counter() - started)
-    return 2 * _SIDE**3 / min(seconds)
+    return 2 * len(matrix) ** 3 / min(seconds)
