@@ -292,6 +292,19 @@ class EvaluateOptions(TrainOptions):
     table: str | None = option(None, "axes for rows and columns of the table, e.g. loss,optimizer", recorded=False)
 
 
+@dataclass(frozen=True, kw_only=True)
+class SweepOptions(Options):
+    """`sweep`: one command over a grid of its options."""
+
+    out: str = option("sweep.jsonl", "results file (.jsonl) to append one record a finished cell to")
+    shard: str = option("1/1", "for job arrays, I/N from 1/N to N/N: of the cells I, I+N, I+2N, …")
+    plan: bool = option(default=False, help="show the cells with FLOPs and an estimate of the time, and run none")
+    ray: bool = option(default=False, help="run the cells side by side on Ray")
+    ray_address: str = option("local", "with --ray: one of its own, or a cluster: HOST:PORT, ray://HOST:PORT or auto")
+    cpus_per_cell: int = option(1, "with --ray: CPU cores, and threads, of each cell", low=1)
+    gpus_per_cell: float = option(0.0, "with --ray: GPUs of each cell, fractions too; with 0 it sees none", low=0)
+
+
 def gift_batch_size(images: int) -> int:
     """Batch size by the number of images (GIFT, Table 15)."""
     return next((size for limit, size in ((10, 10), (500, 50), (20_000, 100)) if images <= limit), 200)

@@ -44,3 +44,7 @@ class ClosedPipeError(DDLabelError, exit_code=0):
 
 class ResourceError(DDLabelError, exit_code=8):
     """Not enough memory, or a device that is not there."""
+
+
+class SweepError(DDLabelError, exit_code=9):
+    """Some cells of a sweep failed; the others are done."""

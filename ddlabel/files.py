@@ -1,5 +1,6 @@
 """Writing whole or not at all, for every file that this program makes; and scratch space that leaves nothing behind."""
 
+import fcntl
 import glob
 import itertools
 import math
@@ -127,8 +128,20 @@ def _sync_folder(target: Path) -> None:
 def append_line(path: Path, line: str) -> None:
     """Append one line in a single write, so that a crash can cut a line off but never mix two."""
     with path.open("ab", buffering=0) as sink:
+        fcntl.flock(sink, fcntl.LOCK_EX)
         sink.write(f"{line}\n".encode())
         os.fsync(sink.fileno())
+
+
+def whole_lines(path: Path) -> tuple[list[bytes], bool]:
+    """The lines of a file that grows, if it is there, and whether a crash had cut off the last one: it is removed."""
+    if not path.exists():
+        return [], False
+    with path.open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # in place, not by another file: other processes may be appending
+        *lines, rest = file.read().split(b"\n")
+        file.truncate(file.tell() - len(rest))
+    return lines, bool(rest)
 
 
 def make_folder(path: Path) -> None:

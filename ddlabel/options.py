@@ -26,6 +26,7 @@ COMMANDS = (
     "compress",
     "describe",
     "evaluate",
+    "sweep",
 )
 
 
@@ -81,7 +82,7 @@ class Options:
             if key not in known:
                 raise UsageError(f"{path}: unknown option {key!r} for {command}: {nearest(key, known)}")
             values[key] = _typed(value, hints[key], f"{path}: {key}", several=key in cls.AXES)
-        values |= {key: value for key, value in given.items() if value not in (None, [])}
+        values |= {key: value for key, value in given.items() if value not in (None, [], ())}
         for each in (each for each in fields(cls) if each.metadata["auto"] and each.name in values):
             values[each.name] = _number_or_auto(each.name, values[each.name])
         axes = [key for key in cls.AXES if key in values]

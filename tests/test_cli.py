@@ -265,7 +265,7 @@ class TestWhatIsRefused:
             (["train-expert", "real.safetensors", "new", "--optimizer", "sdg"], 2, "did you mean 'sgd'"),
             (["train-expert", "real.safetensors", "new", "--test", "three.safetensors"], 5, "other classes"),
             (["import", "nothing", "out.safetensors"], 3, "no such file"),
-            (["import", "few.safetensors"], 2, "SOURCE OUT"),
+            (["import", "few.safetensors"], 2, "Missing argument"),
             (["train-expert", "real.safetensors", "new", "--optimizer", "sgd:lr=-1"], 2, "Invalid learning rate"),
             (["train-expert", "real.safetensors", "new", "--augment", "dsa:crop-pad=-1"], 2, "does not work on 8 px"),
             (["evaluate", "few.safetensors", "--test", "test.safetensors", "--loss", "kl:temperature=0"], 2, "nan"),

@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from ddlabel import __version__
-from ddlabel.cli import demo, evaluate, inspect, labels, learn, make  # noqa: F401 - to be registered
+from ddlabel.cli import demo, evaluate, inspect, labels, learn, make, sweep  # noqa: F401 - to be registered
 from ddlabel.cli.command import app, printable
 from ddlabel.errors import ClosedPipeError, DDLabelError
 from ddlabel.options import COMMANDS

@@ -6,6 +6,7 @@ import sys
 import typing
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -18,6 +19,7 @@ from ddlabel.errors import ClosedPipeError, UsageError
 from ddlabel.header import Header
 from ddlabel.options import Options
 from ddlabel.provenance import Entry, Input
+from ddlabel.registry import nearest
 
 app = typer.Typer(
     name="ddlabel",
@@ -28,6 +30,7 @@ app = typer.Typer(
 )
 T = TypeVar("T")
 Step = Callable[[Bundle], Bundle]
+_binders: dict[str, Callable[..., "partial[None]"]] = {}
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 BundleIn = Annotated[str, typer.Argument(metavar="BUNDLE", help="bundle to read; - is standard input")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="say nothing but results and errors")]
@@ -41,10 +44,11 @@ def printable(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Say:
-    """What a command says: data on standard output, words for people on standard error."""
+    """What a command says: data on standard output, or into `kept`; words for people on standard error."""
 
-    quiet: bool
-    as_json: bool
+    quiet: bool = True
+    as_json: bool = True
+    kept: list[Any] | None = None
 
     def note(self, text: str) -> None:
         """A line for people."""
@@ -66,10 +70,36 @@ class Say:
 
     def data(self, text: str, value: Any) -> None:
         """The outcome: a line of text, or JSON with --json."""
+        if self.kept is not None:
+            self.kept.append(value)
+            return
         try:
             print(json.dumps(value) if self.as_json else printable(text), flush=True)
         except BrokenPipeError:
             raise ClosedPipeError from None
+
+
+def bound(command: str, **values: Any) -> "partial[None]":
+    """A command with values of its arguments and options by name: what is left is to call it with `say`.
+
+    They are checked as the command line's are: Typer's errors, and UsageError for a name or a value that cannot be.
+    """
+    parser = vars(typer.main.get_command(app))["commands"].get(command)
+    if parser is None:
+        raise UsageError(f"there is no command {command!r}: {nearest(str(command), _binders)}")
+    known = {each.name: each.nargs == -1 or getattr(each, "multiple", False) for each in parser.params}
+    for key, value in values.items():
+        if key not in known:
+            raise UsageError(f"{command} has no option {key!r}: {nearest(key, known)}")
+        if isinstance(value, list) and not known[key]:
+            raise UsageError(f"{key} of {command} is {value!r}: expected one value, not a list")
+    texts = {key: [*map(str, listed(value))] if known[key] else str(value) for key, value in values.items()}
+    return _binders[command](**parser.make_context(command, [], default_map=texts).params)
+
+
+def listed(value: Any) -> list[Any]:
+    """A list as it is, another value as a list of one."""
+    return value if isinstance(value, list) else [value]
 
 
 def command(name: str, config: type[Options] = Options) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -85,23 +115,27 @@ def command(name: str, config: type[Options] = Options) -> Callable[[Callable[..
         ordered = sorted(fields(config), key=lambda each: not each.metadata["recorded"])
         flags = {each.name: _flag(each, hints[each.name], several=each.name in config.AXES) for each in ordered}
         toml = typer.Option("--config", help=f"TOML file with options, in a table [{name}]")
-        file = {"config_file": Annotated[Path | None, toml]} if flags else {}
+        file = {"config_file": Annotated[str | None, toml]} if flags else {}
         added = flags | file | {"quiet": Quiet, "as_json": AsJson}
         own = inspect.signature(function, eval_str=True).parameters.values()
         parameters = [p.replace(kind=_KEYWORD) for p in own if p.name not in ("options", "say")]
         parameters += [inspect.Parameter(key, _KEYWORD, default=None, annotation=each) for key, each in added.items()]
 
-        def run(*, quiet: bool, as_json: bool, config_file: Path | None = None, **given: Any) -> None:
+        def bind(*, quiet: bool, as_json: bool, config_file: str | None = None, **given: Any) -> "partial[None]":
             values = {key: given.pop(key) for key in flags}
             if flags:
-                configs = config.load(name, config_file, values)
+                configs = config.load(name, Path(config_file) if config_file else None, values)
                 given["options"] = configs if config.AXES else configs[0]
-            function(**given, say=Say(quiet=quiet, as_json=as_json))
+            return partial(function, **given, say=Say(quiet=quiet, as_json=as_json))
+
+        def run(**given: Any) -> None:
+            bind(**given)()
 
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in parameters}
         run.__doc__ = function.__doc__
         app.command(name)(run)
+        _binders[name] = bind
         return function
 
     return register

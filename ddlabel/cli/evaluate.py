@@ -2,14 +2,14 @@
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ddlabel import files, formats
 from ddlabel.bundle import Bundle, check_same_task
-from ddlabel.cli.command import Say, command, one_standard_input
+from ddlabel.cli.command import Say, T, command, one_standard_input
 from ddlabel.cli.tables import Cell, axes_of, line, table, varying_axes
 from ddlabel.config import EvaluateOptions, ImportOptions, SelectOptions
 from ddlabel.errors import InvalidInputError, OutputExistsError, UsageError
@@ -30,9 +30,9 @@ def evaluate(options: list[EvaluateOptions], say: Say) -> None:
     Options that can be repeated, or hold several values separated by commas, make a grid.
     """
     if options[0].out is not None:
-        _check_results(Path(options[0].out))
+        check_results(Path(options[0].out))
     axes, varying = axes_of(options[0].table, options), varying_axes(options)
-    own, others, controls = _cases(options, say)
+    own, others, controls = cases_of(options, say)
     results = _train([*own, *others, *itertools.chain.from_iterable(controls)], options[0].out, say)
     cells = [_cell(case, results) for case in own]
     say.show(table(cells, axes))
@@ -45,7 +45,7 @@ def evaluate(options: list[EvaluateOptions], say: Say) -> None:
     say.data("\n".join(lines), {"cells": values})
 
 
-def _cases(grid: Sequence[EvaluateOptions], say: Say) -> tuple[list["Case"], list["Case"], list[list["Case"]]]:
+def cases_of(grid: Sequence[EvaluateOptions], say: Say) -> tuple[list["Case"], list["Case"], list[list["Case"]]]:
     """The settled cases of a grid, those they are to be compared with, and the controls of each."""
     options = grid[0]
     if (options.control != "none") != (options.real is not None):
@@ -108,7 +108,7 @@ def _train(cases: Sequence["Case"], out: str | None, say: Say) -> Results:
     from ddlabel.steps.cases import key_of
     from ddlabel.steps.evaluate import evaluate
 
-    results = _finished(out, say)
+    results: Results = {} if out is None else finished(out, say, _key_and_result)
     keys = {canonical_json(key_of(case, seed)) for case in cases for seed in case.seeds}
     if keys & results.keys():
         say.note(f"{len(keys & results.keys())} of {len(keys)} students are in {out} already")
@@ -180,7 +180,7 @@ def demo_bundles() -> tuple[Bundle, Bundle]:
     return select(real, SelectOptions(ipc=10)), test
 
 
-def _check_results(path: Path) -> None:
+def check_results(path: Path) -> None:
     """Refuse a results file that cannot be one, before any training."""
     if path.suffix != ".jsonl":
         raise UsageError(f"--out {path}: results are a .jsonl file, to which records are appended")
@@ -189,25 +189,28 @@ def _check_results(path: Path) -> None:
     files.check_output(str(path), force=True)
 
 
-def _finished(out: str | None, say: Say) -> Results:
-    """Results by key of the records that are there; a last line that a crash cut off is removed."""
-    if out is None or not Path(out).exists():
-        return {}
-    content = Path(out).read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) < len(content):
+def finished(out: str, say: Say, read: Callable[[dict[str, Any]], tuple[str, T]]) -> dict[str, T]:
+    """What `read` makes of the records that are there, by key; a last line that a crash cut off is removed.
+
+    InvalidInputError for a line that is no JSON, or of which `read` raises ValueError, KeyError or TypeError.
+    """
+    lines, cut = files.whole_lines(Path(out))
+    if cut:
         say.note(f"{out}: its last line was cut off, and is removed")
-        files.write(out, [whole], size=len(whole))
     found = {}
-    for number, text in enumerate(whole.splitlines(), 1):
+    for number, text in enumerate(lines, 1):
         try:
-            record: dict[str, Any] = json.loads(text)
-            if not 0 <= float(record["result"]["accuracy"]) <= 1:
-                raise ValueError
-            found[_key(record)] = record["result"]
+            key, value = read(json.loads(text))
+            found[key] = value
         except (ValueError, KeyError, TypeError, AttributeError):
             raise InvalidInputError(f"{out}, line {number}: not a result of ddlabel: name another --out") from None
     return found
+
+
+def _key_and_result(record: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    if not 0 <= float(record["result"]["accuracy"]) <= 1:
+        raise ValueError
+    return _key(record), record["result"]
 
 
 def _key(record: dict[str, Any]) -> str:

@@ -9,17 +9,14 @@ import typer
 from ddlabel import config, files, formats
 from ddlabel.bundle import Bundle, check_same_task
 from ddlabel.cli.command import BundleIn, Say, command, finish, one_standard_input, run_filter
-from ddlabel.errors import UsageError
 from ddlabel.expert import Run
 from ddlabel.provenance import Input, sha256_of_path
 
-Sources = Annotated[
-    list[str], typer.Argument(metavar="SOURCE... OUT", help="one file or folder, or a pair of files; then OUT")
-]
+Sources = Annotated[list[str], typer.Argument(metavar="SOURCE", help="one file or folder, or a pair of files")]
 Out = Annotated[str, typer.Argument(metavar="OUT", help="bundle to write; - is standard output")]
 Force = Annotated[bool, typer.Option("--force", help="replace an output that is there")]
 Real = Annotated[str, typer.Argument(metavar="REAL", help="bundle of real images; - is standard input")]
-Folder = Annotated[Path, typer.Argument(metavar="OUT", help="folder of the expert run")]
+Folder = Annotated[str, typer.Argument(metavar="OUT", help="folder of the expert run")]
 Test = Annotated[
     str | None, typer.Option("--test", help="bundle of test images: their accuracy is recorded, never used")
 ]
@@ -29,17 +26,14 @@ Judges = Annotated[list[str] | None, _RUNS]
 
 
 @command("import", config.ImportOptions)
-def import_(sources: Sources, options: config.ImportOptions, say: Say, force: Force = False) -> None:
+def import_(sources: Sources, out: Out, options: config.ImportOptions, say: Say, force: Force = False) -> None:
     """Make a bundle of foreign files: class folders or a zip of them, CIFAR, IDX, .npz, a pair of .pt files."""
-    if len(sources) < 2:
-        raise UsageError("import needs a source and an output: ddlabel import SOURCE OUT")
-    *paths, out = sources
     files.check_output(out, force=force)
     formats.format_of(out)
     from ddlabel import importers
 
-    bundle = importers.load([Path(path) for path in paths], options)
-    named = [("source", path) for path in paths] + ([("zca-from", options.zca_from)] if options.zca_from else [])
+    bundle = importers.load([Path(path) for path in sources], options)
+    named = [("source", path) for path in sources] + ([("zca-from", options.zca_from)] if options.zca_from else [])
     inputs = [Input(role=role, name=Path(path).name, sha256=sha256_of_path(Path(path))) for role, path in named]
     say.note(_classes(finish("import", bundle, out, options, say, inputs)))
 
@@ -72,7 +66,7 @@ def train_expert(real: Real, out: Folder, options: config.TrainExpertOptions, sa
     tested = None if test is None else formats.read(test)
     from ddlabel.steps import train_expert as steps
 
-    runs = steps.plan(bundle, out, options, header.digest)
+    runs = steps.plan(bundle, Path(out), options, header.digest)
     if tested is not None:
         check_same_task(f"the test set {test}", bundle, tested)
     for path, about in runs:

@@ -6,16 +6,15 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ddlabel.bundle import Bundle
 from ddlabel.config import EvaluateOptions
 from ddlabel.errors import ResourceError
 from ddlabel.nets import Network
 from ddlabel.provenance import canonical_json
-from ddlabel.steps.cases import Case, student
+from ddlabel.steps.cases import Case, student, training_flops
 from ddlabel.train.batches import Teach
-from ddlabel.train.cost import flops
 from ddlabel.train.data import Data
 from ddlabel.train.device import Forward, Machine, stackable
 from ddlabel.train.labeler import Labeler
@@ -115,10 +114,10 @@ class Bench:
 
         return at
 
-    def flops(self, body: nn.Module, bundle: Bundle, *, backward: bool) -> int:
-        """Floating-point operations for one image, a multiplication and an addition being two."""
-        count = partial(flops, body, bundle.images.shape[1:], backward=backward)
-        known: int = _keep(self._kept, ("flops", id(body)), count)
+    def flops(self, like: Student) -> int:
+        """Floating-point operations of a student's training."""
+        kind = ("flops", like.case.options, like.bundle.images.shape, len(like.bundle.classes))
+        known: int = _keep(self._kept, kind, partial(training_flops, like.case, like.bundle))
         return known
 
 

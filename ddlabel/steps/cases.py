@@ -21,8 +21,10 @@ from ddlabel.nets.prepare import Prepare, normalisation
 from ddlabel.optim import optimizer_of, rate_of
 from ddlabel.steps.relabel import Picks
 from ddlabel.train.batches import Items, Pictures, Split, Teach, of_images, of_items
+from ddlabel.train.cost import flops
 from ddlabel.train.data import Data
 from ddlabel.train.fit import Batch
+from ddlabel.train.labeler import network_flops
 
 Record = dict[str, Any]
 # Options that mean something for dense labels only.
@@ -119,10 +121,19 @@ def steps_per_epoch(options: EvaluateOptions, images: int) -> int:
     return -(-images // (options.batch_size or 1))
 
 
-def shown_per_epoch(options: EvaluateOptions, data: Data) -> int:
+def shown_per_epoch(options: EvaluateOptions, data: Data | Bundle) -> int:
     """Images and views that an epoch shows to the student."""
-    together = options.labels == "dense" and options.dense_batches != "mix"
-    return len(data) * (Items(data, options.global_labels).per_image if together else 1)
+    if options.labels != "dense" or options.dense_batches == "mix" or data.dense_boxes is None:
+        return len(data)
+    return len(data) * (data.dense_boxes.shape[-2] + (options.global_labels != "none"))
+
+
+def training_flops(case: Case, bundle: Bundle) -> int:
+    """Floating-point operations of training a student on a bundle, with those of its teacher online."""
+    per_image = flops(student(case, bundle, 0).body, bundle.images.shape[1:], backward=True)
+    if case.options.labels == "online":
+        per_image += sum(network_flops(run.about, backward=False) for run, _ in case.teacher)
+    return per_image * shown_per_epoch(case.options, bundle) * case.options.epochs
 
 
 def loss_for(options: EvaluateOptions, data: Data) -> Callable[[Tensor, Target | Split, int], Tensor]:

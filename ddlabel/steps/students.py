@@ -25,7 +25,7 @@ from ddlabel.nets import Network
 from ddlabel.optim import optimizer_of, rate_of
 from ddlabel.provenance import canonical_json
 from ddlabel.steps.bench import Bench, Student
-from ddlabel.steps.cases import Case, Record, batches, loss_for, shown_per_epoch, steps_per_epoch, student
+from ddlabel.steps.cases import Case, Record, batches, loss_for, steps_per_epoch, student
 from ddlabel.train.data import Data, predict
 from ddlabel.train.device import Forward
 from ddlabel.train.fit import Course, Progress, fit
@@ -108,7 +108,7 @@ def _train(bench: Bench, students: Sequence[Student], progress: Progress) -> lis
     )
     each = _logits(networks, forward, tested, [watch.best_weights() for watch in watches])
     seen = zip(watches, each, students, strict=True)
-    return [w.figures(logits, tested.hard) | {"flops": _flops(bench, s, networks[0])} for w, logits, s in seen]
+    return [w.figures(logits, tested.hard) | {"flops": bench.flops(s)} for w, logits, s in seen]
 
 
 def _course(bench: Bench, each: Student, network: Network, per_epoch: int) -> Course:
@@ -129,16 +129,6 @@ def _course(bench: Bench, each: Student, network: Network, per_epoch: int) -> Co
         optimizer=optimizer_of(options.optimizer, network.body.parameters()),
         rate=rate_of(options.schedule, epochs=options.epochs, steps_per_epoch=per_epoch, warm_up=options.warm_up),
     )
-
-
-def _flops(bench: Bench, each: Student, network: Network) -> int:
-    """Operations of a student's training, its teacher's included."""
-    options = each.case.options
-    per_image = bench.flops(network.body, each.bundle, backward=True)
-    if options.labels == "online":
-        bodies = bench.labeler(each.case, 1).bodies
-        per_image += sum(bench.flops(body, each.bundle, backward=False) for body in bodies)
-    return per_image * shown_per_epoch(options, bench.data(each.bundle)) * options.epochs
 
 
 class _Watch:

@@ -11,6 +11,7 @@ from ddlabel.errors import IncompatibleError
 from ddlabel.expert import About, Run
 from ddlabel.nets import Network, build
 from ddlabel.nets.prepare import Prepare, normalisation
+from ddlabel.train.cost import flops
 from ddlabel.train.device import Machine
 
 
@@ -22,6 +23,11 @@ def network_of(about: About, run: Run | None = None) -> Network:
         prepare = Prepare(arrays["mean"], torch.ones(1), arrays["matrix"])
     seed = rng.stream(about.seed, "weights")
     return build(about.net, prepare, channels=about.channels, size=about.size, classes=len(about.classes), seed=seed)
+
+
+def network_flops(about: About, *, backward: bool) -> int:
+    """Floating-point operations of a run's network for one image, a multiplication and an addition being two."""
+    return flops(network_of(about).body, (about.channels, about.size, about.size), backward=backward)
 
 
 def combine(logits: Tensor, weights: Tensor, *, how: str, temperature: float = 1.0) -> Tensor:

@@ -185,7 +185,9 @@ def accuracy(settings: Settings) -> Result:
             found = {}
             for name, make in (("reference", plain), ("ddlabel", fast)):
                 with Side(settings.device, make, work) as side:
-                    found[name] = [100 * each for each in side.run(settings.epochs * 10 // ipc, tested=10_000)["accuracies"]]
+                    found[name] = [
+                        100 * each for each in side.run(settings.epochs * 10 // ipc, tested=10_000)["accuracies"]
+                    ]
             result["figures"][f"accuracy-{ipc}-{labels}"] = inside(found["reference"], found["ddlabel"])
             result[f"ipc{ipc}-{labels}"] = found
     return result
