@@ -29,7 +29,7 @@ from ddlabel.provenance import canonical_json, sha256_of_path, sha256_of_text
 Grid = Annotated[Path, typer.Argument(metavar="GRID", help="TOML file: command, [options] and, as lists, [axes]")]
 Values = dict[str, Any]
 # Options that change how the work is done and not what comes out: only as axes they make other cells.
-_HOW = ("force", "device", "compile")
+_HOW = ("force", "device", "compile", "stack")
 # What a client of HTTP/2, which Ray speaks, begins with, and an empty frame of settings.
 _HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 
