@@ -14,7 +14,7 @@ from ddlabel.header import ARRAYS, ArrayInfo, Header, LabelSpace, Pixels, requir
 from ddlabel.provenance import Entry, sha256_of_array
 
 Array = NDArray[Any]
-CHUNK = 500  # images: some 100 MB of activations for a ConvNet at 32 px
+CHUNK = 512  # images; a power of two, as batches of labelling are
 _ROWS_AT_ONCE = 4096
 _BLOCK = 512  # of decoded labels, which can have many views
 _MAKERS = {"soft": "relabel", "dense": "densify"}

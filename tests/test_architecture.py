@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import json
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+
+from ddlabel.cli.inspect import KINDS
 
 PACKAGE = Path(__file__).parent.parent / "ddlabel"
 LAYERS = {
@@ -86,3 +91,17 @@ def test_package_keeps_its_size():
     lengths = {path: len(path.read_text().splitlines()) for path in MODULES}
     assert sum(map(lines_of_code, MODULES)) < 6000
     assert [str(path) for path, length in lengths.items() if length > 300] == []
+
+
+def test_lists_made_without_torch_are_those_made_with_it():
+    program = (
+        "import json, sys\n"
+        "from dataclasses import asdict\n"
+        "from ddlabel.cli.inspect import KINDS, torchless\n"
+        "found = {k: [asdict(e) for e in getattr(torchless.load(m), n).entries()] for k, (m, n) in KINDS.items()}\n"
+        "assert not {'torch', 'torchvision', 'scipy', 'ddlabel.losses'} & sys.modules.keys()\n"
+        "print(json.dumps(found))"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    real = {kind: getattr(importlib.import_module(m), name).entries() for kind, (m, name) in KINDS.items()}
+    assert json.loads(said) == json.loads(json.dumps({kind: list(map(asdict, each)) for kind, each in real.items()}))

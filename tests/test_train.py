@@ -208,9 +208,9 @@ def test_images_come_with_their_own_labels():
 
 
 def test_predict_is_the_network_in_evaluation_mode():
-    bundle = make_bundle(images=11)
-    network = build("convnet-d1:norm=batch,width=4", PREPARE, channels=1, size=8, classes=3, seed=0)
-    out = predict([network], stacked([network.body]), Data.of(bundle, CPU), batch_size=4)[0]
+    bundle = make_bundle(images=20, size=64)  # two batches
+    network = build("convnet-d1:norm=batch,width=4", PREPARE, channels=1, size=64, classes=3, seed=0)
+    out = predict([network], stacked([network.body]), Data.of(bundle, CPU))[0]
     assert network.training
     with torch.no_grad():
         expected = network.eval()(torch.from_numpy(bundle.images).float() / 255)

@@ -1,6 +1,5 @@
 """`info`, `describe`, `check` and `list`: looking, not changing."""
 
-import importlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -9,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ddlabel import formats, protocols
+from ddlabel.cli import torchless
 from ddlabel.cli.command import BundleIn, Say, command, figures_line, one_standard_input, printable, shapes
 from ddlabel.config import DescribeOptions
 from ddlabel.errors import UsageError
@@ -77,7 +77,7 @@ def list_(kind: Kind, say: Say) -> None:
     if kind not in KINDS:
         raise UsageError(f"cannot list {kind!r}: choose one of {', '.join(KINDS)}, protocols")
     module, name = KINDS[kind]
-    entries = getattr(importlib.import_module(module), name).entries()
+    entries = getattr(torchless.load(module), name).entries()
     lines = [f"{_spec(entry.name, entry.options)}\n    {entry.summary}" for entry in entries]
     say.data("\n".join(lines), [asdict(entry) for entry in entries])
 

@@ -13,7 +13,7 @@ from ddlabel.errors import IncompatibleError
 from ddlabel.header import LabelSpace
 from ddlabel.labels.target import Target, shares
 from ddlabel.nets import Network
-from ddlabel.train.device import Forward
+from ddlabel.train.device import Forward, batches_of
 
 
 def to_device(array: Array, device: torch.device) -> Tensor:
@@ -87,13 +87,13 @@ class Data:
 
 
 @torch.no_grad()
-def predict(networks: Sequence[Network], forward: Forward, data: Data, *, batch_size: int = 500) -> Tensor:
+def predict(networks: Sequence[Network], forward: Forward, data: Data) -> Tensor:
     """Logits [S, N, K] of a stack of networks that prepare images alike, in evaluation mode; `forward` is the stack."""
     for network in networks:
         network.eval()
     out = []
-    for start in range(0, len(data), batch_size):
-        images = networks[0].prepare(to_unit(data.images[start : start + batch_size]))
+    for part in batches_of(data.images):
+        images = networks[0].prepare(to_unit(part))
         out.append(forward(images.expand(len(networks), *images.shape)))
     for network in networks:
         network.train()

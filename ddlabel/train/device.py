@@ -2,10 +2,11 @@
 
 import functools
 import logging
+import math
 import os
 import shutil
 import sysconfig
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, cast
@@ -162,6 +163,17 @@ def stacked(bodies: Sequence[nn.Module]) -> Forward:
         return logits
 
     return run
+
+
+def batches_of(images: Tensor) -> Iterator[Tensor]:
+    """Parts of images [N, C, H, W] to pass through a network without gradients.
+
+    On a CPU they are so few that what a layer puts out stays in the caches: ConvNet-D3 labels 32 px twice as fast in
+    64 as in 500. They are powers of two, of which there are whole numbers in a chunk.
+    """
+    pixels = 1 << (16 if images.device.type == "cpu" else 23)
+    fit = max(1, pixels // math.prod(images.shape[2:]))
+    yield from torch.split(images, 1 << (fit.bit_length() - 1))
 
 
 def stackable(body: nn.Module) -> bool:

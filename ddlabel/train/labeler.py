@@ -12,7 +12,7 @@ from ddlabel.expert import About, Run
 from ddlabel.nets import Network, build
 from ddlabel.nets.prepare import Prepare, normalisation
 from ddlabel.train.cost import flops
-from ddlabel.train.device import Machine
+from ddlabel.train.device import Machine, batches_of
 
 
 def network_of(about: About, run: Run | None = None) -> Network:
@@ -81,6 +81,9 @@ class Labeler:
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         """Logits [B, K] of images [B, C, H, W] in unit space."""
+        return torch.cat([self._batch(part) for part in batches_of(images)])
+
+    def _batch(self, images: Tensor) -> Tensor:
         return self._combine(torch.stack([forward(prepare(images)[None])[0] for prepare, forward in self.experts]))
 
     def after(self, prepared: Prepare) -> Callable[[Tensor], Tensor]:
