@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import time
 from types import FrameType
 from typing import Annotated, NoReturn
 
@@ -11,12 +12,13 @@ import typer
 
 from ddlabel import __version__
 from ddlabel.cli import demo, evaluate, inspect, labels, learn, make  # noqa: F401 - to be registered
-from ddlabel.cli.command import app, printable
+from ddlabel.cli.command import app, launched, printable
 from ddlabel.errors import ClosedPipeError, DDLabelError
 from ddlabel.options import COMMANDS
 
 # In the help, the pipeline in its order comes first.
 app.registered_commands.sort(key=lambda each: (*COMMANDS, each.name).index(each.name))
+_WAIT = 5  # seconds
 
 
 def _version(wanted: bool) -> None:
@@ -50,6 +52,8 @@ def main() -> NoReturn:
     except OSError as error:
         _leave(f"{error.filename or 'input or output'}: {error.strerror or error}", 7)
     except RuntimeError as error:
+        if launched()[1] > 1 and ("gloo" in str(error) or "NCCL" in str(error)):
+            _leave("another rank has ended: the same command goes on, or begins again", 8)
         if type(error).__name__ != "OutOfMemoryError":
             raise
         _leave("the device is out of memory: use a smaller --batch-size, or --device cpu", 8)
@@ -61,6 +65,11 @@ def main() -> NoReturn:
 
 
 def _leave(message: str, code: int) -> NoReturn:
+    if (rank := launched()[0]) > 0:
+        # What happens to all of them rank 0 says, and torchrun ends the others while they wait here.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(code))
+        time.sleep(_WAIT)
+        message = f"rank {rank}: {message}"
     if "--json" in sys.argv:
         print(json.dumps({"error": message, "exit_code": code}), file=sys.stderr)
     else:

@@ -20,28 +20,31 @@ from ddlabel.header import require
 from ddlabel.losses import loss_of
 from ddlabel.metrics import correct
 from ddlabel.nets import Network
+from ddlabel.nets.prepare import Prepare
 from ddlabel.optim import optimizer_of, rate_of
 from ddlabel.provenance import canonical_json
+from ddlabel.train import ranks
 from ddlabel.train.batches import Pictures, of_images
 from ddlabel.train.data import Data, predict
 from ddlabel.train.device import Forward, compiled, pick_device
-from ddlabel.train.fit import Progress, fit
+from ddlabel.train.fit import Batch, Progress, fit
 from ddlabel.train.labeler import network_of
 from ddlabel.train.state import loaded_state, save_state
+from ddlabel.train.stream import SAMPLE, Stream
 
 _RESUME = "resume.pt"
-# Accuracy on this many training images, drawn once, is what `--epoch auto` goes by.
-_SAMPLE = 2000
+Real = Bundle | Stream
 Report = Callable[[dict[str, Any]], None]
 
 
-def plan(real: Bundle, folder: Path, options: TrainExpertOptions, digest: str) -> list[tuple[Path, About]]:
+def plan(real: Real, folder: Path, options: TrainExpertOptions, digest: str) -> list[tuple[Path, About]]:
     """The runs still to make: in `folder` itself, or several in its subfolders `expert-0`, `expert-1` and so on.
 
     UsageError for a spec that cannot be resolved or does not fit the images, IncompatibleError if a run of other
     options or data is there, OutputExistsError if everything is there already.
     """
-    channels, size = real.images.shape[1], real.side
+    seen = _in_memory(real)
+    channels, size = seen.images.shape[1], seen.side
     augment_of(options.augment, channels=channels, size=size)
     steps_per_epoch = -(-len(real) // options.batch_size)
     runs = []
@@ -49,11 +52,11 @@ def plan(real: Bundle, folder: Path, options: TrainExpertOptions, digest: str) -
         one = replace(options, seed=options.seed + number, experts=1)
         about = About(
             net=options.net,
-            classes=real.classes,
+            classes=seen.classes,
             channels=channels,
             size=size,
-            mean=real.pixels.mean,
-            std=real.pixels.std,
+            mean=seen.pixels.mean,
+            std=seen.pixels.std,
             zca=options.zca,
             seed=one.seed,
             steps_per_epoch=steps_per_epoch,
@@ -72,7 +75,7 @@ def plan(real: Bundle, folder: Path, options: TrainExpertOptions, digest: str) -
 
 
 def train_expert(
-    real: Bundle,
+    real: Real,
     test: Bundle | None,
     path: Path,
     about: About,
@@ -85,44 +88,70 @@ def train_expert(
     Every checkpoint's record has the mean training loss, the accuracy on a fixed sample of training images and, with
     `test`, on the test images. ResourceError if the device is not there, InvalidInputError if training diverges.
     """
-    data = Data.of(real, pick_device(options.device))
-    run, network = _begin(path, about, real, data.images.device)
-    forward = compiled(network.body, options.compile, images=about.steps * options.batch_size, size=about.size)
+    rank = ranks.current()[0]
+    data = Data.of(_in_memory(real), pick_device(options.device))
+    run, network = _begin(path, about, _in_memory(real), data.images.device)
     optimizer = optimizer_of(options.optimizer, network.body.parameters())
     start, records = _resume(run, network, optimizer)
-    run.save_metrics(records)
-    tested = {} if test is None else {"test_accuracy": Data.of(test, data.images.device)}
+    module = ranks.parallel(network.body)
+    forward = compiled(module, options.compile, images=about.steps * options.batch_size, size=about.size)
+    # The parallel module would wait for the other ranks.
+    ask = forward if module is network.body else network.body
+    tested = {} if test is None or rank else {"test_accuracy": Data.of(test, data.images.device)}
     watched = {"train_accuracy": _sample(data, about.seed)} | tested
 
     def stop(step: int, loss: float) -> None:
+        loss = ranks.mean(loss)
         require(math.isfinite(loss), f"training diverged before step {step}: lower the learning rate in --optimizer")
-        accuracies = {name: _accuracy(network, forward, seen) for name, seen in watched.items()}
+        if rank:
+            return
+        accuracies = {name: _accuracy(network, ask, seen) for name, seen in watched.items()}
         records.append({"step": step, "epoch": step / about.steps_per_epoch, "loss": loss} | accuracies)
         _save(run, network, optimizer, records)
         report(records[-1])
 
-    augment = augment_of(options.augment, channels=about.channels, size=about.size)
-    pictures = Pictures(prepare=network.prepare, augment=augment)
+    steps = range(start, about.steps)
+    batch, loss = ranks.shared(_batches(real, data, network.prepare, options, about, steps), loss_of("ce"))
     fit(
         forward,
-        of_images(data, pictures, data.hard_target, batch_size=options.batch_size, seed=about.seed),
-        loss_of("ce"),
+        batch,
+        loss,
         optimizer,
-        steps=progress(range(start, about.steps)),
+        steps=progress(steps),
         rate=_rate(options, about),
-        seed=partial(rng.stream, about.seed, "layers"),
+        seed=partial(rng.stream, about.seed, f"layers of rank {rank}" if rank else "layers"),
         stops={step: partial(stop, step) for step in _checkpoints(about, options.save_every)},
     )
-    (path / _RESUME).unlink(missing_ok=True)
+    if not rank:
+        (path / _RESUME).unlink(missing_ok=True)
     return run
+
+
+def _in_memory(real: Real) -> Bundle:
+    """The bundle, or the sample that stands for a folder."""
+    return real if isinstance(real, Bundle) else real.sample
 
 
 def _begin(path: Path, about: About, real: Bundle, device: torch.device) -> tuple[Run, Network]:
     """The run's folder, with the whitening if it has one, and its network on the device, before training."""
-    run = Run(path) if (path / "expert.json").exists() else Run.create(path, about)
-    if about.zca and not run.has_whitening:
-        run.save_whitening(dict(zip(("mean", "matrix"), whitening.fit(real.images), strict=True)))
+    if not ranks.current()[0]:
+        run = Run(path) if (path / "expert.json").exists() else Run.create(path, about)
+        if about.zca and not run.has_whitening:
+            run.save_whitening(dict(zip(("mean", "matrix"), whitening.fit(real.images), strict=True)))
+    ranks.mean(0)  # the others wait for the folder
+    run = Run(path)
     return run, network_of(about, run).to(device)
+
+
+def _batches(
+    real: Real, data: Data, prepare: Prepare, options: TrainExpertOptions, about: About, steps: range
+) -> Batch:
+    """Augmented images with their hard labels, out of memory or from the disk."""
+    if isinstance(real, Stream):
+        return real.batches(prepare, options, steps=steps, seed=about.seed, device=data.images.device)
+    augment = augment_of(options.augment, channels=about.channels, size=about.size)
+    pictures = Pictures(prepare=prepare, augment=augment)
+    return of_images(data, pictures, data.hard_target, batch_size=options.batch_size, seed=about.seed)
 
 
 def _rate(options: TrainExpertOptions, about: About) -> Callable[[int], float]:
@@ -139,7 +168,7 @@ def _checkpoints(about: About, save_every: float) -> list[int]:
 
 def _sample(data: Data, seed: int) -> Data:
     generator = torch.Generator().manual_seed(rng.stream(seed, "sample"))
-    rows = torch.randperm(len(data), generator=generator)[:_SAMPLE].to(data.images.device)
+    rows = torch.randperm(len(data), generator=generator)[:SAMPLE].to(data.images.device)
     return replace(data, images=data.images[rows], hard=data.hard[rows])
 
 
