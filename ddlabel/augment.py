@@ -26,7 +26,8 @@ def augment_of(spec: str, *, channels: int, size: int) -> Augment:
 
     UsageError for an unknown spec, or values that do not fit such images.
     """
-    parts = [augmentations.resolve(part) for part in parts_of(spec)]
+    # Only a + before a letter joins two parts: 1e+3 is a number.
+    parts = [augmentations.resolve(part) for part in re.split(r"\+(?=\s*[a-zA-Z])", spec)]
     try:
         for part in parts:
             for seed in range(6):  # mode s of DSA has six operations
@@ -40,11 +41,6 @@ def augment_of(spec: str, *, channels: int, size: int) -> Augment:
         return images
 
     return parts[0] if len(parts) == 1 else in_turn
-
-
-def parts_of(spec: str) -> list[str]:
-    """The specs that a + joins; only one before a letter does: 1e+3 is a number."""
-    return re.split(r"\+(?=\s*[a-zA-Z])", spec)
 
 
 @augmentations.add

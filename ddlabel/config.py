@@ -90,9 +90,7 @@ class TrainExpertOptions(TrainOptions):
     save_every: float = option(1.0, "epochs between checkpoints, fractions too; each is saved at a whole step", above=0)
     experts: int = option(1, "train this many, with seeds one after another", low=1)
     zca: bool = option(default=False, help="whiten the images (ZCA, ε = 0.1) inside the expert")
-    protocol: str | None = option(
-        None, "preset the options of a recipe, e.g. torchvision-imagenet; 'list protocols' shows them", recorded=False
-    )
+    protocol: str | None = option(None, "preset all this, e.g. to torchvision-imagenet's recipe", recorded=False)
     size: int | None = option(None, "of a folder of images: pixels of a side, as import has it", low=1, recorded=False)
     workers: int = option(2, "of a folder of images: processes that read them", low=0, recorded=False)
 

@@ -12,13 +12,12 @@ import typer
 
 from ddlabel import __version__
 from ddlabel.cli import demo, evaluate, inspect, labels, learn, make  # noqa: F401 - to be registered
-from ddlabel.cli.command import app, launched, printable
+from ddlabel.cli.command import RANK, app, printable
 from ddlabel.errors import ClosedPipeError, DDLabelError
 from ddlabel.options import COMMANDS
 
 # In the help, the pipeline in its order comes first.
 app.registered_commands.sort(key=lambda each: (*COMMANDS, each.name).index(each.name))
-_WAIT = 5  # seconds
 
 
 def _version(wanted: bool) -> None:
@@ -52,8 +51,8 @@ def main() -> NoReturn:
     except OSError as error:
         _leave(f"{error.filename or 'input or output'}: {error.strerror or error}", 7)
     except RuntimeError as error:
-        if launched()[1] > 1 and ("gloo" in str(error) or "NCCL" in str(error)):
-            _leave("another rank has ended: the same command goes on, or begins again", 8)
+        if any(word in str(error) for word in ("gloo", "NCCL", "DataLoader worker")):
+            _leave("another rank, or one of --workers, has ended: start the command again, and it goes on", 8)
         if type(error).__name__ != "OutOfMemoryError":
             raise
         _leave("the device is out of memory: use a smaller --batch-size, or --device cpu", 8)
@@ -65,11 +64,11 @@ def main() -> NoReturn:
 
 
 def _leave(message: str, code: int) -> NoReturn:
-    if (rank := launched()[0]) > 0:
+    if RANK:
         # What happens to all of them rank 0 says, and torchrun ends the others while they wait here.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(code))
-        time.sleep(_WAIT)
-        message = f"rank {rank}: {message}"
+        time.sleep(5)
+        message = f"rank {RANK}: {message}"
     if "--json" in sys.argv:
         print(json.dumps({"error": message, "exit_code": code}), file=sys.stderr)
     else:

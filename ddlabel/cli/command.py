@@ -15,7 +15,6 @@ from rich.console import Console
 
 from ddlabel import __version__, files, formats
 from ddlabel.bundle import Bundle
-from ddlabel.config import DeviceOptions
 from ddlabel.errors import ClosedPipeError, UsageError
 from ddlabel.header import Header
 from ddlabel.options import Options
@@ -30,16 +29,12 @@ app = typer.Typer(
 )
 T = TypeVar("T")
 Step = Callable[[Bundle], Bundle]
-_RANKED = ("train-expert", "relabel", "densify")
+# This process's number among those that torchrun started, and how many there are.
+RANK, RANKS = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 BundleIn = Annotated[str, typer.Argument(metavar="BUNDLE", help="bundle to read; - is standard input")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="say nothing but results and errors")]
 AsJson = Annotated[bool, typer.Option("--json", help="results and errors as JSON")]
-
-
-def launched() -> tuple[int, int]:
-    """This process's rank, and how many torchrun started."""
-    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def printable(text: str) -> str:
@@ -74,10 +69,9 @@ class Say:
 
     def data(self, text: str, value: Any) -> None:
         """The outcome: a line of text, or JSON with --json."""
-        if launched()[0]:
-            return
         try:
-            print(json.dumps(value) if self.as_json else printable(text), flush=True)
+            if not RANK:
+                print(json.dumps(value) if self.as_json else printable(text), flush=True)
         except BrokenPipeError:
             raise ClosedPipeError from None
 
@@ -106,9 +100,9 @@ def command(name: str, config: type[Options] = Options) -> Callable[[Callable[..
             if flags:
                 configs = config.load(name, config_file, values)
                 given["options"] = configs if config.AXES else configs[0]
-            if launched()[1] > 1:
+            if RANKS > 1:
                 _check_ranked(name, given)
-            function(**given, say=Say(quiet=quiet or launched()[0] > 0, as_json=as_json))
+            function(**given, say=Say(quiet=quiet or RANK > 0, as_json=as_json))
 
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in parameters}
@@ -121,17 +115,17 @@ def command(name: str, config: type[Options] = Options) -> Callable[[Callable[..
 
 def _check_ranked(name: str, given: dict[str, Any]) -> None:
     """Refuse what cannot be done by several ranks."""
-    if name not in _RANKED:
-        raise UsageError(f"{name} runs in one process: start it without torchrun ({', '.join(_RANKED)} take several)")
+    if name not in ("train-expert", "relabel", "densify"):
+        raise UsageError(f"{name} runs in one process, unlike train-expert, relabel, densify: leave out torchrun")
     if any(value == files.STANDARD for key, value in given.items() if key != "out"):
         raise UsageError("standard input is for one process: with torchrun, name a file")
     if getattr(given["options"], "real", None) is not None:
         raise UsageError("--real chooses in one process: do that without torchrun first, and give what it chose")
 
 
-def join(options: DeviceOptions, inputs: Callable[[], dict[str, Any]]) -> None:
+def join(options: Any, inputs: Callable[[], dict[str, Any]]) -> None:
     """Under torchrun, come together with the other ranks, which must have the same options and inputs."""
-    if launched()[1] > 1:
+    if RANKS > 1:
         from ddlabel.train import ranks
 
         ranks.join(options.device, options.recorded() | inputs())
@@ -171,7 +165,7 @@ def finish(
     name: str, bundle: Bundle, out: str, options: Options, say: Say, inputs: Sequence[Input], source: str = ""
 ) -> Bundle:
     """Write a bundle with the command in its history, made of a bundle of digest `source`, and say where it went."""
-    if launched()[0]:  # rank 0 writes
+    if RANK:  # rank 0 writes
         raise typer.Exit
     entry = Entry(command=name, version=__version__, options=options.recorded(), bundle=source, inputs=tuple(inputs))
     header = formats.write(out, replace(bundle, history=(*bundle.history, entry)))

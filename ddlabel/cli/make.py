@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -13,20 +13,17 @@ from ddlabel.errors import UsageError
 from ddlabel.expert import Run
 from ddlabel.provenance import Input, sha256_of_path
 
-if TYPE_CHECKING:
-    from ddlabel.train.stream import Stream
-
 Sources = Annotated[
     list[str], typer.Argument(metavar="SOURCE... OUT", help="one file or folder, or a pair of files; then OUT")
 ]
 Out = Annotated[str, typer.Argument(metavar="OUT", help="bundle to write; - is standard output")]
 Force = Annotated[bool, typer.Option("--force", help="replace an output that is there")]
 Real = Annotated[
-    str, typer.Argument(metavar="REAL", help="bundle of real images, - is standard input; or a folder of class folders")
+    str, typer.Argument(metavar="REAL", help="real images: a bundle, - for standard input, or class folders")
 ]
 Folder = Annotated[Path, typer.Argument(metavar="OUT", help="folder of the expert run")]
 Test = Annotated[
-    str | None, typer.Option("--test", help="test images, as REAL has them: their accuracy is recorded, never used")
+    str | None, typer.Option("--test", help="bundle of test images: their accuracy is recorded, never used")
 ]
 _RUNS = typer.Option("--expert", metavar="RUN", help="expert run, or a folder of runs; repeat for an ensemble")
 Experts = Annotated[list[str], _RUNS]
@@ -73,23 +70,23 @@ def select(
 def train_expert(real: Real, out: Folder, options: config.TrainExpertOptions, say: Say, test: Test = None) -> None:
     """Train experts on real images and keep their checkpoints; a killed run goes on where it stopped."""
     one_standard_input([real, test or ""])
-    images, digest = _real(real, options)
-    tested = None if test is None else _tested(test, options)
+    bundle, digest = _real(real, options)
+    tested = None if test is None else formats.read(test)
     from ddlabel.steps import train_expert as steps
 
-    runs = steps.plan(images, out, options, digest)
+    runs = steps.plan(bundle, out, options, digest)
     if tested is not None:
-        check_same_task(f"the test set {test}", images if isinstance(images, Bundle) else images.sample, tested)
-    left = [path / "resume.pt" for path, _ in runs]
-    join(options, lambda: {"images": digest, "unfinished runs": [sha256_of_path(each) for each in left]})
+        check_same_task(f"the test set {test}", bundle, tested)
+    left = {"images": digest, "unfinished runs": [sha256_of_path(path / "resume.pt") for path, _ in runs]}
+    join(options, lambda: left)
     for path, about in runs:
         if (path / "resume.pt").exists():
             say.note(f"{path}: going on where an earlier run stopped")
-        run = steps.train_expert(images, tested, path, about, options, lambda each: say.note(_line(each)), say.bar)
+        run = steps.train_expert(bundle, tested, path, about, options, lambda each: say.note(_line(each)), say.bar)
         say.data(str(path), {"out": str(path), "checkpoints": run.metrics()})
 
 
-def _real(path: str, options: config.TrainExpertOptions) -> tuple["Bundle | Stream", str]:
+def _real(path: str, options: config.TrainExpertOptions) -> tuple[Bundle, str]:
     """A bundle, or a folder of images that are read while they are trained on, and its digest."""
     if not Path(path).is_dir():
         bundle, header = formats.load(path)
@@ -98,22 +95,9 @@ def _real(path: str, options: config.TrainExpertOptions) -> tuple["Bundle | Stre
         return bundle, header.digest
     if options.size is None:
         raise UsageError(f"{path} is a folder: say how large its images are to be with --size, e.g. 224")
-    if options.zca:
-        raise UsageError("--zca is for a bundle: it is fitted on all images at once; import the folder first")
     from ddlabel.train.stream import Stream
 
-    stream = Stream.open(Path(path), options.size)
-    return stream, stream.digest
-
-
-def _tested(path: str, options: config.TrainExpertOptions) -> Bundle:
-    """A bundle of test images, or what import makes of a folder of them, of its part val/ or test/ if there is one."""
-    if not Path(path).is_dir():
-        return formats.read(path)
-    from ddlabel import importers
-
-    split = next((part for part in ("val", "test") if (Path(path) / part).is_dir()), None)
-    return importers.load([Path(path)], config.ImportOptions(size=options.size, rgb=True, split=split))
+    return Stream.open(Path(path), options.size)
 
 
 def _classes(bundle: Bundle) -> str:

@@ -46,10 +46,10 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
     """
     path = paths[0]
     members, hard, classes = listed(path, options)
-    first = decode(*members[0], options)
+    first = decode(*members[0], options, None)
     images = scratch((len(members), *first.shape), np.uint8)
     for row, (name, read) in enumerate(members):
-        image = decode(name, read, options)
+        image = decode(name, read, options, None)
         if image.shape != first.shape:
             this, other = (
                 f"{w} × {h} px in {'grey' if c == 1 else 'colour'}" for c, h, w in (image.shape, first.shape)
@@ -109,7 +109,7 @@ def _of_split(path: Path, members: list[Member], options: ImportOptions) -> list
     return [member for member in members if member[0].parent.parent.name == options.part]
 
 
-def decode(name: PurePath, read: Callable[[], bytes], options: ImportOptions, cut: Cut | None = None) -> Array:
+def decode(name: PurePath, read: Callable[[], bytes], options: ImportOptions, cut: Cut | None) -> Array:
     """One image as uint8 [C, H, W], resized and cropped if asked: its centre, or as `cut` does."""
     # Pillow warns of images above its own limit, and refuses those far above it; ours lies below both.
     with reading(name, "cannot be read as an image"), warnings.catch_warnings(action="ignore"):

@@ -34,8 +34,7 @@ def preset(name: str | None, net: str | None, command: str = "evaluate") -> dict
         return {}
     content = read(name)
     if command not in content:
-        own = ", ".join(each for each in names() if command in read(each))
-        raise UsageError(f"protocol {name!r} is not one of {command}: choose {own}")
+        raise UsageError(f"protocol {name!r} is not for {command}: choose one that is ('ddlabel list protocols')")
     options = {key.replace("-", "_"): value for key, value in content[command].items()}
     own = content.get("net", {}).get((net or options.get("net", "")).partition(":")[0], {})
     return options | {key.replace("-", "_"): value for key, value in own.items()}

@@ -20,7 +20,6 @@ from ddlabel.header import require
 from ddlabel.losses import loss_of
 from ddlabel.metrics import correct
 from ddlabel.nets import Network
-from ddlabel.nets.prepare import Prepare
 from ddlabel.optim import optimizer_of, rate_of
 from ddlabel.provenance import canonical_json
 from ddlabel.train import ranks
@@ -33,18 +32,16 @@ from ddlabel.train.state import loaded_state, save_state
 from ddlabel.train.stream import SAMPLE, Stream
 
 _RESUME = "resume.pt"
-Real = Bundle | Stream
 Report = Callable[[dict[str, Any]], None]
 
 
-def plan(real: Real, folder: Path, options: TrainExpertOptions, digest: str) -> list[tuple[Path, About]]:
+def plan(real: Bundle, folder: Path, options: TrainExpertOptions, digest: str) -> list[tuple[Path, About]]:
     """The runs still to make: in `folder` itself, or several in its subfolders `expert-0`, `expert-1` and so on.
 
     UsageError for a spec that cannot be resolved or does not fit the images, IncompatibleError if a run of other
     options or data is there, OutputExistsError if everything is there already.
     """
-    seen = _in_memory(real)
-    channels, size = seen.images.shape[1], seen.side
+    channels, size = real.images.shape[1], real.side
     augment_of(options.augment, channels=channels, size=size)
     steps_per_epoch = -(-len(real) // options.batch_size)
     runs = []
@@ -52,11 +49,11 @@ def plan(real: Real, folder: Path, options: TrainExpertOptions, digest: str) -> 
         one = replace(options, seed=options.seed + number, experts=1)
         about = About(
             net=options.net,
-            classes=seen.classes,
+            classes=real.classes,
             channels=channels,
             size=size,
-            mean=seen.pixels.mean,
-            std=seen.pixels.std,
+            mean=real.pixels.mean,
+            std=real.pixels.std,
             zca=options.zca,
             seed=one.seed,
             steps_per_epoch=steps_per_epoch,
@@ -75,7 +72,7 @@ def plan(real: Real, folder: Path, options: TrainExpertOptions, digest: str) -> 
 
 
 def train_expert(
-    real: Real,
+    real: Bundle,
     test: Bundle | None,
     path: Path,
     about: About,
@@ -89,14 +86,13 @@ def train_expert(
     `test`, on the test images. ResourceError if the device is not there, InvalidInputError if training diverges.
     """
     rank = ranks.current()[0]
-    data = Data.of(_in_memory(real), pick_device(options.device))
-    run, network = _begin(path, about, _in_memory(real), data.images.device)
+    data = Data.of(real, pick_device(options.device))
+    run, network = _begin(path, about, real, data.images.device)
+    compile_ = partial(compiled, mode=options.compile, images=about.steps * options.batch_size, size=about.size)
+    # The parallel one would wait for the other ranks when rank 0 alone asks it.
+    forward, trained = compile_(network.body), compile_(ranks.parallel(network.body))
     optimizer = optimizer_of(options.optimizer, network.body.parameters())
     start, records = _resume(run, network, optimizer)
-    module = ranks.parallel(network.body)
-    forward = compiled(module, options.compile, images=about.steps * options.batch_size, size=about.size)
-    # The parallel module would wait for the other ranks.
-    ask = forward if module is network.body else network.body
     tested = {} if test is None or rank else {"test_accuracy": Data.of(test, data.images.device)}
     watched = {"train_accuracy": _sample(data, about.seed)} | tested
 
@@ -105,19 +101,16 @@ def train_expert(
         require(math.isfinite(loss), f"training diverged before step {step}: lower the learning rate in --optimizer")
         if rank:
             return
-        accuracies = {name: _accuracy(network, ask, seen) for name, seen in watched.items()}
+        accuracies = {name: _accuracy(network, forward, seen) for name, seen in watched.items()}
         records.append({"step": step, "epoch": step / about.steps_per_epoch, "loss": loss} | accuracies)
         _save(run, network, optimizer, records)
         report(records[-1])
 
-    steps = range(start, about.steps)
-    batch, loss = ranks.shared(_batches(real, data, network.prepare, options, about, steps), loss_of("ce"))
     fit(
-        forward,
-        batch,
-        loss,
+        trained,
+        *ranks.shared(_batch(real, data, network, options, about, start), loss_of("ce")),
         optimizer,
-        steps=progress(steps),
+        steps=progress(range(start, about.steps)),
         rate=_rate(options, about),
         seed=partial(rng.stream, about.seed, f"layers of rank {rank}" if rank else "layers"),
         stops={step: partial(stop, step) for step in _checkpoints(about, options.save_every)},
@@ -127,30 +120,23 @@ def train_expert(
     return run
 
 
-def _in_memory(real: Real) -> Bundle:
-    """The bundle, or the sample that stands for a folder."""
-    return real if isinstance(real, Bundle) else real.sample
-
-
 def _begin(path: Path, about: About, real: Bundle, device: torch.device) -> tuple[Run, Network]:
     """The run's folder, with the whitening if it has one, and its network on the device, before training."""
     if not ranks.current()[0]:
         run = Run(path) if (path / "expert.json").exists() else Run.create(path, about)
         if about.zca and not run.has_whitening:
             run.save_whitening(dict(zip(("mean", "matrix"), whitening.fit(real.images), strict=True)))
-    ranks.mean(0)  # the others wait for the folder
+    ranks.mean(0)  # the others wait for it
     run = Run(path)
     return run, network_of(about, run).to(device)
 
 
-def _batches(
-    real: Real, data: Data, prepare: Prepare, options: TrainExpertOptions, about: About, steps: range
-) -> Batch:
-    """Augmented images with their hard labels, out of memory or from the disk."""
+def _batch(real: Bundle, data: Data, network: Network, options: TrainExpertOptions, about: About, start: int) -> Batch:
+    """Augmented images with their hard labels, out of memory or from a folder."""
+    left = options.augment
     if isinstance(real, Stream):
-        return real.batches(prepare, options, steps=steps, seed=about.seed, device=data.images.device)
-    augment = augment_of(options.augment, channels=about.channels, size=about.size)
-    pictures = Pictures(prepare=prepare, augment=augment)
+        data, left = real.read(data, options, about.seed, range(start, about.steps))
+    pictures = Pictures(prepare=network.prepare, augment=augment_of(left, channels=about.channels, size=about.size))
     return of_images(data, pictures, data.hard_target, batch_size=options.batch_size, seed=about.seed)
 
 
@@ -167,6 +153,7 @@ def _checkpoints(about: About, save_every: float) -> list[int]:
 
 
 def _sample(data: Data, seed: int) -> Data:
+    """Training images, drawn once, whose accuracy is what `--epoch auto` goes by."""
     generator = torch.Generator().manual_seed(rng.stream(seed, "sample"))
     rows = torch.randperm(len(data), generator=generator)[:SAMPLE].to(data.images.device)
     return replace(data, images=data.images[rows], hard=data.hard[rows])

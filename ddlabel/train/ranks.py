@@ -2,7 +2,6 @@
 
 import json
 import os
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -10,17 +9,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.rendezvous import rendezvous
-from torch.nn.parallel import DistributedDataParallel
 
 from ddlabel.bundle import Array
 from ddlabel.errors import IncompatibleError, ResourceError
-from ddlabel.provenance import canonical_json
+from ddlabel.train.device import pick_device
 from ddlabel.train.fit import Batch
 
-_PATIENCE = timedelta(seconds=60)
-# They wait for as long as rank 0 tests and saves; when one dies torchrun ends the others, and no clock has to.
-_WORK = timedelta(days=1)
 Loss = Callable[[Tensor, Any, int], Tensor]
 
 
@@ -30,20 +24,17 @@ def join(device: str, inputs: dict[str, Any]) -> None:
     IncompatibleError if they have other inputs, ResourceError if one does not come within a minute or has no GPU.
     """
     try:
-        store, rank, world = next(rendezvous("env://", timeout=_PATIENCE))
-        store.set(f"inputs of {rank}", canonical_json(inputs))
+        store, rank, world = next(dist.rendezvous("env://", timeout=timedelta(seconds=60)))  # type: ignore[attr-defined]
+        store.set(f"inputs of {rank}", json.dumps(inputs))
         every = [json.loads(store.get(f"inputs of {each}")) for each in range(world)]
     except (RuntimeError, ValueError) as error:
         raise ResourceError("the ranks do not find each other: start all of them at once, with torchrun") from error
     if different := [name for name in every[0] if any(each.get(name) != every[0][name] for each in every)]:
         raise IncompatibleError(f"the ranks have other {', '.join(different)}: give all the same command and files")
-    gpus = 0 if device == "cpu" else torch.cuda.device_count()
-    if gpus:
-        if (local := int(os.environ.get("LOCAL_RANK", rank))) >= gpus:
-            raise ResourceError(f"a GPU for each rank: there are {gpus}; take fewer --nproc-per-node, or --device cpu")
-        torch.cuda.set_device(local)
-    backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
-    dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=_WORK)
+    if gpu := device != "cpu" and torch.cuda.is_available():
+        torch.cuda.set_device(pick_device(f"cuda:{os.environ['LOCAL_RANK']}"))
+    # The others wait for as long as rank 0 tests and saves; when one dies torchrun ends them, and no clock has to.
+    dist.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo", None, timedelta(days=1), world, rank, store)
 
 
 def current() -> tuple[int, int]:
@@ -53,11 +44,9 @@ def current() -> tuple[int, int]:
 
 def mean(value: float) -> float:
     """Of a number that every rank has; waits for all of them."""
-    world = current()[1]
-    if world == 1:
-        return value
-    total = torch.tensor(value, dtype=torch.float64)
-    dist.all_reduce(total)
+    total, world = torch.tensor(value, dtype=torch.float64), current()[1]
+    if world > 1:
+        dist.all_reduce(total)
     return float(total) / world
 
 
@@ -69,8 +58,7 @@ def part(count: int) -> slice:
 
 def parallel(body: nn.Module) -> nn.Module:
     """The module with the ranks' mean gradients; batch norms take each rank's own statistics (torchvision's recipe)."""
-    warnings.filterwarnings("ignore", "Grad strides")  # of kernels with one channel, whose order means nothing
-    return body if current()[1] == 1 else DistributedDataParallel(body)
+    return body if current()[1] == 1 else nn.parallel.DistributedDataParallel(body, gradient_as_bucket_view=True)
 
 
 def shared(batch: Batch, loss: Loss) -> tuple[Batch, Loss]:
@@ -79,29 +67,23 @@ def shared(batch: Batch, loss: Loss) -> tuple[Batch, Loss]:
     The whole batch is augmented by every rank, so that the pictures are those that one process would see.
     """
     world, weight = current()[1], 1.0
-    if world == 1:
-        return batch, loss
 
     def own_batch(step: int) -> tuple[Tensor, Any]:
         nonlocal weight
         images, target = batch(step)
-        rows = torch.arange(len(images), device=images.device)[part(len(images))]
-        weight = len(rows) / len(images) * (1 if len(rows) == len(images) else world)
-        return images[rows], target.take(rows)
+        own = part(len(images))
+        weight = 1 if own == slice(None) else world * len(images[own]) / len(images)
+        return images[own], target.take(own)
 
-    return own_batch, lambda logits, target, step: weight * loss(logits, target, step)
+    return own_batch, loss if world == 1 else lambda logits, target, step: weight * loss(logits, target, step)
 
 
 def turns(chunks: Iterable[slice], values: Array) -> Iterator[slice]:
-    """The chunks whose rows of `values` this rank is to fill, by turns; after each round rank 0 has those of all."""
+    """The chunks whose rows of `values` this rank is to fill, by turns; rank 0 gets those of the others."""
     rank, world = current()
-    every = list(chunks)
-    for start in range(0, len(every), world):
-        these = every[start : start + world]
-        if rank < len(these):
-            yield these[rank]
-        for other, rows in enumerate(these[1:], 1):
-            if rank == 0:
-                dist.recv(torch.from_numpy(values[rows]), other)
-            elif rank == other:
-                dist.send(torch.from_numpy(values[rows]), 0)
+    for number, rows in enumerate(chunks):
+        owner = number % world
+        if rank == owner:
+            yield rows
+        if owner and rank in (0, owner):
+            dist.send(torch.from_numpy(values[rows]), 0) if rank else dist.recv(torch.from_numpy(values[rows]), owner)
