@@ -117,10 +117,8 @@ def _check_ranked(name: str, given: dict[str, Any]) -> None:
     """Refuse what cannot be done by several ranks."""
     if name not in ("train-expert", "relabel", "densify"):
         raise UsageError(f"{name} runs in one process, unlike train-expert, relabel, densify: leave out torchrun")
-    if any(value == files.STANDARD for key, value in given.items() if key != "out"):
-        raise UsageError("standard input is for one process: with torchrun, name a file")
-    if getattr(given["options"], "real", None) is not None:
-        raise UsageError("--real chooses in one process: do that without torchrun first, and give what it chose")
+    if getattr(given["options"], "real", None) or files.STANDARD in (given.get("bundle"), given.get("real")):
+        raise UsageError("with torchrun, name a file and not -, and give what --real chose without torchrun")
 
 
 def join(options: Any, inputs: Callable[[], dict[str, Any]]) -> None:

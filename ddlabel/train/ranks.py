@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import Any
+from warnings import filterwarnings
 
 import torch
 import torch.distributed as dist
@@ -58,7 +59,8 @@ def part(count: int) -> slice:
 
 def parallel(body: nn.Module) -> nn.Module:
     """The module with the ranks' mean gradients; batch norms take each rank's own statistics (torchvision's recipe)."""
-    return body if current()[1] == 1 else nn.parallel.DistributedDataParallel(body, gradient_as_bucket_view=True)
+    filterwarnings("ignore", "Grad strides")  # of kernels with one channel, whose order means nothing
+    return body if current()[1] == 1 else nn.parallel.DistributedDataParallel(body)
 
 
 def shared(batch: Batch, loss: Loss) -> tuple[Batch, Loss]:
