@@ -137,7 +137,6 @@ def test_two_ranks_learn_what_one_process_does(torchrun, cli, digits):
     cli("train-expert", "real.safetensors", "one", *words.split(), "--test", "test.safetensors")
     assert done.stdout == b"two\n"
     assert done.stderr.count(b"epoch 1:") == 1
-    assert b"Warning" not in done.stderr
     assert len(losses(digits / "two")) == 8
     np.testing.assert_allclose(losses(digits / "two"), losses(digits / "one"), rtol=1e-5)
     assert contents(digits / "two").keys() == contents(digits / "one").keys()
@@ -322,6 +321,23 @@ class TestStreams:
         assert b"have 8 px; leave it out" in said
         (tmp_path / "empty").mkdir()
         cli("train-expert", "empty", "run", "--size", 8, code=3)
+
+    @pytest.mark.slow
+    def test_interrupted_it_says_so_once(self, folder, tmp_path):
+        words = ["train-expert", folder, "run", "--size", "8", "--net", "convnet-d1:width=4", "--epochs", "9999"]
+        how = settings(tmp_path) | {"capture_output": False, "timeout": None}
+        how = {key: value for key, value in how.items() if value}
+        job = subprocess.Popen(
+            [sys.executable, "-m", "ddlabel", *words], **how, stderr=subprocess.PIPE, start_new_session=True
+        )
+        while not (tmp_path / "run" / "resume.pt").exists():
+            assert job.poll() is None
+            time.sleep(0.01)
+        os.killpg(job.pid, signal.SIGINT)  # as a terminal does
+        said = job.communicate(timeout=60)[1]
+        assert job.returncode == 130
+        assert said.count(b"error: ") == said.count(b"error: interrupted") == 1
+        assert b"Traceback" not in said
 
     def test_the_digest_is_of_names_and_sizes(self, folder):
         first = Stream.open(folder, 8)[1]

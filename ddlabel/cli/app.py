@@ -16,6 +16,7 @@ from ddlabel.cli.command import RANK, app, printable
 from ddlabel.errors import ClosedPipeError, DDLabelError
 from ddlabel.options import COMMANDS
 
+_PROCESS = os.getpid()
 # In the help, the pipeline in its order comes first.
 app.registered_commands.sort(key=lambda each: (*COMMANDS, each.name).index(each.name))
 
@@ -77,6 +78,8 @@ def _leave(message: str, code: int) -> NoReturn:
 
 
 def _stopped(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a signal handler's signature
+    if os.getpid() != _PROCESS:  # a worker that reads images: its parent answers, and ends it
+        return
     # Leaves as an exception does, so that every temporary file is removed on the way out.
     word = "interrupted" if number == signal.SIGINT else "terminated"
     _leave(f"{word}: nothing half-written is left; the same command goes on, or begins again", 128 + number)

@@ -5,7 +5,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import Any
-from warnings import filterwarnings
 
 import torch
 import torch.distributed as dist
@@ -59,7 +58,6 @@ def part(count: int) -> slice:
 
 def parallel(body: nn.Module) -> nn.Module:
     """The module with the ranks' mean gradients; batch norms take each rank's own statistics (torchvision's recipe)."""
-    filterwarnings("ignore", "Grad strides")  # of kernels with one channel, whose order means nothing
     return body if current()[1] == 1 else nn.parallel.DistributedDataParallel(body)
 
 

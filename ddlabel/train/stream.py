@@ -103,8 +103,7 @@ class _Read(Data):
 
 def _cut(crop: dict[str, str], seed: int, image: Image.Image, size: int) -> Image.Image:
     """A random box of the image, bilinear and antialiased as in torchvision's recipe."""
-    uniform = partial(torch.rand, 1, generator=torch.Generator().manual_seed(seed))
-    limits = {"low": 0.08, "high": 1.0} | {key: float(value) for key, value in crop.items()}
-    box = draw_boxes(uniform, image.height, image.width, **limits)[0]
+    draw = partial(torch.rand, 1, generator=torch.Generator().manual_seed(seed))
+    box = draw_boxes(draw, image.height, image.width, **{"low": 0.08, "high": 1} | {k: float(crop[k]) for k in crop})[0]
     top, left, bottom, right = (box * box.new_tensor([image.height, image.width] * 2)).round().tolist()
     return image.resize((size, size), Image.Resampling.BILINEAR, (left, top, right, bottom))
