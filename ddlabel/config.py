@@ -80,9 +80,7 @@ class TrainOptions(MachineOptions):
 
     net: str = option("convnet-d3", "network spec, e.g. convnet-d3:norm=batch,width=64")
     epochs: int = option(1000, "passes over the training images", low=1)
-    batch_size: int | None = option(
-        None, "images a step; without: GIFT's rule 10/50/100/200 by the bundle's size", low=1
-    )
+    batch_size: int | None = option(None, "images a step; without: 10/50/100/200 by size, GIFT's rule", low=1)
     optimizer: str = option("adamw", "optimizer spec, e.g. sgd:lr=0.01,momentum=0.9,weight-decay=5e-4")
     schedule: str = option("multistep", "learning-rate schedule spec")
     warm_up: float = option(0.0, "epochs over which the learning rate rises before the schedule begins", low=0)
@@ -101,6 +99,9 @@ class TrainExpertOptions(TrainOptions):
     save_every: float = option(1.0, "epochs between checkpoints, fractions too; each is saved at a whole step", above=0)
     experts: int = option(1, "train this many, with seeds one after another", low=1)
     zca: bool = option(default=False, help="whiten the images (ZCA, ε = 0.1) inside the expert")
+    protocol: str | None = option(None, "preset all this, e.g. to torchvision-imagenet's recipe", recorded=False)
+    size: int | None = option(None, "of a folder of images: pixels of a side, as import has it", low=1, recorded=False)
+    workers: int = option(2, "of a folder of images: processes that read them", low=0, recorded=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,9 +161,7 @@ class LearnOptions(DeviceOptions):
     batch_size: int | None = option(None, "images a step of the student; without: GIFT's rule", low=1)
     augment: str = option("none", "augmentation spec of the student's images")
     seed: int = option(0, "seed of students, order, augmentation and real images", low=0)
-    save_every: int = option(
-        50, "iterations between saves of OUT.resume, which a killed run goes on from", low=1, recorded=False
-    )
+    save_every: int = option(50, "iterations between saves of OUT.resume, to go on from", low=1, recorded=False)
     real: str | None = option(None, "with bptt: bundle of real images", recorded=False)
     expert: tuple[str, ...] = option((), "with mtt: expert run, or a folder of runs", recorded=False)
 
@@ -172,16 +171,12 @@ class RefineOptions(TrialOptions):
     """`refine`: GIFT's mixture with the smoothed hard label (GIFT, section 4)."""
 
     field: str = option("soft", "which labels to refine", choices=("soft", "dense"))
-    space: str = option(
-        "probs", "mix into probabilities (paper) or raw logits (public code)", choices=("probs", "logits")
-    )
+    space: str = option("probs", "mix into probs (paper) or raw logits (public code)", choices=("probs", "logits"))
     gamma: float | str = option(
         0.1, "weight of the smoothed hard label; auto tries several with --real", low=0, high=1, auto=True
     )
     alpha: float = option(0.1, "label smoothing", low=0, high=1)
-    smoothing: str = option(
-        "others", "alpha is shared by the other classes (paper) or by all of them", choices=("others", "all")
-    )
+    smoothing: str = option("others", "alpha goes to the other classes (paper) or to all", choices=("others", "all"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,9 +194,7 @@ class DescribeOptions(MachineOptions):
 
     field: str = option("soft", "which labels to describe", choices=("soft", "dense"))
     against: str | None = option(None, "bundle of the same images whose labels to compare with", recorded=False)
-    expert: tuple[str, ...] = option(
-        (), "expert run whose every checkpoint's labels to compare with, several for an ensemble", recorded=False
-    )
+    expert: tuple[str, ...] = option((), "run whose every checkpoint's labels to compare with", recorded=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,9 +202,7 @@ class CompressOptions(Options):
     """`compress`: labels in fewer bytes."""
 
     codec: str | None = option(None, "codec spec, e.g. float16 or top-k:k=5 (default: uint8)")
-    budget: str | None = option(
-        None, "in its place: take what stays nearest to the labels within this share of the images' bytes, e.g. 1%"
-    )
+    budget: str | None = option(None, "instead: the nearest codec within this share of the images' bytes, e.g. 1%")
     field: str = option("all", "which labels to compress", choices=("soft", "dense", "all"))
     prune: str | None = option(None, "views to keep of each image, e.g. random:keep=8 or entropy:keep=8,order=lowest")
 
@@ -284,9 +275,7 @@ class EvaluateOptions(TrainOptions):
     )
     real: str | None = option(None, "with --control: bundle of all real images", recorded=False)
     real_epochs: int = option(30, "with --control scores: epochs on all real images", low=1, recorded=False)
-    bundle: str | None = option(
-        None, "bundle to learn from; without bundle and test: the demo's digits", recorded=False, argument="BUNDLE"
-    )
+    bundle: str | None = option(None, "bundle; without it and test: the demo's digits", recorded=False, argument="BUNDLE")
     test: str | None = option(None, "bundle of test images", recorded=False)
     out: str | None = option(None, "results file (.jsonl) to append one record a student to", recorded=False)
     table: str | None = option(None, "axes for rows and columns of the table, e.g. loss,optimizer", recorded=False)

@@ -87,12 +87,12 @@ class Options:
             values[each.name] = _number_or_auto(each.name, values[each.name])
         axes = [key for key in cls.AXES if key in values]
         several = itertools.product(*(_several(key, values[key]) for key in axes))
-        return [cls._of(values | dict(zip(axes, choice, strict=True))) for choice in several]
+        return [cls._of(command, values | dict(zip(axes, choice, strict=True))) for choice in several]
 
     @classmethod
-    def _of(cls, values: dict[str, Any]) -> Self:
+    def _of(cls, command: str, values: dict[str, Any]) -> Self:
         """One config: defaults, under its protocol's presets for its network, under these values."""
-        preset = protocols.preset(values.get("protocol"), values.get("net"))
+        preset = protocols.preset(values.get("protocol"), values.get("net"), command)
         return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in (preset | values).items()})
 
     def recorded(self) -> dict[str, Any]:

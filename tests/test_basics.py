@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 from scipy.stats import entropy as scipy_entropy
 
-from ddlabel import rng
+from ddlabel import protocols, rng
 from ddlabel.config import (
     DensifyOptions,
     EvaluateOptions,
@@ -76,6 +76,21 @@ class TestConfig:
     def test_bounds_are_checked(self, config, values, flag):
         with pytest.raises(UsageError, match=flag):
             config(**values)
+
+    @pytest.mark.parametrize("name", protocols.names())
+    def test_every_protocol_presets_one_command_and_is_refused_by_the_other(self, name):
+        configs = {"evaluate": EvaluateOptions, "train-expert": TrainExpertOptions}
+        content = protocols.read(name)
+        assert content.keys() - {"net"} in [{"source", "note", command} for command in configs]
+        for command, config in configs.items():
+            given = {"protocol": name}
+            if command in content:
+                (options,) = config.load(command, None, given)
+                for key, value in content[command].items():
+                    assert getattr(options, key.replace("-", "_")) == value
+            else:
+                with pytest.raises(UsageError, match=f"'{name}' is not for {command}"):
+                    config.load(command, None, given)
 
     def test_toml_gives_defaults_and_the_command_line_wins(self, tmp_path: Path):
         file = tmp_path / "run.toml"

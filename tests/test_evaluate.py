@@ -464,7 +464,7 @@ class TestCommand:
 
     def test_protocols_stand_side_by_side(self, cli):
         text = cli("list", "protocols").out.decode()
-        for name in ("datm", "edc", "gift", "label-worth", "ladd", "mtt", "rded", "sre2l"):
+        for name in ("datm", "edc", "gift", "label-worth", "ladd", "mtt", "rded", "sre2l", "torchvision-imagenet"):
             assert name in text
         # Nothing is cut short.
         assert "…" not in text

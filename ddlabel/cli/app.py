@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import time
 from types import FrameType
 from typing import Annotated, NoReturn
 
@@ -11,10 +12,11 @@ import typer
 
 from ddlabel import __version__
 from ddlabel.cli import demo, evaluate, inspect, labels, learn, make, sweep  # noqa: F401 - to be registered
-from ddlabel.cli.command import app, printable
+from ddlabel.cli.command import RANK, app, printable
 from ddlabel.errors import ClosedPipeError, DDLabelError
 from ddlabel.options import COMMANDS
 
+_PROCESS = os.getpid()
 # In the help, the pipeline in its order comes first.
 app.registered_commands.sort(key=lambda each: (*COMMANDS, each.name).index(each.name))
 
@@ -50,6 +52,8 @@ def main() -> NoReturn:
     except OSError as error:
         _leave(f"{error.filename or 'input or output'}: {error.strerror or error}", 7)
     except RuntimeError as error:
+        if any(word in str(error) for word in ("gloo", "NCCL", "DataLoader worker")):
+            _leave("another rank, or one of --workers, has ended: start the command again, and it goes on", 8)
         if type(error).__name__ != "OutOfMemoryError":
             raise
         _leave("the device is out of memory: use a smaller --batch-size, or --device cpu", 8)
@@ -61,6 +65,11 @@ def main() -> NoReturn:
 
 
 def _leave(message: str, code: int) -> NoReturn:
+    if RANK:
+        # What happens to all of them rank 0 says, and torchrun ends the others while they wait here.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(code))
+        time.sleep(5)
+        message = f"rank {RANK}: {message}"
     if "--json" in sys.argv:
         print(json.dumps({"error": message, "exit_code": code}), file=sys.stderr)
     else:
@@ -69,6 +78,8 @@ def _leave(message: str, code: int) -> NoReturn:
 
 
 def _stopped(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a signal handler's signature
+    if os.getpid() != _PROCESS:  # a worker that reads images: its parent answers, and ends it
+        return
     # Leaves as an exception does, so that every temporary file is removed on the way out.
     word = "interrupted" if number == signal.SIGINT else "terminated"
     _leave(f"{word}: nothing half-written is left; the same command goes on, or begins again", 128 + number)

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import os
 import sys
 import typing
 from collections.abc import Callable, Iterable, Sequence
@@ -31,6 +32,8 @@ app = typer.Typer(
 T = TypeVar("T")
 Step = Callable[[Bundle], Bundle]
 _binders: dict[str, Callable[..., "partial[None]"]] = {}
+# This process's number among those that torchrun started, and how many there are.
+RANK, RANKS = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 BundleIn = Annotated[str, typer.Argument(metavar="BUNDLE", help="bundle to read; - is standard input")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="say nothing but results and errors")]
@@ -44,7 +47,10 @@ def printable(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Say:
-    """What a command says: data on standard output, or into `kept`; words for people on standard error."""
+    """What a command says: data on standard output, or into `kept`; words for people on standard error.
+
+    Under torchrun rank 0 alone says anything.
+    """
 
     quiet: bool = True
     as_json: bool = True
@@ -74,7 +80,8 @@ class Say:
             self.kept.append(value)
             return
         try:
-            print(json.dumps(value) if self.as_json else printable(text), flush=True)
+            if not RANK:
+                print(json.dumps(value) if self.as_json else printable(text), flush=True)
         except BrokenPipeError:
             raise ClosedPipeError from None
 
@@ -126,10 +133,13 @@ def command(name: str, config: type[Options] = Options) -> Callable[[Callable[..
             if flags:
                 configs = config.load(name, Path(config_file) if config_file else None, values)
                 given["options"] = configs if config.AXES else configs[0]
-            return partial(function, **given, say=Say(quiet=quiet, as_json=as_json))
+            return partial(function, **given, say=Say(quiet=quiet or RANK > 0, as_json=as_json))
 
         def run(**given: Any) -> None:
-            bind(**given)()
+            bound_call = bind(**given)
+            if RANKS > 1:
+                _check_ranked(name, bound_call.keywords)
+            bound_call()
 
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in parameters}
@@ -139,6 +149,22 @@ def command(name: str, config: type[Options] = Options) -> Callable[[Callable[..
         return function
 
     return register
+
+
+def _check_ranked(name: str, given: dict[str, Any]) -> None:
+    """Refuse what cannot be done by several ranks."""
+    if name not in ("train-expert", "relabel", "densify"):
+        raise UsageError(f"{name} runs in one process, unlike train-expert, relabel, densify: leave out torchrun")
+    if getattr(given["options"], "real", None) or files.STANDARD in (given.get("bundle"), given.get("real")):
+        raise UsageError("with torchrun, name a file and not -, and give what --real chose without torchrun")
+
+
+def join(options: Any, inputs: Callable[[], dict[str, Any]]) -> None:
+    """Under torchrun, come together with the other ranks, which must have the same options and inputs."""
+    if RANKS > 1:
+        from ddlabel.train import ranks
+
+        ranks.join(options.device, options.recorded() | inputs())
 
 
 def _flag(each: Any, kind: Any, *, several: bool) -> Any:
@@ -175,6 +201,8 @@ def finish(
     name: str, bundle: Bundle, out: str, options: Options, say: Say, inputs: Sequence[Input], source: str = ""
 ) -> Bundle:
     """Write a bundle with the command in its history, made of a bundle of digest `source`, and say where it went."""
+    if RANK:  # rank 0 writes
+        raise typer.Exit
     entry = Entry(command=name, version=__version__, options=options.recorded(), bundle=source, inputs=tuple(inputs))
     header = formats.write(out, replace(bundle, history=(*bundle.history, entry)))
     if out != files.STANDARD:

@@ -124,12 +124,13 @@ def _side_by_side(contents: dict[str, dict[str, Any]]) -> str:
     from rich.table import Column, Table
 
     console = Console(width=160)
-    keys = dict.fromkeys(key for content in contents.values() for key in ("source", "note", *content["evaluate"]))
+    options = {name: content.get("evaluate") or content["train-expert"] for name, content in contents.items()}
+    keys = dict.fromkeys(key for own in options.values() for key in ("source", "note", *own))
     with console.capture() as text:
         for four in (list(contents)[:4], list(contents)[4:]):
             table = Table("", *(Column(name, overflow="fold") for name in four))
             for key in keys:
-                table.add_row(key, *(str((contents[n] | contents[n]["evaluate"]).get(key, "–")) for n in four))
+                table.add_row(key, *(str((contents[n] | options[n]).get(key, "–")) for n in four))
             own = [contents[name].get("net", {}).items() for name in four]
             table.add_row("by network", *("\n".join(f"{net}: {o['optimizer']}" for net, o in nets) for nets in own))
             console.print(table)

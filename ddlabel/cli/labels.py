@@ -5,7 +5,7 @@ from typing import Any
 
 from ddlabel import formats
 from ddlabel.bundle import Bundle
-from ddlabel.cli.command import BundleIn, Say, command, figures_line, one_standard_input, run_filter
+from ddlabel.cli.command import BundleIn, Say, command, figures_line, join, one_standard_input, run_filter
 from ddlabel.cli.make import Experts, Force, Out, expert_inputs, runs_of
 from ddlabel.config import CompressOptions, DensifyOptions, EditOptions, RefineOptions, RelabelOptions, TrialOptions
 from ddlabel.errors import UsageError
@@ -112,6 +112,7 @@ def _label(bundle: str, out: str, expert: Sequence[str], options: RelabelOptions
             share = share_of_best(len(source) / len(source.classes))
             say.note(f"auto: the first checkpoint with {100 * share:.0f} % of its run's best training accuracy")
         inputs.extend(expert_inputs(picks))
+        join(options, lambda: {"bundle": source.header().digest, "experts": [each.sha256 for each in inputs]})
         say.note(f"labels by {steps.source_of(picks)}")
         if isinstance(settled, DensifyOptions):
             return steps.densify(source, picks, settled)

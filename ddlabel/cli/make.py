@@ -8,14 +8,17 @@ import typer
 
 from ddlabel import config, files, formats
 from ddlabel.bundle import Bundle, check_same_task
-from ddlabel.cli.command import BundleIn, Say, command, finish, one_standard_input, run_filter
+from ddlabel.cli.command import BundleIn, Say, command, finish, join, one_standard_input, run_filter
+from ddlabel.errors import UsageError
 from ddlabel.expert import Run
 from ddlabel.provenance import Input, sha256_of_path
 
 Sources = Annotated[list[str], typer.Argument(metavar="SOURCE", help="one file or folder, or a pair of files")]
 Out = Annotated[str, typer.Argument(metavar="OUT", help="bundle to write; - is standard output")]
 Force = Annotated[bool, typer.Option("--force", help="replace an output that is there")]
-Real = Annotated[str, typer.Argument(metavar="REAL", help="bundle of real images; - is standard input")]
+Real = Annotated[
+    str, typer.Argument(metavar="REAL", help="real images: a bundle, - for standard input, or class folders")
+]
 Folder = Annotated[str, typer.Argument(metavar="OUT", help="folder of the expert run")]
 Test = Annotated[
     str | None, typer.Option("--test", help="bundle of test images: their accuracy is recorded, never used")
@@ -62,18 +65,34 @@ def select(
 def train_expert(real: Real, out: Folder, options: config.TrainExpertOptions, say: Say, test: Test = None) -> None:
     """Train experts on real images and keep their checkpoints; a killed run goes on where it stopped."""
     one_standard_input([real, test or ""])
-    bundle, header = formats.load(real)
+    bundle, digest = _real(real, options)
     tested = None if test is None else formats.read(test)
     from ddlabel.steps import train_expert as steps
 
-    runs = steps.plan(bundle, Path(out), options, header.digest)
+    runs = steps.plan(bundle, Path(out), options, digest)
     if tested is not None:
         check_same_task(f"the test set {test}", bundle, tested)
+    left = {"images": digest, "unfinished runs": [sha256_of_path(path / "resume.pt") for path, _ in runs]}
+    join(options, lambda: left)
     for path, about in runs:
         if (path / "resume.pt").exists():
             say.note(f"{path}: going on where an earlier run stopped")
         run = steps.train_expert(bundle, tested, path, about, options, lambda each: say.note(_line(each)), say.bar)
         say.data(str(path), {"out": str(path), "checkpoints": run.metrics()})
+
+
+def _real(path: str, options: config.TrainExpertOptions) -> tuple[Bundle, str]:
+    """A bundle, or a folder of images that are read while they are trained on, and its digest."""
+    if not Path(path).is_dir():
+        bundle, header = formats.load(path)
+        if options.size not in (None, bundle.side):
+            raise UsageError(f"--size is for a folder: this bundle's images have {bundle.side} px; leave it out")
+        return bundle, header.digest
+    if options.size is None:
+        raise UsageError(f"{path} is a folder: say how large its images are to be with --size, e.g. 224")
+    from ddlabel.train.stream import Stream
+
+    return Stream.open(Path(path), options.size)
 
 
 def _classes(bundle: Bundle) -> str:

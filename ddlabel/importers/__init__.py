@@ -40,7 +40,7 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Bundle:
             raise UsageError(f"--class-names gives {len(classes)} names for {count} classes: name them all")
     if options.rgb and images.shape[1] == 1:
         images = np.repeat(images, 3, axis=1)
-    mean, std = given_statistics(options, images.shape[1]) or _statistics(images)
+    mean, std = given_statistics(options, images.shape[1]) or statistics(images)
     return Bundle(
         classes=classes,
         pixels=Pixels(space="uint8" if images.dtype == np.uint8 else "unit", mean=mean, std=std),
@@ -73,7 +73,7 @@ def _check_use(kind: str, paths: Sequence[Path], options: ImportOptions) -> None
             raise UsageError(f"{what} (only {', '.join(users)}): leave it out")
 
 
-def _statistics(images: Array) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def statistics(images: Array) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Channel means and deviations in unit space of images [N, C, H, W]."""
     total = np.zeros((2, images.shape[1]))
     scale = 255.0 if images.dtype == np.uint8 else 1.0

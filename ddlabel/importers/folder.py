@@ -26,7 +26,9 @@ _SPLITS = {"train", "val", "test"}
 _MAX_PIXELS = 1 << 26
 _MAX_FILE_BYTES = 1 << 28
 # An image: its path below the folder or in the archive, and what reads its bytes.
-_Member = tuple[PurePath, Callable[[], bytes]]
+Member = tuple[PurePath, Callable[[], bytes]]
+# An image and a size to that part of it, of size × size.
+Cut = Callable[[Image.Image, int], Image.Image]
 
 
 def recognises(paths: Sequence[Path]) -> bool:
@@ -43,14 +45,11 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
     `size`.
     """
     path = paths[0]
-    members = _of_split(path, _members(path), options)
-    members.sort(key=lambda member: (_natural(member[0].parent.name), str(member[0])))
-    classes = list(dict.fromkeys(name.parent.name for name, _ in members))
-    numbers = {name: number for number, name in enumerate(classes)}
-    first = _decode(*members[0], options)
+    members, hard, classes = listed(path, options)
+    first = decode(*members[0], options, None)
     images = scratch((len(members), *first.shape), np.uint8)
     for row, (name, read) in enumerate(members):
-        image = _decode(name, read, options)
+        image = decode(name, read, options, None)
         if image.shape != first.shape:
             this, other = (
                 f"{w} × {h} px in {'grey' if c == 1 else 'colour'}" for c, h, w in (image.shape, first.shape)
@@ -58,7 +57,16 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
             sizes = f"{name} is {this} and {members[0][0]} is {other}"
             raise InvalidInputError(f"{path}: {sizes}: make them alike with --size, and grey ones with --rgb")
         images[row] = image
-    return Source(images, np.array([numbers[name.parent.name] for name, _ in members]), tuple(classes))
+    return Source(images, hard, classes)
+
+
+def listed(path: Path, options: ImportOptions) -> tuple[list[Member], Array, tuple[str, ...]]:
+    """The images of `load` in their order, the number of the class of each, and the classes."""
+    members = _of_split(path, _members(path), options)
+    members.sort(key=lambda member: (_natural(member[0].parent.name), str(member[0])))
+    classes = list(dict.fromkeys(name.parent.name for name, _ in members))
+    numbers = {name: number for number, name in enumerate(classes)}
+    return members, np.array([numbers[name.parent.name] for name, _ in members]), tuple(classes)
 
 
 def _natural(name: str) -> tuple[int, int, str]:
@@ -67,7 +75,7 @@ def _natural(name: str) -> tuple[int, int, str]:
     return (0, int(match[1]), name) if match else (1, 0, name)
 
 
-def _members(path: Path) -> list[_Member]:
+def _members(path: Path) -> list[Member]:
     """Every image of a folder or zip archive."""
     if path.is_dir():
         inside = sorted(path.rglob("*"))
@@ -75,7 +83,7 @@ def _members(path: Path) -> list[_Member]:
         empty = next((p.relative_to(path) for p in inside if p.is_dir() and not any(p.iterdir())), None)
         require(empty is None, f"{path}: the folder {empty} is empty: fill it, or remove it")
         return [(p.relative_to(path), p.read_bytes) for p in inside if p.suffix.lower() in _SUFFIXES and p.is_file()]
-    members: list[_Member] = []
+    members: list[Member] = []
     with reading(path, "not a folder and not a readable zip archive"):
         archive = zipfile.ZipFile(path)
         for info in archive.infolist():
@@ -88,7 +96,7 @@ def _members(path: Path) -> list[_Member]:
     return members
 
 
-def _of_split(path: Path, members: list[_Member], options: ImportOptions) -> list[_Member]:
+def _of_split(path: Path, members: list[Member], options: ImportOptions) -> list[Member]:
     """The members of one part, where the folder above the classes is called train, val or test."""
     fine = members and all(name.parent.name for name, _ in members)
     require(bool(fine), f"{path}: expected images ({', '.join(_SUFFIXES)}) in one folder for each class")
@@ -101,8 +109,8 @@ def _of_split(path: Path, members: list[_Member], options: ImportOptions) -> lis
     return [member for member in members if member[0].parent.parent.name == options.part]
 
 
-def _decode(name: PurePath, read: Callable[[], bytes], options: ImportOptions) -> Array:
-    """One image as uint8 [C, H, W], resized and cropped if asked."""
+def decode(name: PurePath, read: Callable[[], bytes], options: ImportOptions, cut: Cut | None) -> Array:
+    """One image as uint8 [C, H, W], resized and cropped if asked: its centre, or as `cut` does."""
     # Pillow warns of images above its own limit, and refuses those far above it; ours lies below both.
     with reading(name, "cannot be read as an image"), warnings.catch_warnings(action="ignore"):
         try:
@@ -116,7 +124,7 @@ def _decode(name: PurePath, read: Callable[[], bytes], options: ImportOptions) -
             # The upper 8 of 16 bits: Pillow's own conversion turns all above 255 into 255.
             image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
         image = image.convert("L" if grey else "RGB")
-        pixels = np.asarray(image if options.size is None else _fit(image, options.size))
+        pixels = np.asarray(image if options.size is None else (cut or _fit)(image, options.size))
     return pixels[None] if grey else pixels.transpose(2, 0, 1)
 
 

@@ -42,7 +42,7 @@ class Target:
             "this loss needs one class for each image and --mix blends two: take another loss, or --mix none"
         )
 
-    def take(self, rows: Tensor) -> Self:
+    def take(self, rows: Tensor | slice) -> Self:
         """The labels of some rows of the batch."""
         return type(self)(hard=self.hard[rows], values=self.values[rows], label=self.label)
 

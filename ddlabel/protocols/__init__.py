@@ -1,4 +1,4 @@
-"""Evaluation protocols of the papers: one TOML file each, which presets options of `evaluate`."""
+"""Evaluation protocols of the papers: one TOML file each, which presets options of one command."""
 
 import tomllib
 from pathlib import Path
@@ -16,7 +16,7 @@ def names() -> list[str]:
 
 
 def read(name: str) -> dict[str, Any]:
-    """A protocol's file: `source`, `note`, the options in `evaluate`, and those of single networks in `net`.
+    """A protocol's file: `source`, `note`, the options in the command's table, and those of single networks in `net`.
 
     UsageError if there is none of that name.
     """
@@ -25,11 +25,16 @@ def read(name: str) -> dict[str, Any]:
     return tomllib.loads((_FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
 
 
-def preset(name: str | None, net: str | None) -> dict[str, Any]:
-    """What a protocol sets for a network spec (None: the protocol's own); nothing without a protocol."""
+def preset(name: str | None, net: str | None, command: str = "evaluate") -> dict[str, Any]:
+    """What a protocol sets for a network spec (None: the protocol's own); nothing without a protocol.
+
+    UsageError for a protocol of another command.
+    """
     if name is None:
         return {}
     content = read(name)
-    options = {key.replace("-", "_"): value for key, value in content["evaluate"].items()}
+    if command not in content:
+        raise UsageError(f"protocol {name!r} is not for {command}: choose one that is ('ddlabel list protocols')")
+    options = {key.replace("-", "_"): value for key, value in content[command].items()}
     own = content.get("net", {}).get((net or options.get("net", "")).partition(":")[0], {})
     return options | {key.replace("-", "_"): value for key, value in own.items()}

@@ -16,6 +16,7 @@ from ddlabel.expert import Run, early_stop
 from ddlabel.header import LabelSpace
 from ddlabel.labels.views import Arrays, layouts
 from ddlabel.steps.refine import refine
+from ddlabel.train import ranks
 from ddlabel.train.batches import Items
 from ddlabel.train.data import Data, to_device, to_unit
 from ddlabel.train.device import Machine, pick_device
@@ -60,7 +61,7 @@ def relabel(bundle: Bundle, picks: Picks, options: RelabelOptions) -> Bundle:
     labeler, label = _labeler(picks, options, len(bundle))
     device = pick_device(options.device)
     values = files.scratch((len(bundle), len(bundle.classes)), np.float32)
-    for rows in image_chunks(bundle):
+    for rows in ranks.turns(image_chunks(bundle), values):
         values[rows] = labeler(to_unit(to_device(bundle.images[rows], device))).cpu().numpy()
     return bundle.with_labels("soft", Stored(values, label))
 
@@ -85,7 +86,7 @@ def label_views(bundle: Bundle, views: Arrays, picks: Picks, options: RelabelOpt
     labeler, label = _labeler(picks, options, len(bundle) * count)
     values = files.scratch((len(bundle), count, len(bundle.classes)), np.float32)
     dense = replace(bundle.without_views(), dense_labels=values, dense=label, **views)  # type: ignore[arg-type]
-    for rows in image_chunks(bundle):
+    for rows in ranks.turns(image_chunks(bundle), values):
         block = replace(dense, soft_labels=None, soft_index=None, soft=None).take(np.arange(len(bundle))[rows])
         items = Items(Data.of(block, pick_device(options.device)), "none")
         first = torch.arange(len(block), device=items.boxes.device) * count

@@ -22,16 +22,16 @@ from ddlabel.metrics import correct
 from ddlabel.nets import Network
 from ddlabel.optim import optimizer_of, rate_of
 from ddlabel.provenance import canonical_json
+from ddlabel.train import ranks
 from ddlabel.train.batches import Pictures, of_images
 from ddlabel.train.data import Data, predict
 from ddlabel.train.device import Forward, Machine
-from ddlabel.train.fit import Course, Progress, fit
+from ddlabel.train.fit import Batch, Course, Progress, fit
 from ddlabel.train.labeler import network_of
 from ddlabel.train.state import loaded_state, save_state
+from ddlabel.train.stream import SAMPLE, Stream
 
 _RESUME = "resume.pt"
-# Accuracy on this many training images, drawn once, is what `--epoch auto` goes by.
-_SAMPLE = 2000
 Report = Callable[[dict[str, Any]], None]
 
 
@@ -85,51 +85,62 @@ def train_expert(
     Every checkpoint's record has the mean training loss, the accuracy on a fixed sample of training images and, with
     `test`, on the test images. ResourceError if the device is not there, InvalidInputError if training diverges.
     """
-    machine = Machine.of(options)
+    (rank, world), machine = ranks.current(), Machine.of(options)
     data = Data.of(real, machine.device)
     run, network = _begin(path, about, real, machine.device)
-    images = about.steps * options.batch_size
-    forward = machine.forward([network.body], images=images, shape=real.images.shape[1:], backward=True)
+    images, shape = about.steps * options.batch_size, real.images.shape[1:]
+    make = partial(machine.forward, images=images, shape=shape, backward=True)
+    forward = make([network.body])
+    # A parallel one would wait for the other ranks when rank 0 alone asks it.
+    trained = forward if world == 1 else make([ranks.parallel(network.body)])
     optimizer = optimizer_of(options.optimizer, network.body.parameters())
     start, records = _resume(run, network, optimizer)
-    run.save_metrics(records)
-    tested = {} if test is None else {"test_accuracy": Data.of(test, data.images.device)}
+    tested = {} if test is None or rank else {"test_accuracy": Data.of(test, data.images.device)}
     watched = {"train_accuracy": _sample(data, about.seed)} | tested
 
     def stop(step: int, losses: list[float]) -> None:
-        loss = losses[0]
+        loss = ranks.mean(losses[0])
         require(math.isfinite(loss), f"training diverged before step {step}: lower the learning rate in --optimizer")
+        if rank:
+            return
         accuracies = {name: _accuracy(network, forward, seen) for name, seen in watched.items()}
         records.append({"step": step, "epoch": step / about.steps_per_epoch, "loss": loss} | accuracies)
         _save(run, network, optimizer, records)
         report(records[-1])
 
-    augment = augment_of(options.augment, channels=about.channels, size=about.size)
-    pictures = Pictures(prepare=network.prepare, augment=augment)
-    course = Course(
-        batch=of_images(data, pictures, data.hard_target, batch_size=options.batch_size, seed=about.seed),
-        loss=loss_of("ce"),
-        optimizer=optimizer,
-        rate=_rate(options, about),
-    )
+    batch, loss = ranks.shared(_batch(real, data, network, options, about, start), loss_of("ce"))
+    course = Course(batch=batch, loss=loss, optimizer=optimizer, rate=_rate(options, about))
     fit(
-        forward,
+        trained,
         [course],
         steps=progress(range(start, about.steps)),
-        seed=partial(rng.stream, about.seed, "layers"),
+        seed=partial(rng.stream, about.seed, f"layers of rank {rank}" if rank else "layers"),
         stops={step: partial(stop, step) for step in _checkpoints(about, options.save_every)},
         scaled=machine.scaled,
     )
-    (path / _RESUME).unlink(missing_ok=True)
+    if not rank:
+        (path / _RESUME).unlink(missing_ok=True)
     return run
 
 
 def _begin(path: Path, about: About, real: Bundle, device: torch.device) -> tuple[Run, Network]:
     """The run's folder, with the whitening if it has one, and its network on the device, before training."""
-    run = Run(path) if (path / "expert.json").exists() else Run.create(path, about)
-    if about.zca and not run.has_whitening:
-        run.save_whitening(dict(zip(("mean", "matrix"), whitening.fit(real.images), strict=True)))
+    if not ranks.current()[0]:
+        run = Run(path) if (path / "expert.json").exists() else Run.create(path, about)
+        if about.zca and not run.has_whitening:
+            run.save_whitening(dict(zip(("mean", "matrix"), whitening.fit(real.images), strict=True)))
+    ranks.mean(0)  # the others wait for it
+    run = Run(path)
     return run, network_of(about, run).to(device)
+
+
+def _batch(real: Bundle, data: Data, network: Network, options: TrainExpertOptions, about: About, start: int) -> Batch:
+    """Augmented images with their hard labels, out of memory or from a folder."""
+    left = options.augment
+    if isinstance(real, Stream):
+        data, left = real.read(data, options, about.seed, range(start, about.steps))
+    pictures = Pictures(prepare=network.prepare, augment=augment_of(left, channels=about.channels, size=about.size))
+    return of_images(data, pictures, data.hard_target, batch_size=options.batch_size, seed=about.seed)
 
 
 def _rate(options: TrainExpertOptions, about: About) -> Callable[[int], float]:
@@ -145,8 +156,9 @@ def _checkpoints(about: About, save_every: float) -> list[int]:
 
 
 def _sample(data: Data, seed: int) -> Data:
+    """Training images, drawn once, whose accuracy is what `--epoch auto` goes by."""
     generator = torch.Generator().manual_seed(rng.stream(seed, "sample"))
-    rows = torch.randperm(len(data), generator=generator)[:_SAMPLE].to(data.images.device)
+    rows = torch.randperm(len(data), generator=generator)[:SAMPLE].to(data.images.device)
     return replace(data, images=data.images[rows], hard=data.hard[rows])
 
 

@@ -53,7 +53,7 @@ class Data:
         return cls(**own | {"soft": bundle.soft, "dense": bundle.dense, "classes": len(bundle.classes)})  # type: ignore[arg-type]
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.hard)
 
     def unit(self, rows: Tensor) -> Tensor:
         """Images of these rows in unit space."""

@@ -182,7 +182,7 @@ def stackable(body: nn.Module) -> bool:
 
 
 def _worth_compiling(body: nn.Module, images: int, shape: Sequence[int], backward: bool) -> bool:
-    numbers, layers = activations(body, shape)
+    numbers, layers = activations(getattr(body, "module", body), shape)  # what DistributedDataParallel wraps
     saved = _SAVED_PER_ACTIVATION * numbers * images * (1 if backward else 1 / 3)
     return saved > _SECONDS_PER_LAYER * layers
 
