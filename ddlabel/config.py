@@ -275,7 +275,7 @@ class EvaluateOptions(TrainOptions):
     )
     real: str | None = option(None, "with --control: bundle of all real images", recorded=False)
     real_epochs: int = option(30, "with --control scores: epochs on all real images", low=1, recorded=False)
-    bundle: str | None = option(None, "bundle; without it and test: the demo's digits", recorded=False, argument="BUNDLE")
+    bundle: str | None = option(None, "bundle; without: the demo's digits", recorded=False, argument="BUNDLE")
     test: str | None = option(None, "bundle of test images", recorded=False)
     out: str | None = option(None, "results file (.jsonl) to append one record a student to", recorded=False)
     table: str | None = option(None, "axes for rows and columns of the table, e.g. loss,optimizer", recorded=False)
