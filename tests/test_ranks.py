@@ -25,7 +25,7 @@ from ddlabel.labels.target import Target
 from ddlabel.steps import train_expert as steps
 from ddlabel.train import ranks
 from ddlabel.train.data import Data
-from ddlabel.train.fit import Order
+from ddlabel.train.fit import order
 from ddlabel.train.stream import Stream, _cut
 
 CPU = torch.device("cpu")
@@ -222,8 +222,8 @@ def read(folder: Path, steps: range, **options) -> list[tuple[torch.Tensor, torc
     stream, _ = Stream.open(folder, 8)
     settled = TrainExpertOptions(batch_size=15, **options)
     data, _ = stream.read(Data.of(stream, CPU), settled, 3, steps)
-    order = Order(len(stream), 15, lambda number: number, CPU)
-    return [(data.unit(order(step)), data.hard_target(order(step)).hard) for step in steps]
+    rows_of = order(len(stream), 15, lambda number: number, CPU)
+    return [(data.unit(rows_of(step)), data.hard_target(rows_of(step)).hard) for step in steps]
 
 
 class TestStreams:

@@ -1,8 +1,10 @@
-"""Students: `evaluate`, `resnet`, `gift`, `accuracy`."""
+"""Students: `evaluate`, `resnet`, `gift`, `accuracy-IPC-LABELS`."""
 
+import itertools
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -169,28 +171,24 @@ def gift(settings: Settings) -> Result:
     return {"figures": figures, "steps": epochs, "milliseconds_per_step": each, "peak_memory_bytes": peaks}
 
 
-@benchmark("accuracy")
-def accuracy(settings: Settings) -> Result:
-    """Five seeds each, IPC 10 and 50, hard labels and, with an expert, soft ones; tested on all test images.
+def _accuracy(settings: Settings, ipc: int, labels: str) -> Result:
+    """Five seeds of each side, tested on all test images.
 
     The epochs are those at IPC 10; at IPC 50 there are a fifth as many, which shows students as many images.
     """
-    result: Result = {"figures": {}, "epochs": settings.epochs}
-    for ipc in (10, 50):
-        train = inputs.few(settings, ipc)
-        for labels in ("hard", "soft") if settings.expert else ("hard",):
-            path = train if labels == "hard" else _soft(settings, train)
-            test = inputs.real(settings, split="test")
-            work = Work(train=path, test=test, device=settings.device, labels=labels, options=settings.given)
-            found = {}
-            for name, make in (("reference", plain), ("ddlabel", fast)):
-                with Side(settings.device, make, work) as side:
-                    found[name] = [
-                        100 * each for each in side.run(settings.epochs * 10 // ipc, tested=10_000)["accuracies"]
-                    ]
-            result["figures"][f"accuracy-{ipc}-{labels}"] = inside(found["reference"], found["ddlabel"])
-            result[f"ipc{ipc}-{labels}"] = found
-    return result
+    train, test = inputs.few(settings, ipc), inputs.real(settings, split="test")
+    path = train if labels == "hard" else _soft(settings, train)
+    work = Work(train=path, test=test, device=settings.device, labels=labels, options=settings.given)
+    epochs, found = settings.epochs * 10 // ipc, {}
+    for name, make in (("reference", plain), ("ddlabel", fast)):
+        with Side(settings.device, make, work) as side:
+            found[name] = [100 * each for each in side.run(epochs, tested=10_000)["accuracies"]]
+    figures = {f"accuracy-{ipc}-{labels}": inside(found["reference"], found["ddlabel"])}
+    return {"figures": figures, "epochs": epochs, "accuracies": found}
+
+
+for _ipc, _labels in itertools.product((10, 50), ("hard", "soft")):
+    benchmark(f"accuracy-{_ipc}-{_labels}")(partial(_accuracy, ipc=_ipc, labels=_labels))
 
 
 def inside(reference: list[float], ddlabel: list[float]) -> Result:
