@@ -70,7 +70,7 @@ def sgd(
 ) -> Optimizer:
     """Stochastic gradient descent; the defaults are Label-Worth's for students."""
     groups = _groups(parameters, weight_decay=weight_decay, decay_norms=decay_norms)
-    return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov)
+    return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=True)
 
 
 @optimizers.add
@@ -79,7 +79,7 @@ def adam(
     parameters: Parameters, *, lr: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999, **decay: Any
 ) -> Optimizer:
     """Adam with the decay coupled into the gradient."""
-    return torch.optim.Adam(_groups(parameters, **decay), lr=lr, betas=(beta1, beta2))
+    return torch.optim.Adam(_groups(parameters, **decay), lr=lr, betas=(beta1, beta2), fused=True)
 
 
 @optimizers.add
@@ -88,7 +88,7 @@ def adamw(
     parameters: Parameters, *, lr: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999, **decay: Any
 ) -> Optimizer:
     """Adam with decoupled decay; the defaults are GIFT's (its code has weight decay 1e-4)."""
-    return torch.optim.AdamW(_groups(parameters, **decay), lr=lr, betas=(beta1, beta2))
+    return torch.optim.AdamW(_groups(parameters, **decay), lr=lr, betas=(beta1, beta2), fused=True)
 
 
 @optimizers.add

@@ -112,9 +112,9 @@ def test_a_blended_views_weight_is_its_share_of_pixels():
     y0, x0, y1, x1 = np.moveaxis(arrays["dense_mix_box"] * 32, -1, 0).round()
     np.testing.assert_allclose(arrays["dense_mix_weight"], 1 - (y1 - y0) * (x1 - x0) / 1024, atol=1e-6)
     partners = arrays["dense_mix"]
-    for view in range(4):  # each image is a partner once, in its own block of 500
-        assert sorted(partners[:500, view]) == list(range(500))
-        assert sorted(partners[500:, view]) == list(range(500, 600))
+    for view in range(4):  # each image is a partner once, in its own block of 512
+        assert sorted(partners[:512, view]) == list(range(512))
+        assert sorted(partners[512:, view]) == list(range(512, 600))
     assert 0.45 < arrays["dense_flip"].mean() < 0.55
 
 
