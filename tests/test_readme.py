@@ -19,7 +19,7 @@ README = (Path(__file__).parent.parent / "README.md").read_text()
 
 def test_every_command_is_documented():
     commands = {command.name for command in app.registered_commands}
-    assert len(commands) == 15
+    assert len(commands) == 16
     assert {name for name in commands if f"`{name}" not in README and f"ddlabel {name}" not in README} == set()
 
 
