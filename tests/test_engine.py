@@ -120,7 +120,7 @@ class TestStack:
         def tight(bench, stack, progress):
             sizes.append(len(stack))
             if len(stack) > 2:
-                raise torch.OutOfMemoryError
+                raise torch.OutOfMemoryError("no room")
             return run(bench, stack, progress)
 
         alone = results(case(seeds=5))
@@ -178,7 +178,7 @@ class TestCompile:
 
     def test_without_a_compiler_auto_stays_eager_and_says_so_once(self, monkeypatch, caplog):
         monkeypatch.setattr(device_module.shutil, "which", lambda _: None)
-        device_module._say_once.cache_clear()
+        device_module.say_once.cache_clear()
         images = torch.zeros(1, 2, 1, 8, 8)
         with caplog.at_level(logging.WARNING, logger="ddlabel"):
             for _ in range(2):
@@ -202,7 +202,7 @@ class TestCompile:
             return run
 
         monkeypatch.setattr(torch, "compile", broken)
-        device_module._say_once.cache_clear()
+        device_module.say_once.cache_clear()
         network, images = body(), torch.zeros(1, 2, 1, 8, 8)
         with caplog.at_level(logging.WARNING, logger="ddlabel"):
             run = machine(compile="auto").forward([network], images=10**9, shape=(1, 8, 8))

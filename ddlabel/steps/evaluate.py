@@ -6,7 +6,6 @@ from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
-import torch
 
 from ddlabel import rng
 from ddlabel.bundle import Bundle, check_same_task
@@ -19,6 +18,7 @@ from ddlabel.steps.bench import Bench
 from ddlabel.steps.cases import VIEWS_ONLY, Case, Record, key_of, settle
 from ddlabel.steps.relabel import label_views, relabel
 from ddlabel.steps.students import run
+from ddlabel.train.device import say_once
 from ddlabel.train.fit import Progress
 
 
@@ -47,10 +47,11 @@ def evaluate(cases: Sequence[Case], done: Set[str], progress: Progress = iter) -
             last = stack[0][1]
         try:
             outcomes = run(bench, [(cases[number], seed) for number, seed in stack], progress)
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:  # out of memory, or a layer that cannot be stacked
             if len(stack) == 1:
                 raise
             largest = len(stack) // 2
+            say_once(f"{len(stack)} students side by side: {error}; going on with {largest}")
             continue
         pending = [each for each in pending if each not in stack]
         for (number, seed), (figures, cost) in zip(stack, outcomes, strict=True):

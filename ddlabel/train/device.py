@@ -137,7 +137,7 @@ class Machine:
     def _not_compiled(self, run: Forward, why: str) -> Forward:
         if self.compile == "on":
             raise ResourceError(f"--compile on: {why}; install what is missing, or use --compile off")
-        _say_once(f"torch.compile cannot be used, and networks run slower: {why}")
+        say_once(f"torch.compile cannot be used, and networks run slower: {why}")
         return run
 
 
@@ -196,5 +196,6 @@ def _has_bf16(device: torch.device) -> bool:
 
 
 @functools.cache
-def _say_once(text: str) -> None:
+def say_once(text: str) -> None:
+    """Warn of something that goes on otherwise than was wanted."""
     logging.getLogger("ddlabel").warning(text)
