@@ -207,10 +207,8 @@ def _cutout(images: Tensor, draw: _Draw, ratio: float) -> Tensor:
     box_height, box_width = int(height * ratio + 0.5), int(width * ratio + 0.5)
     top = draw.integer(0, height - box_height % 2) - box_height // 2
     left = draw.integer(0, width - box_width % 2) - box_width // 2
-    rows = torch.arange(height, device=images.device).view(1, -1, 1)
-    columns = torch.arange(width, device=images.device).view(1, 1, -1)
-    inside = (rows >= top) & (rows < top + box_height) & (columns >= left) & (columns < left + box_width)
-    return images.masked_fill(inside[:, None], 0)
+    box = torch.cat([top / height, left / width, (top + box_height) / height, (left + box_width) / width], 1)
+    return images.masked_fill(views.inside(box.squeeze(2), height, width), 0)
 
 
 def _scale(images: Tensor, draw: _Draw, ratio: float) -> Tensor:

@@ -79,12 +79,9 @@ class Bundle:
         """The bundle of a header and the arrays it declares."""
         return cls(**{name: getattr(header, name) for name in _IN_HEADER} | arrays)
 
-    def labels(self, field: str, rows: slice | Array = slice(None)) -> Array:
-        """The `soft` [n, K] or `dense` [n, V, K] labels of some images, decoded to float32."""
-        return self._decoded(field, rows, self.label(field))
-
-    def _decoded(self, field: str, rows: slice | Array, label: LabelSpace) -> Array:
-        index = getattr(self, f"{field}_index")
+    def labels(self, field: str, rows: slice | Array = slice(None), *, as_if: LabelSpace | None = None) -> Array:
+        """The `soft` [n, K] or `dense` [n, V, K] labels of some images, decoded to float32 (`as_if` of this space)."""
+        label, index = as_if or self.label(field), getattr(self, f"{field}_index")
         stored = self.arrays[f"{field}_labels"][rows]
         return codecs.decode(stored, None if index is None else index[rows], label, len(self.classes))
 
@@ -163,8 +160,7 @@ class Bundle:
             require(bool(inside), "dense_boxes must be fractions with 0 ≤ y0 < y1 ≤ 1 and 0 ≤ x0 < x1 ≤ 1")
         for name in {"dense_flip", "dense_mix", "dense_mix_weight", "dense_mix_box"} & self.arrays.keys():
             top = len(self) - 1 if name == "dense_mix" else 1
-            within = partial(_within, top=top)
-            check_rows(name, self.arrays[name], f"numbers from 0 to {top}", within)
+            check_rows(name, self.arrays[name], f"numbers from 0 to {top}", partial(_within, top=top))
 
     def _check_labels(self, field: str) -> None:
         """The same for soft or dense labels, decoded, in blocks of images."""
@@ -186,7 +182,7 @@ class Bundle:
         if space == "direction":
             rules.append(("directions that are not all 0", lambda x: (x != 0).any(-1)))
         for start in range(0, len(self), _BLOCK):
-            values = self._decoded(field, slice(start, start + _BLOCK), as_stored)
+            values = self.labels(field, slice(start, start + _BLOCK), as_if=as_stored)
             for expected, good in rules:
                 check_rows(name, values, expected, good, first=start)
 

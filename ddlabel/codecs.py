@@ -132,6 +132,4 @@ def _below_top(values: Array, label: LabelSpace) -> Array:
             return np.asarray((values - values.max(-1, keepdims=True)) / np.float32(label.temperature))
         if label.space == "probs":
             return np.asarray(np.log(values / values.max(-1, keepdims=True)))
-    raise IncompatibleError(
-        f"this codec stores distributions and the labels are {label.space}: use float16 or bfloat16"
-    )
+    raise IncompatibleError(f"this codec is of distributions and the labels are {label.space}: use float16 or bfloat16")

@@ -176,9 +176,7 @@ def early_stop(run: Run, ipc: float) -> int:
     goal = share_of_best(ipc) * max(accuracies.values())
     step = min(int(step) for step, accuracy in accuracies.items() if accuracy >= goal)
     if step not in run.epochs:
-        raise InvalidInputError(
-            f"{run.folder}: the checkpoint of step {step}, which auto takes, is missing: name an epoch"
-        )
+        raise InvalidInputError(f"{run.folder}: step {step}, which auto takes, has no checkpoint: name an epoch")
     return step
 
 

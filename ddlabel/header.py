@@ -13,21 +13,21 @@ MAX_BYTES = 1 << 20
 PixelSpace = Literal["uint8", "unit"]
 Space = Literal["logits", "probs", "mass", "direction"]
 
-# Each array's axes, or either of two, and the dtypes it may have; the one table that reading, writing and checking go
-# by.
-ARRAYS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "images": ("NCHW", ("uint8", "float16", "float32")),
-    "hard_labels": ("N", ("int64",)),
-    "source_index": ("N", ("int64",)),
-    "soft_labels": ("NK", ("uint8", "uint16", "float16", "float32")),
-    "soft_index": ("NS", ("uint8", "uint16")),
-    "dense_labels": ("NVK", ("uint8", "uint16", "float16", "float32")),
-    "dense_index": ("NVD", ("uint8", "uint16")),
-    "dense_boxes": ("V4 NV4", ("float32",)),
-    "dense_flip": ("NV", ("uint8",)),
-    "dense_mix": ("NV", ("int64",)),
-    "dense_mix_weight": ("NV", ("float32",)),
-    "dense_mix_box": ("NV4", ("float32",)),
+# Each array's axes, or either of two, the dtypes it may have, and the arrays that it needs with it; the one table that
+# reading, writing and checking go by.
+ARRAYS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
+    "images": ("NCHW", ("uint8", "float16", "float32"), ()),
+    "hard_labels": ("N", ("int64",), ()),
+    "source_index": ("N", ("int64",), ()),
+    "soft_labels": ("NK", ("uint8", "uint16", "float16", "float32"), ()),
+    "soft_index": ("NS", ("uint8", "uint16"), ("soft_labels",)),
+    "dense_labels": ("NVK", ("uint8", "uint16", "float16", "float32"), ("dense_boxes",)),
+    "dense_index": ("NVD", ("uint8", "uint16"), ("dense_labels",)),
+    "dense_boxes": ("V4 NV4", ("float32",), ("dense_labels",)),
+    "dense_flip": ("NV", ("uint8",), ("dense_labels",)),
+    "dense_mix": ("NV", ("int64",), ("dense_labels", "dense_mix_weight")),
+    "dense_mix_weight": ("NV", ("float32",), ("dense_mix",)),
+    "dense_mix_box": ("NV4", ("float32",), ("dense_mix",)),
 }
 
 
@@ -130,21 +130,10 @@ class Header:
             require(fits, f"the pixels' {name} is {list(values)}: expected {expected}")
         fits = (images == "uint8") == (pixels.space == "uint8")
         require(fits, f"images are {images} and the pixel space is {pixels.space!r}")
-        for label, names in ((self.soft, ["soft_labels"]), (self.dense, ["dense_labels", "dense_boxes"])):
-            for name in names:
-                require((label is not None) == (name in self.arrays), f"{name} and its label space must come together")
+        for label, name in ((self.soft, "soft_labels"), (self.dense, "dense_labels")):
+            require((label is not None) == (name in self.arrays), f"{name} and its label space must come together")
             if label is not None:
-                self._check_label(label, names[0])
-        for name, other in (
-            ("soft_index", "soft_labels"),
-            ("dense_index", "dense_labels"),
-            ("dense_flip", "dense_labels"),
-            ("dense_mix", "dense_labels"),
-            ("dense_mix", "dense_mix_weight"),
-            ("dense_mix_weight", "dense_mix"),
-            ("dense_mix_box", "dense_mix"),
-        ):
-            require(name not in self.arrays or other in self.arrays, f"{name} needs {other} with it")
+                self._check_label(label, name)
         try:
             self.to_json()
         except ValueError as error:
@@ -169,7 +158,8 @@ class Header:
             require(name in self.arrays, f"the array {name} is missing")
         for name, info in self.arrays.items():
             require(name in ARRAYS, f"unknown array {name!r}: a bundle has {', '.join(ARRAYS)}")
-            every, dtypes = ARRAYS[name]
+            every, dtypes, needed = ARRAYS[name]
+            require(self.arrays.keys() >= set(needed), f"{name} needs {' and '.join(needed)} with it")
             axes = next((axes for axes in every.split() if len(axes) == len(info.shape)), every.split()[0])
             if name.endswith("labels") and (index := f"{name.removesuffix('labels')}index") in self.arrays:
                 axes = ARRAYS[index][0]  # of the classes that the index names alone

@@ -99,10 +99,7 @@ def _to_unit(name: str, images: Array, options: ImportOptions) -> Array:
     low, high = float(images.min()), float(images.max())
     found = f"{low:.3g} … {high:.3g}"
     if space is None:
-        raise UsageError(
-            f"{name}: the file does not say what its pixels are (they lie in {found}): "
-            "state it with --pixels uint8|unit|normalised|zca"
-        )
+        raise UsageError(f"{name}: pixels in {found}: state what they are with --pixels uint8|unit|normalised|zca")
     if options.zca_from is not None and space != "zca":
         raise UsageError(f"{name}: --zca-from belongs to --pixels zca, and the pixels are {space}: leave it out")
     if space == "uint8":

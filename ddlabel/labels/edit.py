@@ -10,11 +10,9 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ddlabel import rng
 from ddlabel.errors import IncompatibleError, UsageError
-from ddlabel.header import LabelSpace, Space
 from ddlabel.labels.refine import smooth
 from ddlabel.labels.target import Target
 from ddlabel.registry import Registry
@@ -32,11 +30,11 @@ def top_k(target: Target, *, k: int = 3, renormalise: bool = False) -> Target:
     rest = target.values.argsort(dim=1, descending=True, stable=True)[:, k:]
     kept = target.probs().scatter(1, rest, 0.0)
     if not renormalise:
-        return _as(target, kept, "mass")
+        return target.holding(kept, "mass")
     mass = kept.sum(1, keepdim=True)
     if not bool((mass > 0).all()):
         raise IncompatibleError("a label has no probability left: it cannot be renormalised; edit the first labels")
-    return _as(target, kept / mass, "probs")
+    return target.holding(kept / mass, "probs")
 
 
 @edits.add
@@ -58,7 +56,7 @@ def without_mass(target: Target, *, class_: int = 0) -> Target:
     own = target.hard == class_ if target.hard.ndim == 1 else target.hard[:, class_] > 0
     values = target.probs().clone()
     values[:, class_] *= own
-    return _as(target, values, "mass")
+    return target.holding(values, "mass")
 
 
 @edits.add
@@ -82,7 +80,7 @@ def smoothed(target: Target, *, alpha: float = 0.1, over: Literal["others", "all
     probs = target.probs()
     mass = probs.sum(1, keepdim=True)
     mixed = smooth(probs / mass.clamp_min(1e-38), probs.shape[1], alpha=alpha, smoothing=over) * mass
-    return _as(target, mixed, "mass" if target.label.space == "mass" else "probs")
+    return target.holding(mixed, "mass" if target.label.space == "mass" else "probs")
 
 
 @edits.add
@@ -96,10 +94,6 @@ def permute(target: Target, *, seed: int = 0) -> Target:
 def one_hot(target: Target) -> Target:
     """All of the probability on the largest entry: the labeler's own hard label."""
     return top_k(target, k=1, renormalise=True)
-
-
-def _as(target: Target, values: Tensor, space: Space) -> Target:
-    return replace(target, values=values, label=LabelSpace(space=space, source=target.label.source))
 
 
 def _check(what: str, value: float, low: int, high: int) -> None:

@@ -132,11 +132,15 @@ def draw_boxes(
 
 def inside(boxes: Tensor, height: int, width: int) -> Tensor:
     """Which pixels [B, 1, H, W] lie in boxes [B, 4] of fractions."""
-    sides = boxes.new_tensor([height, width, height, width])
-    top, left, bottom, right = (boxes * sides).round().view(-1, 4, 1, 1).unbind(1)
-    rows = torch.arange(height, device=boxes.device).view(1, -1, 1)
-    columns = torch.arange(width, device=boxes.device).view(1, 1, -1)
-    return ((rows >= top) & (rows < bottom) & (columns >= left) & (columns < right))[:, None]
+    rows = _between(boxes[:, 0], boxes[:, 2], height)
+    columns = _between(boxes[:, 1], boxes[:, 3], width)
+    return (rows[:, :, None] & columns[:, None])[:, None]
+
+
+def _between(low: Tensor, high: Tensor, side: int) -> Tensor:
+    """Which pixels [B, side] lie between two fractions of a side."""
+    pixels = torch.arange(side, device=low.device)
+    return (pixels >= (low * side).round()[:, None]) & (pixels < (high * side).round()[:, None])
 
 
 def crop(images: Tensor, boxes: Tensor) -> Tensor:
@@ -168,9 +172,7 @@ def _spans(*, n: int, r: float, side: int) -> list[tuple[int, int]]:
     if view < 1:
         raise UsageError(f"grid: r is {r}: a view of {side} px would be smaller than one pixel; choose a larger R")
     if n > room + 1:
-        raise UsageError(
-            f"grid: n is {n} with r {r}: {room + 1} different positions fit in {side} px; take no more, or a smaller r"
-        )
+        raise UsageError(f"grid: n is {n} with r {r}: only {room + 1} fit in {side} px; take no more, or a smaller r")
     half = [-(-(2 * j * room - (n - 1)) // (2 * (n - 1))) for j in range(-(-n // 2))] if n > 1 else [room // 2]
     starts = half + [room - start for start in reversed(half[: n // 2])]
     return [(start, start + view) for start in starts]

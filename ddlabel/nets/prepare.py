@@ -39,9 +39,8 @@ class Prepare(nn.Module):
 
     def same_as(self, other: Self) -> bool:
         """Whether both make the same of any image."""
-        pairs = zip(self.buffers(), other.buffers(), strict=False)
-        same = (self.whitening is None) == (other.whitening is None)
-        return same and all(a.shape == b.shape and torch.equal(a, b) for a, b in pairs)
+        own, others = list(self.buffers()), list(other.buffers())
+        return len(own) == len(others) and all(map(torch.equal, own, others))
 
 
 def normalisation(mean: Sequence[float], std: Sequence[float]) -> Prepare:
