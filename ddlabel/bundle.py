@@ -165,25 +165,21 @@ class Bundle:
     def _check_labels(self, field: str) -> None:
         """The same for soft or dense labels, decoded, in blocks of images."""
         name, label, index = f"{field}_labels", self.label(field), getattr(self, f"{field}_index")
-        space, dtype = label.space, self.arrays[name].dtype
+        dtype = self.arrays[name].dtype
         # Decoded as probabilities, rounded ones would sum to 1 whatever they are.
         as_stored = label if dtype == np.uint8 else replace(label, space="direction")
         if index is not None:
             check_rows(f"{field}_index", index, "classes", partial(_within, top=len(self.classes) - 1))
             check_rows(f"{field}_index", index, "different classes", lambda x: (np.diff(np.sort(x)) != 0).all(-1))
-        rules: list[tuple[str, Callable[[Array], Array]]] = [("finite labels", np.isfinite)]
-        if space in ("probs", "mass"):
-            rules.append(("probabilities of at least 0", lambda x: x >= 0))
         tolerance = 1e-4 if dtype == np.float32 else 1e-2
-        if space == "probs":
-            rules.append(("probabilities that sum to 1 (are these logits?)", partial(sum_to_one, tolerance=tolerance)))
-        if space == "mass":
-            rules.append(("probabilities that sum to at most 1", lambda x: x.sum(-1) <= 1 + tolerance))
-        if space == "direction":
-            rules.append(("directions that are not all 0", lambda x: (x != 0).any(-1)))
+        positive = ("probabilities of at least 0", lambda x: x >= 0)
+        whole = ("probabilities that sum to 1 (are these logits?)", partial(sum_to_one, tolerance=tolerance))
+        part = ("probabilities that sum to at most 1", lambda x: x.sum(-1) <= 1 + tolerance)
+        some = ("directions that are not all 0", lambda x: (x != 0).any(-1))
+        rules: dict[str, list[Any]] = {"probs": [positive, whole], "mass": [positive, part], "direction": [some]}
         for start in range(0, len(self), _BLOCK):
             values = self.labels(field, slice(start, start + _BLOCK), as_if=as_stored)
-            for expected, good in rules:
+            for expected, good in [("finite labels", np.isfinite), *rules.get(label.space, [])]:
                 check_rows(name, values, expected, good, first=start)
 
 

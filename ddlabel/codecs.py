@@ -46,10 +46,9 @@ def decode(values: Array, index: Array | None, label: LabelSpace, classes: int) 
             found = (found - found.mean(-1, keepdims=True)) * np.float32(label.temperature)
         else:
             found = np.exp(found)
-            found /= found.sum(-1, keepdims=True)
     else:
         found = values.astype(np.float32)
-    if values.dtype in (np.uint16, np.float16) and label.space in ("probs", "mass"):
+    if values.dtype != np.float32 and label.space in ("probs", "mass"):
         total = found.sum(-1, keepdims=True)
         found = found / (np.maximum(total, 1) if label.space == "mass" else total)
     if index is None:

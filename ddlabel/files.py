@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ddlabel.errors import ClosedPipeError, DDLabelError, InvalidInputError, OutputExistsError, StorageError, UsageError
+from ddlabel.header import require
 
 STANDARD = "-"
 Head = tuple[int, Callable[[], bytes]]
@@ -172,13 +173,11 @@ def is_stream(path: Path) -> bool:
 
 def spool_standard_input() -> Path:
     """Standard input as a file that can be mapped, without a name on the disk; InvalidInputError if there is none."""
-    if sys.stdin.isatty():
-        raise InvalidInputError("a bundle is expected and it is a terminal: pipe one in, or name it")
+    require(not sys.stdin.isatty(), "a bundle is expected and it is a terminal: pipe one in, or name it")
     spool = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the arrays that map it
     shutil.copyfileobj(sys.stdin.buffer, spool, 1 << 20)
     spool.flush()
-    if spool.tell() == 0:
-        raise InvalidInputError("it is empty: the command before the pipe wrote no bundle")
+    require(spool.tell() > 0, "it is empty: the command before the pipe wrote no bundle")
     # The path of the descriptor stays valid after this object: detach the number from it.
     return Path(f"/dev/fd/{os.dup(spool.fileno())}")
 

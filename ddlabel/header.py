@@ -128,8 +128,7 @@ class Header:
             fits = len(values) == sizes["C"] and all(map(_finite, values)) and (name == "mean" or min(values) > 0)
             expected = f"{sizes['C']} finite numbers, one a channel{'' if name == 'mean' else ' and above 0'}"
             require(fits, f"the pixels' {name} is {list(values)}: expected {expected}")
-        fits = (images == "uint8") == (pixels.space == "uint8")
-        require(fits, f"images are {images} and the pixel space is {pixels.space!r}")
+        require((images == "uint8") == (pixels.space == "uint8"), f"images are {images} and pixels {pixels.space!r}")
         for label, name in ((self.soft, "soft_labels"), (self.dense, "dense_labels")):
             require((label is not None) == (name in self.arrays), f"{name} and its label space must come together")
             if label is not None:
@@ -159,7 +158,8 @@ class Header:
         for name, info in self.arrays.items():
             require(name in ARRAYS, f"unknown array {name!r}: a bundle has {', '.join(ARRAYS)}")
             every, dtypes, needed = ARRAYS[name]
-            require(self.arrays.keys() >= set(needed), f"{name} needs {' and '.join(needed)} with it")
+            for other in needed:
+                require(other in self.arrays, f"{name} needs {other} with it")
             axes = next((axes for axes in every.split() if len(axes) == len(info.shape)), every.split()[0])
             if name.endswith("labels") and (index := f"{name.removesuffix('labels')}index") in self.arrays:
                 axes = ARRAYS[index][0]  # of the classes that the index names alone

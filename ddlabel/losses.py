@@ -27,8 +27,7 @@ def loss_of(spec: str, *, steps_per_epoch: int = 1) -> Loss:
 
     def loss(logits: Tensor, target: Target, step: int) -> Tensor:
         options = {"epoch": step // steps_per_epoch + 1} if grows else {}
-        value: Tensor = function(logits, target, **options)
-        return value
+        return function(logits, target, **options)
 
     return loss
 

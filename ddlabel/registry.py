@@ -8,7 +8,7 @@ import typing
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from ddlabel.errors import UsageError
 
@@ -63,7 +63,7 @@ class Registry(dict[str, F]):
             raise UsageError(f"unknown {self.kind} {name!r}: {nearest(name, self)}")
         return self[name]
 
-    def resolve(self, spec: str) -> Callable[..., Any]:
+    def resolve(self, spec: str) -> F:
         """The function of a spec with its options set; UsageError for an unknown name or option, or another type."""
         name, values = parse_spec(spec)
         function = self.get(name)
@@ -75,7 +75,7 @@ class Registry(dict[str, F]):
                 hint = nearest(key, known) if known else "it has none"
                 raise UsageError(f"{self.kind} {name!r} has no option {key!r}: {hint}")
             settings[known[key].name] = _convert(text, known[key].annotation, f"option {key!r} of {self.kind} {name!r}")
-        return partial(function, **settings)
+        return cast(F, partial(function, **settings))
 
     def entries(self) -> list[Entry]:
         """Every function with its options, in the order of their registration."""

@@ -49,8 +49,7 @@ def locate(path: Path) -> tuple[Header, dict[str, int]]:
             require(plain, "its 'ddlabel' attribute is not one byte string of fixed length")
             check_length(stored.get_storage_size())
             header = Header.from_json(file.attrs["ddlabel"].decode())
-            expected = ", ".join(header.arrays)
-            require(set(file) == set(header.arrays), f"it holds {', '.join(file)}: expected {expected}")
+            require(set(file) == set(header.arrays), f"it holds {', '.join(file)}: expected {', '.join(header.arrays)}")
             total = path.stat().st_size
             return header, {name: _offset(name, file[name], info, total) for name, info in header.arrays.items()}
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:

@@ -88,8 +88,7 @@ def from_arrays(name: str, images: Array, labels: Array, options: ImportOptions)
 
 def _numbered(classes: int) -> tuple[str, ...]:
     """Names for classes that have none: "0", "1", "2" and so on."""
-    expected = f"at most {_MAX_CLASSES} classes can be told apart"
-    require(classes <= _MAX_CLASSES, f"the labels go up to {classes - 1}: {expected}")
+    require(classes <= _MAX_CLASSES, f"the labels go up to {classes - 1}: at most {_MAX_CLASSES} classes are read")
     return tuple(map(str, range(classes)))
 
 
@@ -141,9 +140,7 @@ def given_statistics(options: ImportOptions, channels: int) -> tuple[tuple[float
         numbers = (np.array(text.split(","), float) for text in (options.mean, options.std))
         mean, std = (tuple(np.broadcast_to(each, channels).tolist()) for each in numbers)
     except ValueError:
-        expected = f"{channels} comma-separated numbers in each, one a channel, or one for all"
-        raise UsageError(f"{given}: expected {expected}") from None
+        raise UsageError(f"{given}: expected {channels} numbers in each, with commas, or one for all") from None
     if not all(0 <= value <= 1 for value in mean + std) or 0 in std:
-        expected = "numbers in unit space, 0 to 1 and std above 0 (divide those of 0 … 255 by 255)"
-        raise UsageError(f"{given}: expected {expected}")
+        raise UsageError(f"{given}: expected 0 to 1 and std above 0, in unit space (divide those of 0 … 255 by 255)")
     return mean, std
