@@ -157,7 +157,7 @@ class Bundle:
         if self.dense_boxes is not None:
             low, high = self.dense_boxes[..., :2], self.dense_boxes[..., 2:]
             inside = (low >= 0).all() and (high <= 1).all() and (low < high).all()
-            require(bool(inside), "dense_boxes must be fractions with 0 ≤ y0 < y1 ≤ 1 and 0 ≤ x0 < x1 ≤ 1")
+            require(inside, "dense_boxes must be fractions with 0 ≤ y0 < y1 ≤ 1 and 0 ≤ x0 < x1 ≤ 1")
         for name in {"dense_flip", "dense_mix", "dense_mix_weight", "dense_mix_box"} & self.arrays.keys():
             top = len(self) - 1 if name == "dense_mix" else 1
             check_rows(name, self.arrays[name], f"numbers from 0 to {top}", partial(_within, top=top))

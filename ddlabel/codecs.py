@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ddlabel.errors import IncompatibleError, UsageError
-from ddlabel.header import LabelSpace
+from ddlabel.header import LabelSpace, require
 from ddlabel.registry import Registry
 
 Array = NDArray[Any]
@@ -102,8 +102,7 @@ def top_k(
     which at most k are not 0.
     """
     classes = values.shape[-1]
-    if not 1 <= k <= classes:
-        raise UsageError(f"codec top-k: k is {k}: expected 1 to {classes}, the number of classes")
+    require(1 <= k <= classes, f"codec top-k: k is {k}: expected 1 to {classes}, the number of classes", UsageError)
     probs = values if label.space in ("probs", "mass") else np.exp(_below_top(values, label))
     index = np.argsort(-probs, axis=-1, kind="stable")[..., :k]
     kept = np.take_along_axis(probs, index, -1)

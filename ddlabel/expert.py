@@ -89,7 +89,7 @@ class Run:
         UsageError for a word that is no epoch, InvalidInputError if there is no such checkpoint.
         """
         epochs = self.epochs
-        require(bool(epochs), f"{self.folder}: the expert run has no checkpoint yet")
+        require(epochs, f"{self.folder}: the expert run has no checkpoint yet")
         if epoch == "last":
             return max(epochs)
         try:
@@ -168,7 +168,7 @@ def early_stop(run: Run, ipc: float) -> int:
     InvalidInputError if the run has no training accuracies.
     """
     accuracies = {record["step"]: record["train_accuracy"] for record in run.metrics() if "train_accuracy" in record}
-    require(bool(accuracies), f"{run.folder}: no training accuracies for --epoch auto: name an epoch, or 'last'")
+    require(accuracies, f"{run.folder}: no training accuracies for --epoch auto: name an epoch, or 'last'")
     goal = share_of_best(ipc) * max(accuracies.values())
     step = min(int(step) for step, accuracy in accuracies.items() if accuracy >= goal)
     require(step in run.epochs, f"{run.folder}: step {step}, which auto takes, has no checkpoint: name an epoch")
@@ -194,5 +194,4 @@ def _read(path: Path, sha256: str | None = None) -> Arrays:
         require(path.exists(), "the checkpoint is missing")
         intact = sha256 is None or sha256_of_file(path) == sha256
         require(intact, "the checkpoint does not match its sha256: the file is damaged")
-        arrays: Arrays = load_file(path)
-    return arrays
+        return dict(load_file(path))

@@ -5,7 +5,7 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self, get_args
 
-from ddlabel.errors import IncompatibleError, InvalidInputError
+from ddlabel.errors import DDLabelError, IncompatibleError, InvalidInputError
 from ddlabel.provenance import Entry, canonical_json, sha256_of_text
 
 FORMAT = 1
@@ -172,10 +172,10 @@ class Header:
         return sizes
 
 
-def require(condition: bool, message: str) -> None:
-    """Raise InvalidInputError with `message` unless the condition holds."""
+def require(condition: object, message: str, error: type[DDLabelError] = InvalidInputError) -> None:
+    """Raise the error with `message` unless the condition holds."""
     if not condition:
-        raise InvalidInputError(message)
+        raise error(message)
 
 
 def check_length(size: int) -> None:

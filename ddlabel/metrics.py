@@ -53,8 +53,7 @@ def confusion(logits: Tensor, hard: Tensor) -> list[list[int]]:
     """Number of images by true class (rows) and predicted class (columns)."""
     classes = logits.shape[1]
     pairs = hard * classes + logits.argmax(1)
-    counts: list[list[int]] = pairs.bincount(minlength=classes**2).view(-1, classes).tolist()
-    return counts
+    return list(pairs.bincount(minlength=classes**2).view(-1, classes).tolist())
 
 
 @dataclass(frozen=True, kw_only=True)

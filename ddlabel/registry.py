@@ -5,7 +5,8 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar, cast
@@ -15,9 +16,8 @@ from ddlabel.errors import UsageError
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
+def nearest(word: str, known: Collection[str]) -> str:
     """A hint for a misspelt word: the nearest known one, or all of them."""
-    known = list(known)
     close = difflib.get_close_matches(word, known, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known are: {', '.join(known)}"
 
@@ -29,6 +29,15 @@ class Entry:
     name: str
     options: dict[str, Any]
     summary: str
+
+
+@contextmanager
+def trying(what: str) -> Iterator[None]:
+    """Whatever a function says of values that it cannot have is a UsageError, in which `what` comes first."""
+    try:
+        yield
+    except (RuntimeError, ValueError, ZeroDivisionError) as error:
+        raise UsageError(f"{what}: {str(error).splitlines()[0]}") from error
 
 
 class Registry(dict[str, F]):

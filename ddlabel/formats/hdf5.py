@@ -23,8 +23,7 @@ def write(bundle: Bundle, header: Callable[[], Header]) -> tuple[Head, Iterable[
     text = header().to_json().encode()
     check_length(len(text))
     size = sum(array.nbytes for array in bundle.arrays.values())
-    if size > _MAX_BYTES:
-        raise ResourceError(f"an HDF5 bundle of {size} bytes is too large: write .safetensors, which streams")
+    require(size <= _MAX_BYTES, f"{size} bytes are too many for HDF5: write .safetensors, which streams", ResourceError)
     buffer = io.BytesIO()
     with _library().File(buffer, "w", libver="v110") as file:
         file.attrs["ddlabel"] = np.bytes_(text)

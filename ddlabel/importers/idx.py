@@ -47,6 +47,5 @@ def _read(path: Path) -> Array:
         size = math.prod(shape)
         check_size(size, _MAX_BYTES)
         content = np.frombuffer(file.read(size + 1), np.uint8)
-        found = f"{len(content)} bytes of data where {size} are declared"
-        require(len(content) == size, f"{found}: it is cut off or damaged")
+        require(len(content) == size, f"{len(content)} bytes of data where {size} are declared: cut off or damaged")
         return content.reshape(shape)

@@ -13,6 +13,7 @@ import torch
 
 from ddlabel import rng
 from ddlabel.errors import IncompatibleError, UsageError
+from ddlabel.header import require
 from ddlabel.labels.refine import smooth
 from ddlabel.labels.target import Target
 from ddlabel.registry import Registry
@@ -62,8 +63,7 @@ def without_mass(target: Target, *, class_: int = 0) -> Target:
 @edits.add
 def temperature(target: Target, *, t: float = 2.0) -> Target:
     """Labels softened by t > 1 or sharpened by t < 1: softmax(logits / t), or p^(1/t) scaled to the sum of p."""
-    if not 1e-3 <= t <= 1e3:
-        raise UsageError(f"temperature: t is {t}: expected a number from 0.001 to 1000")
+    _check("temperature: t", t, 1e-3, 1e3)
     if target.label.space == "logits":
         return replace(target, label=replace(target.label, temperature=target.label.temperature * t))
     return replace(target, values=target.probs(t))
@@ -96,6 +96,5 @@ def one_hot(target: Target) -> Target:
     return top_k(target, k=1, renormalise=True)
 
 
-def _check(what: str, value: float, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise UsageError(f"{what} is {value}: expected {low} to {high}")
+def _check(what: str, value: float, low: float, high: float) -> None:
+    require(low <= value <= high, f"{what} is {value}: expected {low:g} to {high:g}", UsageError)

@@ -25,12 +25,8 @@ def _of_depth(depth: int) -> Callable[..., nn.Module]:
         layers: list[nn.Module] = []
         for block in range(depth):
             padding = 3 if block == 0 and size == 28 else 1
-            layers += [
-                nn.Conv2d(channels if block == 0 else width, width, 3, padding=padding),
-                *_norm(norm, width, side >> block),
-                nn.ReLU(inplace=True),
-                nn.AvgPool2d(2),
-            ]
+            convolution = nn.Conv2d(channels if block == 0 else width, width, 3, padding=padding)
+            layers += [convolution, *_norm(norm, width, side >> block), nn.ReLU(inplace=True), nn.AvgPool2d(2)]
         return nn.Sequential(*layers, nn.Flatten(), nn.Linear(width * (side >> depth) ** 2, classes))
 
     make.__doc__ = (make.__doc__ or "").format(depth=depth)

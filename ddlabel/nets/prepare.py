@@ -19,9 +19,8 @@ class Prepare(nn.Module):
 
     def __init__(self, mean: Tensor, std: Tensor, whitening: Tensor | None = None) -> None:
         super().__init__()
-        self.register_buffer("mean", mean, persistent=False)
-        self.register_buffer("std", std, persistent=False)
-        self.register_buffer("whitening", whitening, persistent=False)
+        for name, values in (("mean", mean), ("std", std), ("whitening", whitening)):
+            self.register_buffer(name, values, persistent=False)
         self._inverse: Tensor | None = None
 
     def forward(self, images: Tensor) -> Tensor:
