@@ -63,7 +63,7 @@ def without_mass(target: Target, *, class_: int = 0) -> Target:
 @edits.add
 def temperature(target: Target, *, t: float = 2.0) -> Target:
     """Labels softened by t > 1 or sharpened by t < 1: softmax(logits / t), or p^(1/t) scaled to the sum of p."""
-    _check("temperature: t", t, 1e-3, 1e3)
+    require(1e-3 <= t <= 1e3, f"temperature: t is {t}: expected a number from 0.001 to 1000", UsageError)
     if target.label.space == "logits":
         return replace(target, label=replace(target.label, temperature=target.label.temperature * t))
     return replace(target, values=target.probs(t))
@@ -96,5 +96,5 @@ def one_hot(target: Target) -> Target:
     return top_k(target, k=1, renormalise=True)
 
 
-def _check(what: str, value: float, low: float, high: float) -> None:
-    require(low <= value <= high, f"{what} is {value}: expected {low:g} to {high:g}", UsageError)
+def _check(what: str, value: float, low: int, high: int) -> None:
+    require(low <= value <= high, f"{what} is {value}: expected {low} to {high}", UsageError)

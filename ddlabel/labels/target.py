@@ -38,7 +38,7 @@ class Target:
         """The one class [B] of each image; an IncompatibleError for blended images, which have two."""
         if self.hard.ndim == 1:
             return self.hard
-        raise IncompatibleError("this loss needs one class an image and --mix blends two: take another, or --mix none")
+        raise IncompatibleError("this loss needs one class for each image and --mix blends two: leave out one")
 
     def take(self, rows: Tensor) -> Self:
         """The labels of some rows of the batch."""

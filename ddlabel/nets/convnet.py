@@ -12,7 +12,7 @@ Norm = Literal["instance", "batch", "group", "layer", "none"]
 
 def _of_depth(depth: int) -> Callable[..., nn.Module]:
     def make(*, channels: int, size: int, classes: int, width: int = 128, norm: Norm = "instance") -> nn.Module:
-        """ConvNet: {depth} blocks of 3×3 convolution, norm, ReLU, 2×2 average pooling; one linear layer (DC, DSA, MTT).
+        """ConvNet: blocks of 3×3 convolution, norm, ReLU, 2×2 average pooling; then one linear layer (DC, DSA, MTT).
 
         28 px images are padded to 32 by the first convolution. ConvNet-D3 at 32 px with 10 classes has 320,010
         parameters. ValueError if pooling would leave nothing of the images, or the width is no width.
@@ -29,7 +29,7 @@ def _of_depth(depth: int) -> Callable[..., nn.Module]:
             layers += [convolution, *_norm(norm, width, side >> block), nn.ReLU(inplace=True), nn.AvgPool2d(2)]
         return nn.Sequential(*layers, nn.Flatten(), nn.Linear(width * (side >> depth) ** 2, classes))
 
-    make.__doc__ = (make.__doc__ or "").format(depth=depth)
+    make.__doc__ = (make.__doc__ or "").replace("blocks of", f"{depth} blocks of", 1)
     return make
 
 
