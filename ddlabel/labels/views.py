@@ -169,7 +169,7 @@ def _spans(*, n: int, r: float, side: int) -> list[tuple[int, int]]:
     room = side - view
     require(n >= 1 and 0 < r <= 1, f"grid: n is {n} and r is {r}: expected n ≥ 1 and 0 < r ≤ 1", UsageError)
     require(view >= 1, f"grid: r is {r}: a view of {side} px would be below one pixel; take a larger r", UsageError)
-    require(n <= room + 1, f"grid: n is {n} with r {r}: only {room + 1} fit in {side} px; take fewer", UsageError)
+    require(n <= room + 1, f"grid: n is {n} with r {r}: {room + 1} different positions fit in {side} px", UsageError)
     half = [-(-(2 * j * room - (n - 1)) // (2 * (n - 1))) for j in range(-(-n // 2))] if n > 1 else [room // 2]
     starts = half + [room - start for start in reversed(half[: n // 2])]
     return [(start, start + view) for start in starts]
