@@ -13,9 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ddlabel import rng
-from ddlabel.errors import UsageError
 from ddlabel.labels import views
-from ddlabel.registry import Registry, with_options_of
+from ddlabel.registry import Registry, trying, with_options_of
 
 Augment = Callable[[Tensor, int], Tensor]
 augmentations: Registry[Callable[..., Tensor]] = Registry("augmentation")
@@ -28,12 +27,10 @@ def augment_of(spec: str, *, channels: int, size: int) -> Augment:
     """
     # Only a + before a letter joins two parts: 1e+3 is a number.
     parts = [augmentations.resolve(part) for part in re.split(r"\+(?=\s*[a-zA-Z])", spec)]
-    try:
+    with trying(f"augmentation {spec!r} does not work on {size} px"):
         for part in parts:
             for seed in range(6):  # mode s of DSA has six operations
                 part(torch.zeros(2, channels, size, size), seed)
-    except (RuntimeError, ValueError, ZeroDivisionError) as error:
-        raise UsageError(f"augmentation {spec!r} does not work on {size} px: {str(error).splitlines()[0]}") from error
 
     def in_turn(images: Tensor, seed: int) -> Tensor:
         for index, part in enumerate(parts):
@@ -162,8 +159,7 @@ class _Draw:
 
     def integer(self, low: int, high: int) -> Tensor:
         """One integer in low … high for each image: [B, 1, 1]."""
-        shape = (self.count, 1, 1)
-        return torch.randint(low, high + 1, shape, device=self.device, generator=self.generator)
+        return torch.randint(low, high + 1, (self.count, 1, 1), device=self.device, generator=self.generator)
 
 
 def _brightness(images: Tensor, draw: _Draw, ratio: float) -> Tensor:
@@ -207,10 +203,8 @@ def _cutout(images: Tensor, draw: _Draw, ratio: float) -> Tensor:
     box_height, box_width = int(height * ratio + 0.5), int(width * ratio + 0.5)
     top = draw.integer(0, height - box_height % 2) - box_height // 2
     left = draw.integer(0, width - box_width % 2) - box_width // 2
-    rows = torch.arange(height, device=images.device).view(1, -1, 1)
-    columns = torch.arange(width, device=images.device).view(1, 1, -1)
-    inside = (rows >= top) & (rows < top + box_height) & (columns >= left) & (columns < left + box_width)
-    return images.masked_fill(inside[:, None], 0)
+    box = torch.cat([top / height, left / width, (top + box_height) / height, (left + box_width) / width], 1)
+    return images.masked_fill(views.inside(box.squeeze(2), height, width), 0)
 
 
 def _scale(images: Tensor, draw: _Draw, ratio: float) -> Tensor:

@@ -79,12 +79,9 @@ class Bundle:
         """The bundle of a header and the arrays it declares."""
         return cls(**{name: getattr(header, name) for name in _IN_HEADER} | arrays)
 
-    def labels(self, field: str, rows: slice | Array = slice(None)) -> Array:
-        """The `soft` [n, K] or `dense` [n, V, K] labels of some images, decoded to float32."""
-        return self._decoded(field, rows, self.label(field))
-
-    def _decoded(self, field: str, rows: slice | Array, label: LabelSpace) -> Array:
-        index = getattr(self, f"{field}_index")
+    def labels(self, field: str, rows: slice | Array = slice(None), *, as_if: LabelSpace | None = None) -> Array:
+        """The `soft` [n, K] or `dense` [n, V, K] labels of some images, decoded to float32 (`as_if` of this space)."""
+        label, index = as_if or self.label(field), getattr(self, f"{field}_index")
         stored = self.arrays[f"{field}_labels"][rows]
         return codecs.decode(stored, None if index is None else index[rows], label, len(self.classes))
 
@@ -160,34 +157,29 @@ class Bundle:
         if self.dense_boxes is not None:
             low, high = self.dense_boxes[..., :2], self.dense_boxes[..., 2:]
             inside = (low >= 0).all() and (high <= 1).all() and (low < high).all()
-            require(bool(inside), "dense_boxes must be fractions with 0 ≤ y0 < y1 ≤ 1 and 0 ≤ x0 < x1 ≤ 1")
+            require(inside, "dense_boxes must be fractions with 0 ≤ y0 < y1 ≤ 1 and 0 ≤ x0 < x1 ≤ 1")
         for name in {"dense_flip", "dense_mix", "dense_mix_weight", "dense_mix_box"} & self.arrays.keys():
             top = len(self) - 1 if name == "dense_mix" else 1
-            within = partial(_within, top=top)
-            check_rows(name, self.arrays[name], f"numbers from 0 to {top}", within)
+            check_rows(name, self.arrays[name], f"numbers from 0 to {top}", partial(_within, top=top))
 
     def _check_labels(self, field: str) -> None:
         """The same for soft or dense labels, decoded, in blocks of images."""
         name, label, index = f"{field}_labels", self.label(field), getattr(self, f"{field}_index")
-        space, dtype = label.space, self.arrays[name].dtype
+        dtype = self.arrays[name].dtype
         # Decoded as probabilities, rounded ones would sum to 1 whatever they are.
         as_stored = label if dtype == np.uint8 else replace(label, space="direction")
         if index is not None:
             check_rows(f"{field}_index", index, "classes", partial(_within, top=len(self.classes) - 1))
             check_rows(f"{field}_index", index, "different classes", lambda x: (np.diff(np.sort(x)) != 0).all(-1))
-        rules: list[tuple[str, Callable[[Array], Array]]] = [("finite labels", np.isfinite)]
-        if space in ("probs", "mass"):
-            rules.append(("probabilities of at least 0", lambda x: x >= 0))
         tolerance = 1e-4 if dtype == np.float32 else 1e-2
-        if space == "probs":
-            rules.append(("probabilities that sum to 1 (are these logits?)", partial(sum_to_one, tolerance=tolerance)))
-        if space == "mass":
-            rules.append(("probabilities that sum to at most 1", lambda x: x.sum(-1) <= 1 + tolerance))
-        if space == "direction":
-            rules.append(("directions that are not all 0", lambda x: (x != 0).any(-1)))
+        positive = ("probabilities of at least 0", lambda x: x >= 0)
+        whole = ("probabilities that sum to 1 (are these logits?)", partial(sum_to_one, tolerance=tolerance))
+        part = ("probabilities that sum to at most 1", lambda x: x.sum(-1) <= 1 + tolerance)
+        some = ("directions that are not all 0", lambda x: (x != 0).any(-1))
+        rules: dict[str, list[Any]] = {"probs": [positive, whole], "mass": [positive, part], "direction": [some]}
         for start in range(0, len(self), _BLOCK):
-            values = self._decoded(field, slice(start, start + _BLOCK), as_stored)
-            for expected, good in rules:
+            values = self.labels(field, slice(start, start + _BLOCK), as_if=as_stored)
+            for expected, good in [("finite labels", np.isfinite), *rules.get(label.space, [])]:
                 check_rows(name, values, expected, good, first=start)
 
 

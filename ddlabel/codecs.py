@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ddlabel.errors import IncompatibleError, UsageError
-from ddlabel.header import LabelSpace
+from ddlabel.header import LabelSpace, require
 from ddlabel.registry import Registry
 
 Array = NDArray[Any]
@@ -46,10 +46,9 @@ def decode(values: Array, index: Array | None, label: LabelSpace, classes: int) 
             found = (found - found.mean(-1, keepdims=True)) * np.float32(label.temperature)
         else:
             found = np.exp(found)
-            found /= found.sum(-1, keepdims=True)
     else:
         found = values.astype(np.float32)
-    if values.dtype in (np.uint16, np.float16) and label.space in ("probs", "mass"):
+    if values.dtype != np.float32 and label.space in ("probs", "mass"):
         total = found.sum(-1, keepdims=True)
         found = found / (np.maximum(total, 1) if label.space == "mass" else total)
     if index is None:
@@ -103,8 +102,7 @@ def top_k(
     which at most k are not 0.
     """
     classes = values.shape[-1]
-    if not 1 <= k <= classes:
-        raise UsageError(f"codec top-k: k is {k}: expected 1 to {classes}, the number of classes")
+    require(1 <= k <= classes, f"codec top-k: k is {k}: expected 1 to {classes}, the number of classes", UsageError)
     probs = values if label.space in ("probs", "mass") else np.exp(_below_top(values, label))
     index = np.argsort(-probs, axis=-1, kind="stable")[..., :k]
     kept = np.take_along_axis(probs, index, -1)
@@ -132,6 +130,4 @@ def _below_top(values: Array, label: LabelSpace) -> Array:
             return np.asarray((values - values.max(-1, keepdims=True)) / np.float32(label.temperature))
         if label.space == "probs":
             return np.asarray(np.log(values / values.max(-1, keepdims=True)))
-    raise IncompatibleError(
-        f"this codec stores distributions and the labels are {label.space}: use float16 or bfloat16"
-    )
+    raise IncompatibleError(f"this codec is of distributions and the labels are {label.space}: use float16 or bfloat16")

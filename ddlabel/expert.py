@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddlabel import files
-from ddlabel.errors import InvalidInputError, UsageError
+from ddlabel.errors import UsageError
+from ddlabel.header import require
 from ddlabel.provenance import canonical_json, sha256_of_file, sha256_of_text
 
 FORMAT = 1
@@ -45,12 +46,10 @@ class Run:
     def __init__(self, folder: Path, epoch: str = "") -> None:
         self.folder, self.epoch = folder, epoch
         with files.reading(folder, f"{_ABOUT} cannot be read as an expert run's"):
-            if not (folder / _ABOUT).exists():
-                raise InvalidInputError(f"not an expert run: it has no {_ABOUT}; make one with train-expert")
+            require((folder / _ABOUT).exists(), f"not an expert run: it has no {_ABOUT}; make one with train-expert")
             value = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
             self.about = About(**value | {key: tuple(value[key]) for key in ("classes", "mean", "std")})
-            if self.about.format != FORMAT:
-                raise InvalidInputError(f"expert run format {self.about.format}, expected {FORMAT}")
+            require(self.about.format == FORMAT, f"expert run format {self.about.format}, expected {FORMAT}")
 
     @classmethod
     def create(cls, folder: Path, about: About) -> Self:
@@ -69,8 +68,7 @@ class Run:
         if not folder.is_dir() and "@" in path:
             name, _, epoch = path.rpartition("@")
             folder = Path(name)
-        if not folder.is_dir():
-            raise InvalidInputError(f"{path}: there is no such expert run; make one with 'ddlabel train-expert'")
+        require(folder.is_dir(), f"{path}: there is no such expert run; make one with 'ddlabel train-expert'")
         inside = [] if (folder / _ABOUT).exists() else sorted(p.parent for p in folder.glob(f"*/{_ABOUT}"))
         return [cls(each, epoch) for each in inside or [folder]]
 
@@ -91,8 +89,7 @@ class Run:
         UsageError for a word that is no epoch, InvalidInputError if there is no such checkpoint.
         """
         epochs = self.epochs
-        if not epochs:
-            raise InvalidInputError(f"{self.folder}: the expert run has no checkpoint yet")
+        require(epochs, f"{self.folder}: the expert run has no checkpoint yet")
         if epoch == "last":
             return max(epochs)
         try:
@@ -101,10 +98,10 @@ class Run:
             raise UsageError(f"--epoch is {epoch!r}: expected a number, 'last' or 'auto'") from None
         nearest = min(epochs, key=lambda step: abs(step - wanted))
         # A fraction of an epoch is saved at a whole step: it is exact to half a step.
-        if abs(nearest - wanted) <= 0.5 + 1e-6:
-            return nearest
+        there = abs(nearest - wanted) <= 0.5 + 1e-6
         known = ", ".join(f"{at:g}" for at in epochs.values())
-        raise InvalidInputError(f"{self.folder}: no checkpoint of epoch {epoch}: there are {known}")
+        require(there, f"{self.folder}: no checkpoint of epoch {epoch}: there are {known}")
+        return nearest
 
     def digest(self, step: int) -> str:
         """sha256 that stands for one checkpoint: its weights, and what `expert.json` says of them."""
@@ -171,14 +168,10 @@ def early_stop(run: Run, ipc: float) -> int:
     InvalidInputError if the run has no training accuracies.
     """
     accuracies = {record["step"]: record["train_accuracy"] for record in run.metrics() if "train_accuracy" in record}
-    if not accuracies:
-        raise InvalidInputError(f"{run.folder}: no training accuracies for --epoch auto: name an epoch, or 'last'")
+    require(accuracies, f"{run.folder}: no training accuracies for --epoch auto: name an epoch, or 'last'")
     goal = share_of_best(ipc) * max(accuracies.values())
     step = min(int(step) for step, accuracy in accuracies.items() if accuracy >= goal)
-    if step not in run.epochs:
-        raise InvalidInputError(
-            f"{run.folder}: the checkpoint of step {step}, which auto takes, is missing: name an epoch"
-        )
+    require(step in run.epochs, f"{run.folder}: step {step}, which auto takes, has no checkpoint: name an epoch")
     return step
 
 
@@ -198,9 +191,7 @@ def _read(path: Path, sha256: str | None = None) -> Arrays:
     from safetensors.numpy import load_file
 
     with files.reading(path, "the checkpoint is damaged"):
-        if not path.exists():
-            raise InvalidInputError("the checkpoint is missing")
-        if sha256 is not None and sha256_of_file(path) != sha256:
-            raise InvalidInputError("the checkpoint does not match its sha256: the file is damaged")
-        arrays: Arrays = load_file(path)
-    return arrays
+        require(path.exists(), "the checkpoint is missing")
+        intact = sha256 is None or sha256_of_file(path) == sha256
+        require(intact, "the checkpoint does not match its sha256: the file is damaged")
+        return dict(load_file(path))

@@ -11,7 +11,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ddlabel.errors import ClosedPipeError, DDLabelError, InvalidInputError, OutputExistsError, StorageError, UsageError
+from ddlabel.header import require
 
 STANDARD = "-"
 Head = tuple[int, Callable[[], bytes]]
@@ -37,14 +38,11 @@ def check_output(path: str, *, force: bool) -> None:
         return
     target = Path(path)
     folder = target.resolve().parent
-    if target.is_dir():
-        raise OutputExistsError(f"{path} is a folder: give the name of a file")
-    if target.is_file() and not force:
-        raise OutputExistsError(f"{path} exists: choose another name, or replace it with --force")
-    if not folder.is_dir():
-        raise StorageError(f"cannot write {path}: there is no folder {folder.name!r}; make it first")
-    if not os.access(folder, os.W_OK):
-        raise StorageError(f"cannot write {path}: no permission to write in its folder")
+    replaceable = force or not target.is_file()
+    require(not target.is_dir(), f"{path} is a folder: give the name of a file", OutputExistsError)
+    require(replaceable, f"{path} exists: choose another name, or replace it with --force", OutputExistsError)
+    require(folder.is_dir(), f"cannot write {path}: there is no folder {folder.name!r}; make it first", StorageError)
+    require(os.access(folder, os.W_OK), f"cannot write {path}: no permission to write in its folder", StorageError)
 
 
 def write(path: str, chunks: Iterable[bytes | memoryview], *, size: int, head: Head = (0, bytes)) -> None:
@@ -56,12 +54,10 @@ def write(path: str, chunks: Iterable[bytes | memoryview], *, size: int, head: H
     """
     streamed = path == STANDARD or is_stream(Path(path))
     try:
-        if path == STANDARD:
-            sys.stdout.buffer.writelines(itertools.chain([head[1]()], chunks))
-            sys.stdout.buffer.flush()
-        elif streamed:
-            with Path(path).open("wb") as sink:
+        if streamed:
+            with nullcontext(sys.stdout.buffer) if path == STANDARD else Path(path).open("wb") as sink:
                 sink.writelines(itertools.chain([head[1]()], chunks))
+                sink.flush()
         else:
             _replace(Path(path).resolve(), chunks, size, head)
     except BrokenPipeError:
@@ -74,8 +70,7 @@ def write(path: str, chunks: Iterable[bytes | memoryview], *, size: int, head: H
 def _replace(target: Path, chunks: Iterable[bytes | memoryview], size: int, head: Head) -> None:
     """Temporary file beside the target, fsync, rename, fsync of the folder."""
     free = shutil.disk_usage(target.parent).free
-    if size > free:
-        raise StorageError(f"cannot write {target.name}: it needs {size} bytes and the disk has {free} free")
+    require(size <= free, f"cannot write {target.name}: it needs {size} bytes, the disk has {free} free", StorageError)
     # The first line of defence against leftovers is `finally`, the second is that a later run of the same command
     # removes what a killed one left. The name holds the process id to know those by, and a random part because two
     # containers that share a folder may both be process 1: neither ever renames the other's file.
@@ -172,13 +167,11 @@ def is_stream(path: Path) -> bool:
 
 def spool_standard_input() -> Path:
     """Standard input as a file that can be mapped, without a name on the disk; InvalidInputError if there is none."""
-    if sys.stdin.isatty():
-        raise InvalidInputError("a bundle is expected and it is a terminal: pipe one in, or name it")
+    require(not sys.stdin.isatty(), "a bundle is expected and it is a terminal: pipe one in, or name it")
     spool = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the arrays that map it
     shutil.copyfileobj(sys.stdin.buffer, spool, 1 << 20)
     spool.flush()
-    if spool.tell() == 0:
-        raise InvalidInputError("it is empty: the command before the pipe wrote no bundle")
+    require(spool.tell() > 0, "it is empty: the command before the pipe wrote no bundle")
     # The path of the descriptor stays valid after this object: detach the number from it.
     return Path(f"/dev/fd/{os.dup(spool.fileno())}")
 

@@ -5,7 +5,7 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self, get_args
 
-from ddlabel.errors import IncompatibleError, InvalidInputError
+from ddlabel.errors import DDLabelError, IncompatibleError, InvalidInputError
 from ddlabel.provenance import Entry, canonical_json, sha256_of_text
 
 FORMAT = 1
@@ -13,21 +13,21 @@ MAX_BYTES = 1 << 20
 PixelSpace = Literal["uint8", "unit"]
 Space = Literal["logits", "probs", "mass", "direction"]
 
-# Each array's axes, or either of two, and the dtypes it may have; the one table that reading, writing and checking go
-# by.
-ARRAYS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "images": ("NCHW", ("uint8", "float16", "float32")),
-    "hard_labels": ("N", ("int64",)),
-    "source_index": ("N", ("int64",)),
-    "soft_labels": ("NK", ("uint8", "uint16", "float16", "float32")),
-    "soft_index": ("NS", ("uint8", "uint16")),
-    "dense_labels": ("NVK", ("uint8", "uint16", "float16", "float32")),
-    "dense_index": ("NVD", ("uint8", "uint16")),
-    "dense_boxes": ("V4 NV4", ("float32",)),
-    "dense_flip": ("NV", ("uint8",)),
-    "dense_mix": ("NV", ("int64",)),
-    "dense_mix_weight": ("NV", ("float32",)),
-    "dense_mix_box": ("NV4", ("float32",)),
+# Each array's axes, or either of two, the dtypes it may have, and the arrays that it needs with it; the one table that
+# reading, writing and checking go by.
+ARRAYS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
+    "images": ("NCHW", ("uint8", "float16", "float32"), ()),
+    "hard_labels": ("N", ("int64",), ()),
+    "source_index": ("N", ("int64",), ()),
+    "soft_labels": ("NK", ("uint8", "uint16", "float16", "float32"), ()),
+    "soft_index": ("NS", ("uint8", "uint16"), ("soft_labels",)),
+    "dense_labels": ("NVK", ("uint8", "uint16", "float16", "float32"), ("dense_boxes",)),
+    "dense_index": ("NVD", ("uint8", "uint16"), ("dense_labels",)),
+    "dense_boxes": ("V4 NV4", ("float32",), ("dense_labels",)),
+    "dense_flip": ("NV", ("uint8",), ("dense_labels",)),
+    "dense_mix": ("NV", ("int64",), ("dense_labels", "dense_mix_weight")),
+    "dense_mix_weight": ("NV", ("float32",), ("dense_mix",)),
+    "dense_mix_box": ("NV4", ("float32",), ("dense_mix",)),
 }
 
 
@@ -128,23 +128,11 @@ class Header:
             fits = len(values) == sizes["C"] and all(map(_finite, values)) and (name == "mean" or min(values) > 0)
             expected = f"{sizes['C']} finite numbers, one a channel{'' if name == 'mean' else ' and above 0'}"
             require(fits, f"the pixels' {name} is {list(values)}: expected {expected}")
-        fits = (images == "uint8") == (pixels.space == "uint8")
-        require(fits, f"images are {images} and the pixel space is {pixels.space!r}")
-        for label, names in ((self.soft, ["soft_labels"]), (self.dense, ["dense_labels", "dense_boxes"])):
-            for name in names:
-                require((label is not None) == (name in self.arrays), f"{name} and its label space must come together")
+        require((images == "uint8") == (pixels.space == "uint8"), f"images are {images} and pixels {pixels.space!r}")
+        for label, name in ((self.soft, "soft_labels"), (self.dense, "dense_labels")):
+            require((label is not None) == (name in self.arrays), f"{name} and its label space must come together")
             if label is not None:
-                self._check_label(label, names[0])
-        for name, other in (
-            ("soft_index", "soft_labels"),
-            ("dense_index", "dense_labels"),
-            ("dense_flip", "dense_labels"),
-            ("dense_mix", "dense_labels"),
-            ("dense_mix", "dense_mix_weight"),
-            ("dense_mix_weight", "dense_mix"),
-            ("dense_mix_box", "dense_mix"),
-        ):
-            require(name not in self.arrays or other in self.arrays, f"{name} needs {other} with it")
+                self._check_label(label, name)
         try:
             self.to_json()
         except ValueError as error:
@@ -169,7 +157,9 @@ class Header:
             require(name in self.arrays, f"the array {name} is missing")
         for name, info in self.arrays.items():
             require(name in ARRAYS, f"unknown array {name!r}: a bundle has {', '.join(ARRAYS)}")
-            every, dtypes = ARRAYS[name]
+            every, dtypes, needed = ARRAYS[name]
+            for other in needed:
+                require(other in self.arrays, f"{name} needs {other} with it")
             axes = next((axes for axes in every.split() if len(axes) == len(info.shape)), every.split()[0])
             if name.endswith("labels") and (index := f"{name.removesuffix('labels')}index") in self.arrays:
                 axes = ARRAYS[index][0]  # of the classes that the index names alone
@@ -182,10 +172,10 @@ class Header:
         return sizes
 
 
-def require(condition: bool, message: str) -> None:
-    """Raise InvalidInputError with `message` unless the condition holds."""
+def require(condition: object, message: str, error: type[DDLabelError] = InvalidInputError) -> None:
+    """Raise the error with `message` unless the condition holds."""
     if not condition:
-        raise InvalidInputError(message)
+        raise error(message)
 
 
 def check_length(size: int) -> None:

@@ -15,6 +15,7 @@ from ddlabel.labels.refine import gift as refined
 from ddlabel.labels.target import Target
 from ddlabel.registry import Registry, with_options_of
 
+Space = Literal["logits", "probs"]
 Loss = Callable[[Tensor, Target, int], Tensor]
 losses: Registry[Callable[..., Tensor]] = Registry("loss")
 
@@ -26,8 +27,7 @@ def loss_of(spec: str, *, steps_per_epoch: int = 1) -> Loss:
 
     def loss(logits: Tensor, target: Target, step: int) -> Tensor:
         options = {"epoch": step // steps_per_epoch + 1} if grows else {}
-        value: Tensor = function(logits, target, **options)
-        return value
+        return function(logits, target, **options)
 
     return loss
 
@@ -69,7 +69,7 @@ def js(logits: Tensor, target: Target, *, temperature: float = 1.0) -> Tensor:
 
 
 @losses.add
-def mse(logits: Tensor, target: Target, *, space: Literal["logits", "probs"] = "logits") -> Tensor:
+def mse(logits: Tensor, target: Target, *, space: Space = "logits") -> Tensor:
     """Squared error, mean over the K elements and the batch, between logits or between probabilities."""
     if space == "logits":
         return F.mse_loss(logits, target.logits)
@@ -77,7 +77,7 @@ def mse(logits: Tensor, target: Target, *, space: Literal["logits", "probs"] = "
 
 
 @losses.add
-def cosine(logits: Tensor, target: Target, *, space: Literal["probs", "logits"] = "probs") -> Tensor:
+def cosine(logits: Tensor, target: Target, *, space: Space = "probs") -> Tensor:
     """1 − cos(student logits, label) (GIFT, section 4; the listing in the paper has the sign wrong).
 
     The label is a distribution (`space=probs`, the paper's text) or raw logits (`space=logits`, its public code). A
@@ -87,14 +87,7 @@ def cosine(logits: Tensor, target: Target, *, space: Literal["probs", "logits"] 
 
 
 @losses.add
-def gift(
-    logits: Tensor,
-    target: Target,
-    *,
-    space: Literal["probs", "logits"] = "probs",
-    gamma: float = 0.1,
-    alpha: float = 0.1,
-) -> Tensor:
+def gift(logits: Tensor, target: Target, *, space: Space = "probs", gamma: float = 0.1, alpha: float = 0.1) -> Tensor:
     """GIFT in whole: 1 − cos(student logits, label refined on the fly) (GIFT, section 4; γ = α = 0.1).
 
     Equal to `refine` and then the cosine loss, for labels that are not stored, as an online expert's.

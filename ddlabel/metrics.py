@@ -52,10 +52,8 @@ def calibration_error(logits: Tensor, hits: Tensor) -> float:
 def confusion(logits: Tensor, hard: Tensor) -> list[list[int]]:
     """Number of images by true class (rows) and predicted class (columns)."""
     classes = logits.shape[1]
-    counts: list[list[int]] = (
-        (hard * classes + logits.argmax(1)).bincount(minlength=classes**2).view(-1, classes).tolist()
-    )
-    return counts
+    pairs = hard * classes + logits.argmax(1)
+    return list(pairs.bincount(minlength=classes**2).view(-1, classes).tolist())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddlabel.errors import UsageError
-from ddlabel.registry import Registry
+from ddlabel.registry import Registry, trying
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +30,8 @@ mixes: Registry[Callable[..., Mixed]] = Registry("mixing")
 def mix_of(spec: str) -> Mix:
     """The mixing of a spec, tried on black images first; UsageError for an unknown one, or values out of range."""
     mix = mixes.resolve(spec)
-    try:
+    with trying(f"mixing {spec!r} does not work"):
         mix(torch.zeros(2, 1, 2, 2), 0)
-    except ValueError as error:
-        raise UsageError(f"mixing {spec!r} does not work: {error}") from error
     return mix
 
 

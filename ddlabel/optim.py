@@ -10,20 +10,20 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from ddlabel.errors import UsageError
-from ddlabel.registry import Registry, with_options_of
+from ddlabel.registry import Registry, trying, with_options_of
 
 Parameters = Iterable[Parameter]
-optimizers: Registry[Callable[..., Optimizer]] = Registry("optimizer")
+Groups = list[dict[str, Any]]
+Make = Callable[..., Optimizer]
+optimizers: Registry[Make] = Registry("optimizer")
 schedules: Registry[Callable[..., float]] = Registry("schedule")
 
 
 def optimizer_of(spec: str, parameters: Parameters) -> Optimizer:
     """The optimizer of a spec over these parameters; UsageError for an unknown one, or a value that it cannot have."""
     make = optimizers.resolve(spec)
-    try:
-        optimizer: Optimizer = make(parameters)
-    except ValueError as error:
-        raise UsageError(f"optimizer {spec!r}: {error}") from error
+    with trying(f"optimizer {spec!r}"):
+        optimizer = make(parameters)
     if optimizer.param_groups[0]["lr"] > 1e30:  # beyond float32, torch fails in the step
         raise UsageError(f"optimizer {spec!r}: expected a learning rate of at most 1e30")
     return optimizer
@@ -47,7 +47,7 @@ def rate_of(spec: str, *, epochs: int, steps_per_epoch: int, warm_up: float = 0)
     return rate
 
 
-def _groups(parameters: Parameters, *, weight_decay: float = 1e-4, decay_norms: bool = True) -> list[dict[str, Any]]:
+def _groups(parameters: Parameters, weight_decay: float, decay_norms: bool) -> Groups:
     """Parameters with their decay: norms and biases, which have one axis, can go without."""
     if weight_decay < 0:
         raise ValueError(f"weight_decay is {weight_decay}: expected at least 0")
@@ -58,62 +58,52 @@ def _groups(parameters: Parameters, *, weight_decay: float = 1e-4, decay_norms: 
     return [{"params": weights, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
 
 
-@optimizers.add
-def sgd(
-    parameters: Parameters,
-    *,
-    lr: float = 0.01,
-    momentum: float = 0.9,
-    weight_decay: float = 5e-4,
-    nesterov: bool = False,
-    decay_norms: bool = True,
-) -> Optimizer:
+def _optimizer(decay: float = 1e-4) -> Callable[[Make], Make]:
+    """A decorator of what makes an optimizer of groups: registered, it is of parameters and has options of decay."""
+
+    def register(make: Make) -> Make:
+        @optimizers.named(make.__name__)
+        @with_options_of(make)
+        def optimizer(
+            parameters: Parameters, *, weight_decay: float = decay, decay_norms: bool = True, **own: Any
+        ) -> Optimizer:
+            return make(_groups(parameters, weight_decay, decay_norms), **own)
+
+        optimizer.__doc__ = make.__doc__
+        return make
+
+    return register
+
+
+@_optimizer(decay=5e-4)
+def sgd(groups: Groups, *, lr: float = 0.01, momentum: float = 0.9, nesterov: bool = False) -> Optimizer:
     """Stochastic gradient descent; the defaults are Label-Worth's for students."""
-    groups = _groups(parameters, weight_decay=weight_decay, decay_norms=decay_norms)
     return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=True)
 
 
-@optimizers.add
-@with_options_of(_groups)
-def adam(
-    parameters: Parameters, *, lr: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999, **decay: Any
-) -> Optimizer:
+@_optimizer()
+def adam(groups: Groups, *, lr: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999) -> Optimizer:
     """Adam with the decay coupled into the gradient."""
-    return torch.optim.Adam(_groups(parameters, **decay), lr=lr, betas=(beta1, beta2), fused=True)
+    return torch.optim.Adam(groups, lr=lr, betas=(beta1, beta2), fused=True)
 
 
-@optimizers.add
-@with_options_of(_groups)
-def adamw(
-    parameters: Parameters, *, lr: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999, **decay: Any
-) -> Optimizer:
+@_optimizer()
+def adamw(groups: Groups, *, lr: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999) -> Optimizer:
     """Adam with decoupled decay; the defaults are GIFT's (its code has weight decay 1e-4)."""
-    return torch.optim.AdamW(_groups(parameters, **decay), lr=lr, betas=(beta1, beta2), fused=True)
+    return torch.optim.AdamW(groups, lr=lr, betas=(beta1, beta2), fused=True)
 
 
-@optimizers.add
-@with_options_of(_groups)
-def rmsprop(
-    parameters: Parameters, *, lr: float = 1e-3, alpha: float = 0.99, momentum: float = 0.0, **decay: Any
-) -> Optimizer:
+@_optimizer()
+def rmsprop(groups: Groups, *, lr: float = 1e-3, alpha: float = 0.99, momentum: float = 0.0) -> Optimizer:
     """RMSprop: the gradient over the root of its running mean square (Hinton's lecture 6e)."""
-    return torch.optim.RMSprop(_groups(parameters, **decay), lr=lr, alpha=alpha, momentum=momentum)
+    return torch.optim.RMSprop(groups, lr=lr, alpha=alpha, momentum=momentum)
 
 
-@optimizers.add
-def lion(
-    parameters: Parameters,
-    *,
-    lr: float = 1e-4,
-    beta1: float = 0.9,
-    beta2: float = 0.99,
-    weight_decay: float = 1e-3,
-    decay_norms: bool = True,
-) -> Optimizer:
+@_optimizer(decay=1e-3)
+def lion(groups: Groups, *, lr: float = 1e-4, beta1: float = 0.9, beta2: float = 0.99) -> Optimizer:
     """Lion: the sign of a blend of momentum and gradient, decay decoupled (Chen et al. 2023)."""
     if lr < 0 or not (0 <= beta1 < 1 and 0 <= beta2 < 1):
         raise ValueError(f"lr is {lr}, beta1 {beta1}, beta2 {beta2}: expected lr ≥ 0 and betas in [0, 1)")
-    groups = _groups(parameters, weight_decay=weight_decay, decay_norms=decay_norms)
     return _Lion(groups, {"lr": lr, "betas": (beta1, beta2)})
 
 

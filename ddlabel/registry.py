@@ -5,19 +5,19 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from ddlabel.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
+def nearest(word: str, known: Collection[str]) -> str:
     """A hint for a misspelt word: the nearest known one, or all of them."""
-    known = list(known)
     close = difflib.get_close_matches(word, known, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known are: {', '.join(known)}"
 
@@ -29,6 +29,15 @@ class Entry:
     name: str
     options: dict[str, Any]
     summary: str
+
+
+@contextmanager
+def trying(what: str) -> Iterator[None]:
+    """Whatever a function says of values that it cannot have is a UsageError, in which `what` comes first."""
+    try:
+        yield
+    except (RuntimeError, ValueError, ZeroDivisionError) as error:
+        raise UsageError(f"{what}: {str(error).splitlines()[0]}") from error
 
 
 class Registry(dict[str, F]):
@@ -63,7 +72,7 @@ class Registry(dict[str, F]):
             raise UsageError(f"unknown {self.kind} {name!r}: {nearest(name, self)}")
         return self[name]
 
-    def resolve(self, spec: str) -> Callable[..., Any]:
+    def resolve(self, spec: str) -> F:
         """The function of a spec with its options set; UsageError for an unknown name or option, or another type."""
         name, values = parse_spec(spec)
         function = self.get(name)
@@ -75,7 +84,7 @@ class Registry(dict[str, F]):
                 hint = nearest(key, known) if known else "it has none"
                 raise UsageError(f"{self.kind} {name!r} has no option {key!r}: {hint}")
             settings[known[key].name] = _convert(text, known[key].annotation, f"option {key!r} of {self.kind} {name!r}")
-        return partial(function, **settings)
+        return cast(F, partial(function, **settings))
 
     def entries(self) -> list[Entry]:
         """Every function with its options, in the order of their registration."""

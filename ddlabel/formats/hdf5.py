@@ -23,8 +23,7 @@ def write(bundle: Bundle, header: Callable[[], Header]) -> tuple[Head, Iterable[
     text = header().to_json().encode()
     check_length(len(text))
     size = sum(array.nbytes for array in bundle.arrays.values())
-    if size > _MAX_BYTES:
-        raise ResourceError(f"an HDF5 bundle of {size} bytes is too large: write .safetensors, which streams")
+    require(size <= _MAX_BYTES, f"{size} bytes are too many for HDF5: write .safetensors, which streams", ResourceError)
     buffer = io.BytesIO()
     with _library().File(buffer, "w", libver="v110") as file:
         file.attrs["ddlabel"] = np.bytes_(text)
@@ -49,8 +48,7 @@ def locate(path: Path) -> tuple[Header, dict[str, int]]:
             require(plain, "its 'ddlabel' attribute is not one byte string of fixed length")
             check_length(stored.get_storage_size())
             header = Header.from_json(file.attrs["ddlabel"].decode())
-            expected = ", ".join(header.arrays)
-            require(set(file) == set(header.arrays), f"it holds {', '.join(file)}: expected {expected}")
+            require(set(file) == set(header.arrays), f"it holds {', '.join(file)}: expected {', '.join(header.arrays)}")
             total = path.stat().st_size
             return header, {name: _offset(name, file[name], info, total) for name, info in header.arrays.items()}
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:

@@ -56,11 +56,9 @@ def locate(path: Path) -> tuple[Header, dict[str, int]]:
         raise InvalidInputError(message) from None
     header = Header.from_json(header_text)
     expected, size = _layout(header)
-    fit = entries == expected
-    require(fit, "the container's arrays are not those that the header declares, one after another")
+    require(entries == expected, "the container's arrays are not those that the header declares, one after another")
     begin = 8 + length
-    found = f"the file has {total} bytes and its header declares {begin + size}"
-    require(begin + size == total, f"{found}: it is cut off or damaged")
+    require(begin + size == total, f"it has {total} bytes and its header declares {begin + size}: cut off or damaged")
     return header, {name: begin + entry["data_offsets"][0] for name, entry in expected.items()}
 
 

@@ -21,13 +21,8 @@ _FILES = {"train": (*(f"data_batch_{number}" for number in range(1, 6)), "train"
 _NAMES = {"batches.meta": b"label_names", "meta": b"fine_label_names"}
 _MAX_MEMBER_BYTES = 1 << 28
 # What a pickle of numpy arrays and byte strings needs; anything else could run code.
-_ALLOWED = {
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("_codecs", "encode"),
-}
+_ALLOWED = {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}
+_ALLOWED |= {(f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")}
 
 
 def recognises(paths: Sequence[Path]) -> bool:
@@ -52,7 +47,7 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
         images = np.concatenate([batch[b"data"].reshape(-1, 3, 32, 32) for batch in batches])
         hard = np.concatenate([np.array(batch.get(b"fine_labels", batch.get(b"labels"))) for batch in batches])
         fine = hard.dtype.kind in "iu" and hard.min() >= 0 and hard.max() < len(names)
-        require(bool(fine), f"the labels are not whole numbers 0 … {len(names) - 1}: it is damaged")
+        require(fine, f"the labels are not whole numbers 0 … {len(names) - 1}: it is damaged")
     order = sorted(range(len(names)), key=names.__getitem__)
     return Source(images, np.argsort(order)[hard], tuple(names[number] for number in order))
 
@@ -73,11 +68,9 @@ def _members(path: Path, wanted: set[str]) -> dict[str, bytes]:
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ALLOWED:
-            raise UnsafeInputError(f"a pickle asks for {module}.{name}: only arrays are read")
+        require((module, name) in _ALLOWED, f"a pickle wants {module}.{name}: only arrays are read", UnsafeInputError)
         return super().find_class(module, name)
 
 
-def _unpickle(content: bytes) -> dict[bytes, Any]:
-    value: dict[bytes, Any] = _Unpickler(io.BytesIO(content), encoding="bytes").load()
-    return value
+def _unpickle(content: bytes) -> Any:
+    return _Unpickler(io.BytesIO(content), encoding="bytes").load()

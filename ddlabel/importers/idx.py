@@ -34,8 +34,7 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
         found = [p for p in paths[0].iterdir() if p.name.startswith(prefix) and "idx" in p.name]
         # In falling order x comes after x.gz and takes its place.
         paths = list({p.name.removesuffix(".gz"): p for p in sorted(found, reverse=True)}.values())
-    expected = f"one IDX file of images and one of labels for --split {options.part}"
-    return from_pair(expected, paths, _read, options)
+    return from_pair(f"one IDX file of images and one of labels for --split {options.part}", paths, _read, options)
 
 
 def _read(path: Path) -> Array:
@@ -48,6 +47,5 @@ def _read(path: Path) -> Array:
         size = math.prod(shape)
         check_size(size, _MAX_BYTES)
         content = np.frombuffer(file.read(size + 1), np.uint8)
-        found = f"{len(content)} bytes of data where {size} are declared"
-        require(len(content) == size, f"{found}: it is cut off or damaged")
+        require(len(content) == size, f"{len(content)} bytes of data where {size} are declared: cut off or damaged")
         return content.reshape(shape)

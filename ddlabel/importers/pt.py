@@ -53,11 +53,10 @@ def _read(path: Path) -> Array:
             raise UnsafeInputError(f"{path}: a tensor of shape {list(tensor.shape)} that its bytes do not fill")
         if tensor.is_floating_point() and tensor.dtype not in (torch.float64, torch.float32, torch.float16):
             tensor = tensor.float()
-        array: Array = tensor.detach().numpy()
+        return np.asarray(tensor.detach().numpy())
     except (TypeError, RuntimeError) as error:
         kind = f"{tensor.dtype} ({tensor.layout}, {tensor.device})"
         raise InvalidInputError(f"{path}: a tensor of {kind}: save plain numbers (.float().cpu())") from error
-    return array
 
 
 def _check_archive(path: Path) -> None:

@@ -30,8 +30,7 @@ class Source(NamedTuple):
 
 def check_size(size: int, limit: int, what: str = "the file") -> None:
     """Refuse, as unsafe, what declares more bytes than are read."""
-    if size > limit:
-        raise UnsafeInputError(f"{what} declares {size} bytes: at most {limit} are read")
+    require(size <= limit, f"{what} declares {size} bytes: at most {limit} are read", UnsafeInputError)
 
 
 def is_archive(test: Callable[[Path], bool], path: Path) -> bool:
@@ -67,7 +66,7 @@ def from_arrays(name: str, images: Array, labels: Array, options: ImportOptions)
         labels = labels[:, 0]
     fit = images.ndim == 4 and labels.ndim in (1, 2) and len(images) == len(labels) and images.size and labels.size
     shapes = f"images {list(images.shape)} and labels {list(labels.shape)}"
-    require(bool(fit), f"{name}: {shapes}: expected [N, C, H, W] and [N] or [N, K] with one N")
+    require(fit, f"{name}: {shapes}: expected [N, C, H, W] and [N] or [N, K] with one N")
     for what, array in (("images", images), ("labels", labels)):
         require(array.dtype.kind in "buif", f"{name}: the {what} are of type {array.dtype}: expected real numbers")
         check_rows(f"{name}: {what}", array, "finite numbers", np.isfinite)
@@ -75,21 +74,19 @@ def from_arrays(name: str, images: Array, labels: Array, options: ImportOptions)
     if labels.ndim == 1:
         hard = labels.astype(np.int64)
         fit = (hard == labels).all() and hard.min() >= 0
-        require(bool(fit), f"{name}: labels [N] must be classes 0, 1, 2, …: they are {labels.min()} … {labels.max()}")
+        require(fit, f"{name}: labels [N] must be classes 0, 1, 2, …: they are {labels.min()} … {labels.max()}")
         return Source(pixels, hard, _numbered(int(hard.max()) + 1))
     soft = labels if labels.dtype == np.float16 else labels.astype(np.float32)
     tolerance = 1e-2 if soft.dtype == np.float16 else 1e-4
     likely = "logits" if labels.min() < 0 else "probs" if sum_to_one(labels, tolerance=tolerance).all() else None
     space = options.label_space or likely
-    if space is None:
-        raise UsageError(f"{name}: labels [N, K] are neither clearly logits nor distributions: state --label-space")
+    require(space, f"{name}: labels [N, K] are not clearly logits or distributions: state --label-space", UsageError)
     return Source(pixels, labels.argmax(1), _numbered(labels.shape[1]), soft, cast(Space, space))
 
 
 def _numbered(classes: int) -> tuple[str, ...]:
     """Names for classes that have none: "0", "1", "2" and so on."""
-    expected = f"at most {_MAX_CLASSES} classes can be told apart"
-    require(classes <= _MAX_CLASSES, f"the labels go up to {classes - 1}: {expected}")
+    require(classes <= _MAX_CLASSES, f"the labels go up to {classes - 1}: at most {_MAX_CLASSES} classes are read")
     return tuple(map(str, range(classes)))
 
 
@@ -98,11 +95,7 @@ def _to_unit(name: str, images: Array, options: ImportOptions) -> Array:
     space = options.pixels or ("uint8" if images.dtype == np.uint8 else None)
     low, high = float(images.min()), float(images.max())
     found = f"{low:.3g} … {high:.3g}"
-    if space is None:
-        raise UsageError(
-            f"{name}: the file does not say what its pixels are (they lie in {found}): "
-            "state it with --pixels uint8|unit|normalised|zca"
-        )
+    require(space, f"{name}: pixels in {found}: say what they are with --pixels uint8|unit|normalised|zca", UsageError)
     if options.zca_from is not None and space != "zca":
         raise UsageError(f"{name}: --zca-from belongs to --pixels zca, and the pixels are {space}: leave it out")
     if space == "uint8":
@@ -125,8 +118,7 @@ def _to_unit(name: str, images: Array, options: ImportOptions) -> Array:
         require(real.shape[1:] == images.shape[1:], f"{name}: {shapes} differ")
         return whitening.undo(images, *whitening.fit(real))
     # Learned pixels leave 0 … 1 by a little; normalised ones by far.
-    likely = low >= -1 and high <= 2
-    require(likely, f"{name}: pixels in {found} are hardly --pixels unit: normalised, zca or uint8?")
+    require(low >= -1 and high <= 2, f"{name}: pixels in {found} are hardly --pixels unit: normalised, zca or uint8?")
     return images
 
 
@@ -144,9 +136,7 @@ def given_statistics(options: ImportOptions, channels: int) -> tuple[tuple[float
         numbers = (np.array(text.split(","), float) for text in (options.mean, options.std))
         mean, std = (tuple(np.broadcast_to(each, channels).tolist()) for each in numbers)
     except ValueError:
-        expected = f"{channels} comma-separated numbers in each, one a channel, or one for all"
-        raise UsageError(f"{given}: expected {expected}") from None
+        raise UsageError(f"{given}: expected {channels} numbers in each, with commas, or one for all") from None
     if not all(0 <= value <= 1 for value in mean + std) or 0 in std:
-        expected = "numbers in unit space, 0 to 1 and std above 0 (divide those of 0 … 255 by 255)"
-        raise UsageError(f"{given}: expected {expected}")
+        raise UsageError(f"{given}: expected 0 to 1 and std above 0, in unit space (divide those of 0 … 255 by 255)")
     return mean, std

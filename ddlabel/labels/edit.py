@@ -10,11 +10,10 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ddlabel import rng
 from ddlabel.errors import IncompatibleError, UsageError
-from ddlabel.header import LabelSpace, Space
+from ddlabel.header import require
 from ddlabel.labels.refine import smooth
 from ddlabel.labels.target import Target
 from ddlabel.registry import Registry
@@ -32,11 +31,11 @@ def top_k(target: Target, *, k: int = 3, renormalise: bool = False) -> Target:
     rest = target.values.argsort(dim=1, descending=True, stable=True)[:, k:]
     kept = target.probs().scatter(1, rest, 0.0)
     if not renormalise:
-        return _as(target, kept, "mass")
+        return target.holding(kept, "mass")
     mass = kept.sum(1, keepdim=True)
     if not bool((mass > 0).all()):
         raise IncompatibleError("a label has no probability left: it cannot be renormalised; edit the first labels")
-    return _as(target, kept / mass, "probs")
+    return target.holding(kept / mass, "probs")
 
 
 @edits.add
@@ -58,14 +57,13 @@ def without_mass(target: Target, *, class_: int = 0) -> Target:
     own = target.hard == class_ if target.hard.ndim == 1 else target.hard[:, class_] > 0
     values = target.probs().clone()
     values[:, class_] *= own
-    return _as(target, values, "mass")
+    return target.holding(values, "mass")
 
 
 @edits.add
 def temperature(target: Target, *, t: float = 2.0) -> Target:
     """Labels softened by t > 1 or sharpened by t < 1: softmax(logits / t), or p^(1/t) scaled to the sum of p."""
-    if not 1e-3 <= t <= 1e3:
-        raise UsageError(f"temperature: t is {t}: expected a number from 0.001 to 1000")
+    require(1e-3 <= t <= 1e3, f"temperature: t is {t}: expected a number from 0.001 to 1000", UsageError)
     if target.label.space == "logits":
         return replace(target, label=replace(target.label, temperature=target.label.temperature * t))
     return replace(target, values=target.probs(t))
@@ -82,7 +80,7 @@ def smoothed(target: Target, *, alpha: float = 0.1, over: Literal["others", "all
     probs = target.probs()
     mass = probs.sum(1, keepdim=True)
     mixed = smooth(probs / mass.clamp_min(1e-38), probs.shape[1], alpha=alpha, smoothing=over) * mass
-    return _as(target, mixed, "mass" if target.label.space == "mass" else "probs")
+    return target.holding(mixed, "mass" if target.label.space == "mass" else "probs")
 
 
 @edits.add
@@ -98,10 +96,5 @@ def one_hot(target: Target) -> Target:
     return top_k(target, k=1, renormalise=True)
 
 
-def _as(target: Target, values: Tensor, space: Space) -> Target:
-    return replace(target, values=values, label=LabelSpace(space=space, source=target.label.source))
-
-
 def _check(what: str, value: float, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise UsageError(f"{what} is {value}: expected {low} to {high}")
+    require(low <= value <= high, f"{what} is {value}: expected {low} to {high}", UsageError)

@@ -41,8 +41,7 @@ def map_labels(bundle: Bundle, field: str, change: Callable[[Target], Target], *
     for rows, target in label_blocks(bundle, field):
         changed = change(target)
         values[rows] = changed.values.view(values[rows].shape).numpy()
-    source = f"{label.source} {how}"
-    return bundle.with_labels(field, Stored(values, replace(changed.label, source=source)))
+    return bundle.with_labels(field, Stored(values, replace(changed.label, source=f"{label.source} {how}")))
 
 
 def label_figures(bundle: Bundle, field: str) -> dict[str, Any]:
@@ -70,9 +69,6 @@ def label_bytes(bundle: Bundle, field: str) -> dict[str, float]:
     """
     arrays = [array for name, array in bundle.arrays.items() if name.startswith(field)]
     own = sum(array.nbytes / len(bundle) for array in arrays)
-    pixels, numbers = bundle.images[0].size, bundle.labels(field, slice(0, 1)).size
-    return {
-        "bytes": own,
-        "share": own / bundle.images[0].nbytes,
-        "ladd_share": (4 * numbers + _ZIPPED_NPY) / (pixels + _ZIPPED_NPY),
-    }
+    image, labels = bundle.images[0], bundle.labels(field, slice(0, 1))
+    ladd = (4 * labels.size + _ZIPPED_NPY) / (image.size + _ZIPPED_NPY)
+    return {"bytes": own, "share": own / image.nbytes, "ladd_share": ladd}

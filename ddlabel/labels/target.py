@@ -1,6 +1,6 @@
 """The only place where labels are read: in what space they are, and what a loss may ask of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ddlabel.errors import IncompatibleError
-from ddlabel.header import LabelSpace
+from ddlabel.header import LabelSpace, Space
 
 
 def shares(own: Tensor, other: Tensor, share: Tensor, classes: int) -> Tensor:
@@ -38,13 +38,15 @@ class Target:
         """The one class [B] of each image; an IncompatibleError for blended images, which have two."""
         if self.hard.ndim == 1:
             return self.hard
-        raise IncompatibleError(
-            "this loss needs one class for each image and --mix blends two: take another loss, or --mix none"
-        )
+        raise IncompatibleError("this loss needs one class for each image and --mix blends two: leave out one")
 
     def take(self, rows: Tensor | slice) -> Self:
         """The labels of some rows of the batch."""
-        return type(self)(hard=self.hard[rows], values=self.values[rows], label=self.label)
+        return replace(self, hard=self.hard[rows], values=self.values[rows])
+
+    def holding(self, values: Tensor, space: Space) -> Self:
+        """The same with other values [B, K], of this space."""
+        return replace(self, values=values, label=LabelSpace(space=space, source=self.label.source))
 
     def blended(self, partner: Tensor, share: Tensor) -> Self:
         """Labels of images of which `share` [B] is their own and the rest is that of image `partner` [B].
@@ -56,7 +58,7 @@ class Target:
         probs, weight = self.probs(), share[:, None]
         classes = F.one_hot(self.classes, probs.shape[1]).to(probs.dtype)
         hard, values = (weight * each + (1 - weight) * each[partner] for each in (classes, probs))
-        return type(self)(hard=hard, values=values, label=LabelSpace(space="probs", source=self.label.source))
+        return replace(self.holding(values, "probs"), hard=hard)
 
     def probs(self, temperature: float = 1.0) -> Tensor:
         """Label distributions [B, K], softened by `temperature` on top of the label's own.
@@ -71,10 +73,8 @@ class Target:
             # softmax(log p / T) is p^(1/T), normalised; log 0 is −∞ and comes out as 0 again.
             softened = F.softmax(self.values.log() / temperature, dim=1)
             return softened if self.label.space == "probs" else softened.nan_to_num() * self.values.sum(1, keepdim=True)
-        raise IncompatibleError(
-            "this loss needs probabilities and the labels are directions (refined in logits space): "
-            "use --loss cosine, or refine with --space probs"
-        )
+        hint = "use --loss cosine, or refine with --space probs"
+        raise IncompatibleError(f"this loss needs probabilities and the labels are directions: {hint}")
 
     def log_probs(self, temperature: float = 1.0) -> Tensor:
         """Logarithms of `probs`, exact where probabilities would round to 0."""
@@ -87,14 +87,9 @@ class Target:
         """Label logits [B, K]; an IncompatibleError for labels that are not logits."""
         if self.label.space == "logits":
             return self.values / self.label.temperature
-        if self.hard.ndim == 2:
-            raise IncompatibleError(
-                "this loss needs logits and --mix blends stored labels as probabilities: leave out one"
-            )
-        raise IncompatibleError(
-            f"this loss needs logits and the labels are {self.label.space}: use one of probabilities "
-            "(soft-ce, kl, mse:space=probs), or other labels"
-        )
+        blended = self.hard.ndim == 2
+        cause = "--mix blends labels as probabilities" if blended else f"the labels are {self.label.space}"
+        raise IncompatibleError(f"this loss needs logits and {cause}: use soft-ce, kl or mse:space=probs")
 
     def direction(self, space: str) -> Tensor:
         """Vectors [B, K] of which only the angle counts: probabilities or logits, as `space` says."""
@@ -108,8 +103,4 @@ class Target:
         Rows of different origin (views with soft labels, images with hard ones) can then stand in one batch. Nothing
         is lost: softening probabilities equals softening the logits that they came from.
         """
-        if self.label.space == "direction":
-            return self
-        return type(self)(
-            hard=self.hard, values=self.probs(), label=LabelSpace(space="probs", source=self.label.source)
-        )
+        return self if self.label.space == "direction" else self.holding(self.probs(), "probs")

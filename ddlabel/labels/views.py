@@ -14,6 +14,7 @@ from torch import Tensor
 from ddlabel import files
 from ddlabel.bundle import CHUNK, Array
 from ddlabel.errors import UsageError
+from ddlabel.header import require
 from ddlabel.registry import Registry
 
 Arrays = dict[str, Array]
@@ -71,8 +72,7 @@ def fkd(
     Beta(alpha, alpha) and CutMix's region is square and cut off at the border (Yun et al. 2019), but each view draws
     its own. The weight is the view's own share of pixels.
     """
-    if not (0 <= flip <= 1 and alpha > 0):
-        raise UsageError(f"flip {flip}, alpha {alpha}: expected flip from 0 to 1 and alpha above 0")
+    require(0 <= flip <= 1 and alpha > 0, f"flip {flip}, alpha {alpha}: expected 0 ≤ flip ≤ 1, alpha > 0", UsageError)
     arrays = random_boxes(images, height, width, seed, count=count, low=low, high=high)
     arrays["dense_flip"] = files.scratch((images, count), np.uint8)
     if mix != "none":
@@ -132,11 +132,15 @@ def draw_boxes(
 
 def inside(boxes: Tensor, height: int, width: int) -> Tensor:
     """Which pixels [B, 1, H, W] lie in boxes [B, 4] of fractions."""
-    sides = boxes.new_tensor([height, width, height, width])
-    top, left, bottom, right = (boxes * sides).round().view(-1, 4, 1, 1).unbind(1)
-    rows = torch.arange(height, device=boxes.device).view(1, -1, 1)
-    columns = torch.arange(width, device=boxes.device).view(1, 1, -1)
-    return ((rows >= top) & (rows < bottom) & (columns >= left) & (columns < right))[:, None]
+    rows = _between(boxes[:, 0], boxes[:, 2], height)
+    columns = _between(boxes[:, 1], boxes[:, 3], width)
+    return (rows[:, :, None] & columns[:, None])[:, None]
+
+
+def _between(low: Tensor, high: Tensor, side: int) -> Tensor:
+    """Which pixels [B, side] lie between two fractions of a side."""
+    pixels = torch.arange(side, device=low.device)
+    return (pixels >= (low * side).round()[:, None]) & (pixels < (high * side).round()[:, None])
 
 
 def crop(images: Tensor, boxes: Tensor) -> Tensor:
@@ -163,14 +167,9 @@ def _weights(low: Tensor, high: Tensor, side: int) -> Tensor:
 def _spans(*, n: int, r: float, side: int) -> list[tuple[int, int]]:
     view = round(r * side)
     room = side - view
-    if not (n >= 1 and 0 < r <= 1):
-        raise UsageError(f"grid: n is {n} and r is {r}: expected n of at least 1, and r above 0 and at most 1")
-    if view < 1:
-        raise UsageError(f"grid: r is {r}: a view of {side} px would be smaller than one pixel; choose a larger R")
-    if n > room + 1:
-        raise UsageError(
-            f"grid: n is {n} with r {r}: {room + 1} different positions fit in {side} px; take no more, or a smaller r"
-        )
+    require(n >= 1 and 0 < r <= 1, f"grid: n is {n} and r is {r}: expected n ≥ 1 and 0 < r ≤ 1", UsageError)
+    require(view >= 1, f"grid: r is {r}: a view of {side} px would be below one pixel; take a larger r", UsageError)
+    require(n <= room + 1, f"grid: n is {n} with r {r}: {room + 1} different positions fit in {side} px", UsageError)
     half = [-(-(2 * j * room - (n - 1)) // (2 * (n - 1))) for j in range(-(-n // 2))] if n > 1 else [room // 2]
     starts = half + [room - start for start in reversed(half[: n // 2])]
     return [(start, start + view) for start in starts]

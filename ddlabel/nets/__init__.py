@@ -3,14 +3,10 @@
 import torch
 from torch import nn
 
-from ddlabel.errors import UsageError
-from ddlabel.nets import convnet as convnet
-from ddlabel.nets import plain as plain
-from ddlabel.nets import resnet as resnet
-from ddlabel.nets import timm as timm
-from ddlabel.nets import transformer as transformer
+from ddlabel.nets import convnet, plain, resnet, timm, transformer  # noqa: F401 - they register their networks
 from ddlabel.nets.prepare import Prepare
 from ddlabel.nets.registry import nets
+from ddlabel.registry import trying
 
 
 class Network(nn.Sequential):
@@ -32,10 +28,7 @@ def build(spec: str, prepare: Prepare, *, channels: int, size: int, classes: int
     """
     make = nets.resolve(spec)
     # Layers draw their weights from torch's global generator: lend it a seed, and give it back as it was.
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), trying(f"network {spec!r} cannot be built for {size} px"):
         torch.default_generator.manual_seed(seed)
-        try:
-            body = make(channels=channels, size=size, classes=classes)
-        except (ValueError, RuntimeError, ZeroDivisionError) as error:
-            raise UsageError(f"network {spec!r} cannot be built for {size} px: {error}") from error
+        body = make(channels=channels, size=size, classes=classes)
     return Network(prepare, body)

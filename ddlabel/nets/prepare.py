@@ -19,9 +19,8 @@ class Prepare(nn.Module):
 
     def __init__(self, mean: Tensor, std: Tensor, whitening: Tensor | None = None) -> None:
         super().__init__()
-        self.register_buffer("mean", mean, persistent=False)
-        self.register_buffer("std", std, persistent=False)
-        self.register_buffer("whitening", whitening, persistent=False)
+        for name, values in (("mean", mean), ("std", std), ("whitening", whitening)):
+            self.register_buffer(name, values, persistent=False)
         self._inverse: Tensor | None = None
 
     def forward(self, images: Tensor) -> Tensor:
@@ -39,9 +38,8 @@ class Prepare(nn.Module):
 
     def same_as(self, other: Self) -> bool:
         """Whether both make the same of any image."""
-        pairs = zip(self.buffers(), other.buffers(), strict=False)
-        same = (self.whitening is None) == (other.whitening is None)
-        return same and all(a.shape == b.shape and torch.equal(a, b) for a, b in pairs)
+        own, others = list(self.buffers()), list(other.buffers())
+        return len(own) == len(others) and all(map(torch.equal, own, others))
 
 
 def normalisation(mean: Sequence[float], std: Sequence[float]) -> Prepare:

@@ -19,6 +19,11 @@ def _resnet(depth: int, classes: int, norm: Norm) -> Any:
 
 def _of_depth(depth: int, *, modified: bool) -> Callable[..., nn.Module]:
     def make(*, channels: int, size: int, classes: int, norm: Norm = "batch") -> nn.Module:
+        """ResNet{depth} with a first convolution of {kind}.
+
+        The modified ones of depth 18, 50 and 101 have 11,173,962, 23,520,842 and 42,512,970 parameters with 10
+        classes, the others 7,680 more. MTT's own ResNet18 is `resnet18-modified:norm=instance`.
+        """
         if norm == "instance":  # of a last map of one pixel it would leave a constant
             at_least(size, 9 if modified else 33)
         net = _resnet(depth, classes, norm)
@@ -27,11 +32,7 @@ def _of_depth(depth: int, *, modified: bool) -> Callable[..., nn.Module]:
         return with_stem(net, channels, **(_SMALL if modified else {}))
 
     kind = "3×3 at stride 1, no max-pooling (RDED, SRe2L, GIFT)" if modified else "7×7 at stride 2 (torchvision's own)"
-    make.__doc__ = f"""ResNet{depth} with a first convolution of {kind}.
-
-    The modified ones of depth 18, 50 and 101 have 11,173,962, 23,520,842 and 42,512,970 parameters with 10 classes,
-    the others 7,680 more. MTT's own ResNet18 is `resnet18-modified:norm=instance`.
-    """
+    make.__doc__ = (make.__doc__ or "").format(depth=depth, kind=kind)
     return make
 
 
