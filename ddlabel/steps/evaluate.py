@@ -10,9 +10,8 @@ import torch
 
 from ddlabel import rng
 from ddlabel.bundle import Bundle, check_same_task
-from ddlabel.config import EvaluateOptions, RelabelOptions
+from ddlabel.config import RelabelOptions
 from ddlabel.errors import IncompatibleError, UsageError
-from ddlabel.header import LabelSpace
 from ddlabel.metrics import Summary, dd_ranking, summarise
 from ddlabel.provenance import canonical_json
 from ddlabel.steps.bench import Bench
@@ -73,13 +72,11 @@ def controls(case: Case, real: Bundle, digest: str, *, every: bool) -> list[Case
     options = case.options
     digests = case.digests | {"real": digest}
     if case.teacher:
-        digests["teacher"] = " + ".join(run.digest(step) for run, step in case.teacher)
-    draw = _draws(case, bundle, real)
-    random = replace(case, role="random", bundle=draw, digests=digests)
+        digests["teacher"] = case.teacher_digest
+    random = replace(case, role="random", bundle=_draws(case, bundle, real), digests=digests)
     if not every:
         return [settle(random)]
-    no_views = {name: getattr(EvaluateOptions(), name) for name in VIEWS_ONLY}
-    hard = replace(options, labels="hard", loss="ce", mix="none", **no_views)
+    hard = replace(options, labels="hard", loss="ce", mix="none", **VIEWS_ONLY)
     plain = replace(options, augment="none", mix="none")
     full = replace(hard, epochs=options.real_epochs, batch_size=None)
     others = [
@@ -112,48 +109,34 @@ def scores(accuracies: dict[str, Sequence[float]]) -> dict[str, Summary]:
 
 def _draws(case: Case, bundle: Bundle, real: Bundle) -> Callable[[int], Bundle]:
     """Random real images by seed, as many of each class as in the bundle, labelled as the bundle is."""
-    labels, wanted = case.options.labels, np.bincount(bundle.hard_labels, minlength=len(bundle.classes))
+    options, wanted = case.options, np.bincount(bundle.hard_labels, minlength=len(bundle.classes))
     rows_of = [np.flatnonzero(real.hard_labels == number) for number in range(len(bundle.classes))]
     short = [name for name, rows, count in zip(real.classes, rows_of, wanted, strict=True) if len(rows) < count]
     if short:
-        raise UsageError(
-            f"--control: the real images of class {short[0]!r} are fewer than the bundle's: take another --real"
-        )
-    if labels == "dense" and (bundle.dense_flip is not None or bundle.dense_mix is not None):
-        raise IncompatibleError(
-            "--control: random images can be given views of a grid only, not flipped or blended ones"
-        )
-    for field in _stored(case):
-        label: LabelSpace = getattr(bundle, field)
-        if label.space != "logits":
-            raise IncompatibleError(
-                f"--control: the bundle's {field} labels are {label.space}, and random images can only be given an "
-                "expert's logits: evaluate a bundle that was not refined, e.g. with --loss gift"
-            )
+        raise UsageError(f"--real: images of class {short[0]!r} are fewer than the bundle's: take a larger set")
+    if options.labels == "dense" and (bundle.dense_flip is not None or bundle.dense_mix is not None):
+        raise IncompatibleError("--control: random images can have views of a grid only, not flipped or blended ones")
+    # The stored labels that the case learns from.
+    fields = [field for field in ("dense", "soft") if field in (options.labels, options.global_labels)]
+    for field in fields:
+        space = bundle.label(field).space
+        if space != "logits":
+            why = f"the bundle's {field} labels are {space}, and random images can only be given an expert's logits"
+            raise IncompatibleError(f"--control: {why}: evaluate unrefined labels, e.g. with --loss gift")
         if not case.teacher:
-            raise UsageError(
-                f"--control: name with --teacher the expert that is to label random images as {labels} ones"
-            )
+            raise UsageError(f"--control: name with --teacher the expert that labels random images ({options.labels})")
 
     @lru_cache(maxsize=1)  # every case of a seed asks for the same
     def draw(seed: int) -> Bundle:
         generator = np.random.default_rng(rng.stream(seed, "control"))
         rows = [generator.permutation(rows)[:count] for rows, count in zip(rows_of, wanted, strict=True)]
-        images = replace(real.without_views(), soft_labels=None, soft_index=None, soft=None)
-        images = replace(images.take(np.concatenate(rows)), pixels=real.pixels)
-        for field in _stored(case):
-            made = RelabelOptions(temperature=getattr(bundle, field).temperature, **case.options.machine)
+        images = replace(real.without_views(), soft_labels=None, soft_index=None, soft=None).take(np.concatenate(rows))
+        for field in fields:
+            made = RelabelOptions(temperature=bundle.label(field).temperature, **options.machine)
             if field == "soft":
                 images = relabel(images, case.teacher, made)
-            elif bundle.dense_boxes is not None:  # of the grid
-                images = label_views(images, {"dense_boxes": bundle.dense_boxes}, case.teacher, made)
+            else:
+                images = label_views(images, {"dense_boxes": bundle.arrays["dense_boxes"]}, case.teacher, made)
         return images
 
     return draw
-
-
-def _stored(case: Case) -> list[str]:
-    """Which stored labels a case learns from."""
-    if case.options.labels == "dense":
-        return ["dense", "soft"] if case.options.global_labels == "soft" else ["dense"]
-    return ["soft"] if case.options.labels == "soft" else []

@@ -4,8 +4,7 @@ import inspect
 import math
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from torch.nn.utils import clip_grad_norm_, parameters_to_vector
 from torch.optim import Optimizer
 
 from ddlabel import rng
-from ddlabel.augment import Augment, augment_of
+from ddlabel.augment import augment_of
 from ddlabel.bundle import Bundle, check_same_task
 from ddlabel.codecs import Stored
 from ddlabel.config import LearnOptions, gift_batch_size
@@ -46,30 +45,20 @@ _LOGITS = LabelSpace(space="logits")
 _LEAST = 1e-6
 
 
-@dataclass(frozen=True, kw_only=True)
 class Task:
-    """The images that labels are learned for, and how students are trained on them."""
+    """The images that labels are learned for, on the options' device, and how students are trained on them."""
 
-    bundle: Bundle
-    data: Data
-    augment: Augment
-    update: Update
-    options: LearnOptions
-
-    @classmethod
-    def of(cls, bundle: Bundle, options: LearnOptions) -> Self:
-        """The task that options set, on their device."""
-        augment = augment_of(options.augment, channels=bundle.images.shape[1], size=bundle.side)
-        update = updates.resolve(options.inner)
-        data = Data.of(bundle.without_views(), pick_device(options.device))
-        return cls(bundle=bundle, data=data, augment=augment, update=update, options=options)
+    def __init__(self, bundle: Bundle, options: LearnOptions) -> None:
+        self.bundle, self.options = bundle, options
+        self.augment = augment_of(options.augment, channels=bundle.images.shape[1], size=bundle.side)
+        self.update: Update = updates.resolve(options.inner)
+        self.data = Data.of(bundle.without_views(), pick_device(options.device))
 
     def student(self, iteration: int) -> Network:
         """A network with fresh weights, those of an iteration."""
         (channels, size, _), pixels = self.bundle.images.shape[1:], self.bundle.pixels
         prepare, seed = normalisation(pixels.mean, pixels.std), rng.stream(self.options.seed, "weights", iteration)
-        classes = len(self.bundle.classes)
-        net = build(self.options.net, prepare, channels=channels, size=size, classes=classes, seed=seed)
+        net = build(self.options.net, prepare, channels=channels, size=size, classes=self.data.classes, seed=seed)
         return self.functional(net, self.options.net)
 
     def functional(self, network: Network, spec: str) -> Network:
@@ -165,7 +154,7 @@ def learn(
     Every `save_every` iterations `save` is given the state, from which another call goes on to the same bytes.
     UsageError or IncompatibleError for what does not fit together, InvalidInputError in the iteration that diverges.
     """
-    task = Task.of(bundle, options)
+    task = Task(bundle, options)
     outer = _outer(task, real, experts)
     labels = nn.Parameter(_start(task.data, options.start))
     optimizer = optimizer_of(options.optimizer, [labels])

@@ -42,8 +42,7 @@ def choose_epoch(
         common = set.intersection(*({*run.epochs.values()} for run in free))
         if not common:
             raise IncompatibleError("--epoch auto: the runs have no checkpoint, or none of the same epoch")
-        epochs = _spread(sorted(common))
-        names = [f"{epoch:g}" for epoch in epochs]
+        names = [f"{epoch:g}" for epoch in _spread(sorted(common))]
         variants = [relabel(bundle, pick(bundle, runs, name), settled) for name in names]
         found = try_out(variants, real, options, "soft", "soft-ce", progress)
         trials |= {f"epoch {name}": each for name, each in zip(names, found, strict=True)}

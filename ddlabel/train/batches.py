@@ -122,9 +122,8 @@ class Items:
             return parts.views
         whole, views = parts.whole.in_common_space(), parts.views.in_common_space()
         if self.whole == "soft" and whole.label.space != views.label.space:
-            raise IncompatibleError(
-                f"soft labels are {whole.label.space} and dense labels {views.label.space}: refine both in one space"
-            )
+            spaces = f"soft labels are {whole.label.space} and dense labels {views.label.space}"
+            raise IncompatibleError(f"{spaces}: refine both in one space")
         is_view, hard = parts.is_view[:, None], views.hard
         if hard.ndim == 2:
             hard = torch.where(is_view, hard, F.one_hot(whole.hard, self.data.classes))
