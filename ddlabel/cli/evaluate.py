@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ddlabel import files, formats
 from ddlabel.bundle import Bundle, check_same_task
 from ddlabel.cli.command import Say, T, command, one_standard_input
-from ddlabel.cli.tables import Cell, axes_of, line, table, varying_axes
+from ddlabel.cli.tables import Cell, axes_of, line, spread, table, varying_axes
 from ddlabel.config import EvaluateOptions, ImportOptions, SelectOptions
 from ddlabel.errors import InvalidInputError, OutputExistsError, UsageError
 from ddlabel.expert import Run
@@ -50,8 +50,7 @@ def cases_of(grid: Sequence[EvaluateOptions], say: Say) -> tuple[list["Case"], l
     options = grid[0]
     if (options.control != "none") != (options.real is not None):
         raise UsageError("--control needs the real images to draw from, and --real is for it: give both, or neither")
-    paths = [path for path in (options.bundle, options.test, options.against, options.real, options.zca) if path]
-    one_standard_input(paths)
+    one_standard_input([*filter(None, (options.bundle, options.test, options.against, options.real, options.zca))])
     bundle, test, digests = _inputs(options.bundle, options.test, say)
     from ddlabel import whitening
     from ddlabel.steps.cases import Case, settle
@@ -64,17 +63,14 @@ def cases_of(grid: Sequence[EvaluateOptions], say: Say) -> tuple[list["Case"], l
         fitted_on, digest = _other("--zca", options.zca, bundle)
         white, digests = whitening.fit(fitted_on.images), digests | {"zca": digest}
     teacher = pick(bundle, runs, options.teacher_epoch)
-    cases = [
-        Case(bundle=lambda _: bundle, test=test, options=each, digests=digests, teacher=teacher, whitening=white)
-        for each in grid
-    ]
-    own = [settle(case) for case in cases]
+    case = Case(bundle=lambda _: bundle, test=test, options=options, digests=digests, teacher=teacher, whitening=white)
+    own = [settle(replace(case, options=each)) for each in grid]
     _check_together(options, own, runs, say)
     others = []
     if options.against is not None:
         against, digest = _other("--against", options.against, bundle)
-        named = digests | {"bundle": digest}
-        others = [settle(replace(case, bundle=lambda _: against, digests=named)) for case in cases]
+        case = replace(case, bundle=lambda _: against, digests=digests | {"bundle": digest})
+        others = [settle(replace(case, options=each)) for each in grid]
     if options.real is None:
         return own, others, []
     real, header = formats.load(options.real)
@@ -152,8 +148,7 @@ def _score(cell: Cell, controls: dict[str, Cell], axes: Sequence[str], value: di
     where = cell.place(axes, end="")
     lines = [f"{where}{role}: {line(each, [])}" for role, each in controls.items()]
     for name, summary in found.items():
-        interval = "" if summary.interval is None else f" ± {summary.interval:.4f}"
-        lines.append(f"{where}{name} {summary.mean:.4f}{interval}")
+        lines.append(f"{where}{name} {summary.mean:.4f}{spread(summary, digits=4)}")
     return lines
 
 
@@ -161,7 +156,11 @@ def _inputs(bundle: str | None, test: str | None, say: Say) -> tuple[Bundle, Bun
     """The bundle and the test set with their digests; without either, ten digits a class and the demo's test set."""
     if bundle is None and test is None:
         say.note("no bundle and no test set given: the demo's handwritten digits, 10 of each class, hard labels")
-        train, tested = demo_bundles()
+        from ddlabel import importers
+        from ddlabel.steps.select import select
+
+        real, tested = (importers.load([DIGITS], ImportOptions(split=split)) for split in ("train", "test"))
+        train = select(real, SelectOptions(ipc=10))
         return train, tested, {"bundle": train.header().digest, "test": tested.header().digest}
     if bundle is None or test is None:
         missing = "BUNDLE" if bundle is None else "--test TEST"
@@ -169,15 +168,6 @@ def _inputs(bundle: str | None, test: str | None, say: Say) -> tuple[Bundle, Bun
     train, header = formats.load(bundle)
     tested, test_header = formats.load(test)
     return train, tested, {"bundle": header.digest, "test": test_header.digest}
-
-
-def demo_bundles() -> tuple[Bundle, Bundle]:
-    """Ten digits of each class, and the test digits."""
-    from ddlabel import importers
-    from ddlabel.steps.select import select
-
-    real, test = (importers.load([DIGITS], ImportOptions(split=split)) for split in ("train", "test"))
-    return select(real, SelectOptions(ipc=10)), test
 
 
 def check_results(path: Path) -> None:

@@ -192,11 +192,7 @@ def _plan(cells: Sequence[Cell], say: Say) -> None:
     table, rows = Table("cell", "GFLOP", "seconds", title="cells to run"), list[Values]()
     for cell in cells:
         flops = _flops(cell.given)
-        seconds = (
-            None
-            if flops is None
-            else flops / matrix_rate(pick_device(cell.given.get("device", "auto"))) / SHARE_OF_RATE
-        )
+        seconds = flops and flops / matrix_rate(pick_device(cell.given.get("device", "auto"))) / SHARE_OF_RATE
         rows.append({"cell": cell.given, "key": cell.key, "flops": flops, "seconds": seconds})
         table.add_row(escape(printable(cell.place)), _figure(flops and flops / 1e9), _figure(seconds))
     say.show(table)
