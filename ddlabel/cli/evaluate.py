@@ -1,6 +1,5 @@
 """`evaluate`: students, results and their summary."""
 
-import itertools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -12,7 +11,7 @@ from ddlabel.bundle import Bundle, check_same_task
 from ddlabel.cli.command import Say, T, command, one_standard_input
 from ddlabel.cli.tables import Cell, axes_of, line, spread, table, varying_axes
 from ddlabel.config import EvaluateOptions, ImportOptions, SelectOptions
-from ddlabel.errors import InvalidInputError, OutputExistsError, UsageError
+from ddlabel.errors import InvalidInputError, UsageError
 from ddlabel.expert import Run
 from ddlabel.provenance import canonical_json
 
@@ -33,7 +32,7 @@ def evaluate(options: list[EvaluateOptions], say: Say) -> None:
         check_results(Path(options[0].out))
     axes, varying = axes_of(options[0].table, options), varying_axes(options)
     own, others, controls = cases_of(options, say)
-    results = _train([*own, *others, *itertools.chain.from_iterable(controls)], options[0].out, say)
+    results = _train([*own, *others, *(case for each in controls for case in each)], options[0].out, say)
     cells = [_cell(case, results) for case in own]
     say.show(table(cells, axes))
     values = [cell.value() for cell in cells]
@@ -174,8 +173,6 @@ def check_results(path: Path) -> None:
     """Refuse a results file that cannot be one, before any training."""
     if path.suffix != ".jsonl":
         raise UsageError(f"--out {path}: results are a .jsonl file, to which records are appended")
-    if path.is_dir():
-        raise OutputExistsError(f"--out {path} is a folder: give the name of a file")
     files.check_output(str(path), force=True)
 
 

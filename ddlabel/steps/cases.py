@@ -12,7 +12,7 @@ from ddlabel import __version__, protocols, rng
 from ddlabel.augment import augment_of
 from ddlabel.bundle import Array, Bundle, check_same_task
 from ddlabel.config import EvaluateOptions, gift_batch_size
-from ddlabel.errors import IncompatibleError, UsageError
+from ddlabel.errors import UsageError
 from ddlabel.labels.target import Target
 from ddlabel.losses import loss_of
 from ddlabel.mixing import mix_of
@@ -93,9 +93,8 @@ def key_of(case: Case, seed: int) -> Record:
 def student(case: Case, bundle: Bundle, seed: int) -> Network:
     """A student with fresh weights for the images and classes of a bundle."""
     channels, size = bundle.images.shape[1], bundle.side
-    if case.whitening is None:
-        prepare = normalisation(bundle.pixels.mean, bundle.pixels.std)
-    else:
+    prepare = normalisation(bundle.pixels.mean, bundle.pixels.std)
+    if case.whitening is not None:
         mean, matrix = map(torch.from_numpy, case.whitening)
         prepare = Prepare(mean, torch.ones(1), matrix)
     weights = rng.stream(seed, "weights")
@@ -163,9 +162,8 @@ def _labels(bundle: Bundle, options: EvaluateOptions, taught: bool) -> str:
     if wanted == "auto":
         stored = "dense" if bundle.dense is not None else "soft" if bundle.soft is not None else "hard"
         return "online" if taught and options.control == "none" else stored
-    maker = {"soft": "relabel", "dense": "densify"}
-    if wanted in maker and getattr(bundle, wanted) is None:
-        raise IncompatibleError(f"--labels {wanted}: the bundle has none; make them with 'ddlabel {maker[wanted]}'")
+    if wanted in ("soft", "dense"):
+        bundle.label(wanted)  # refuses if there are none
     if wanted == "online" and not taught:
         raise UsageError("--labels online needs an expert: name its run with --teacher")
     return wanted

@@ -33,14 +33,13 @@ def compress(bundle: Bundle, options: CompressOptions) -> tuple[Bundle, Figures]
     """
     there = [name for name in ("soft", "dense") if getattr(bundle, name)] or ["soft"]
     fields = there if options.field == "all" else [options.field]
-    spaces = {bundle.label(field).space for field in fields}
     before = _bytes(bundle, fields)
     if options.prune is not None:
         bundle = prune(bundle, options.prune)
     sample = _sample(bundle, fields)
     if options.share is None:
         found = _tried(bundle, sample, fields, options.codec or "uint8")
-    elif "direction" in spaces:
+    elif any(bundle.label(field).space == "direction" for field in fields):
         raise IncompatibleError("--budget compares distributions and labels are directions: use --codec float16")
     else:
         found = _best(bundle, sample, fields, options.share)

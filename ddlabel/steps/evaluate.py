@@ -32,12 +32,10 @@ def evaluate(cases: Sequence[Case], done: Set[str], progress: Progress = iter) -
     """
     bench = Bench(cases)
     wanted: dict[str, tuple[int, int]] = {}  # by key: two cases may be one and the same
-    for seed in sorted({seed for case in cases for seed in case.seeds}):
-        for number, case in enumerate(cases):
-            key = canonical_json(key_of(case, seed))
-            if seed in case.seeds and key not in done:
-                wanted.setdefault(key, (number, seed))
-    pending, largest, last = list(wanted.values()), math.inf, None
+    for seed, number in sorted((seed, number) for number, case in enumerate(cases) for seed in case.seeds):
+        wanted.setdefault(canonical_json(key_of(cases[number], seed)), (number, seed))
+    pending = [student for key, student in wanted.items() if key not in done]
+    largest, last = math.inf, None
     while pending:
         chosen = bench.stack([(cases[number], seed) for number, seed in pending], largest)
         stack = [pending[index] for index in chosen]
@@ -74,31 +72,29 @@ def controls(case: Case, real: Bundle, digest: str, *, every: bool) -> list[Case
     if case.teacher:
         digests["teacher"] = case.teacher_digest
     random = replace(case, role="random", bundle=_draws(case, bundle, real), digests=digests)
-    if not every:
-        return [settle(random)]
-    hard = replace(options, labels="hard", loss="ce", mix="none", **VIEWS_ONLY)
-    plain = replace(options, augment="none", mix="none")
-    full = replace(hard, epochs=options.real_epochs, batch_size=None)
-    others = [
-        random,
-        replace(case, role="hard", options=hard),
-        replace(case, role="real", bundle=lambda _: real, options=full, digests=digests),
-        replace(case, role="plain", options=plain),
-        replace(random, role="random-plain", options=plain),
-    ]
+    others = [random]
+    if every:
+        hard = replace(options, labels="hard", loss="ce", mix="none", **VIEWS_ONLY)
+        plain = replace(options, augment="none", mix="none")
+        full = replace(hard, epochs=options.real_epochs, batch_size=None)
+        others += [
+            replace(case, role="hard", options=hard),
+            replace(case, role="real", bundle=lambda _: real, options=full, digests=digests),
+            replace(case, role="plain", options=plain),
+            replace(random, role="random-plain", options=plain),
+        ]
     return [settle(other) for other in others]
 
 
 def scores(accuracies: dict[str, Sequence[float]]) -> dict[str, Summary]:
-    """DD-Ranking's scores from accuracies in [0, 1] by role, seed by seed; those whose roles are there.
+    """DD-Ranking's scores from accuracies in [0, 1] by role, seed by seed: of `random` alone the first one.
 
     IOR: gain over random images under the same protocol. HLR: what hard labels lose against all real images. LRS =
     squash(½·IOR − ½·HLR) and ARS = squash(½·gain with + ½·gain without augmentation), see `metrics.dd_ranking`.
     """
     by_role = {role: np.asarray(values) for role, values in accuracies.items()}
-    found = {}
-    if "random" in by_role:
-        gain = found["IOR"] = by_role["own"] - by_role["random"]
+    gain = by_role["own"] - by_role["random"]
+    found = {"IOR": gain}
     if "real" in by_role:
         loss = found["HLR"] = by_role["real"] - by_role["hard"]
         bare_gain = by_role["plain"] - by_role["random-plain"]

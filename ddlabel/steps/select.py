@@ -31,15 +31,14 @@ def select(bundle: Bundle, options: SelectOptions, picks: Sequence[tuple[Run, in
 
     UsageError if a class has fewer images, or the method asks experts and there are none, or asks none.
     """
-    selector = selectors.resolve(options.method)
+    selector: Callable[..., Bundle] = selectors.resolve(options.method)
     asks = "experts" in inspect.signature(selector).parameters
     if asks and not picks:
         raise UsageError(f"--method {options.method} needs an expert: name its run with --expert")
     if not asks and (picks or options.epoch != SelectOptions.epoch):
         raise UsageError(f"--method {options.method} asks no expert: leave out --expert and --epoch")
     given = {"experts": Labeler(picks, Machine.of(options, training=False), images=len(bundle))} if asks else {}
-    chosen: Bundle = selector(bundle, options, **given)
-    return chosen
+    return selector(bundle, options, **given)
 
 
 @selectors.add

@@ -80,6 +80,7 @@ class Items:
         box = torch.tensor([0.0, 0.0, 1.0, 1.0], device=boxes.device).expand(*boxes.shape[:-2], self.wholes, 4)
         self.boxes = torch.cat([box, boxes], -2)
         self.per_image = self.boxes.shape[-2]
+        self.flip = None if data.dense_flip is None else F.pad(data.dense_flip, (self.wholes, 0))
 
     def images(self, items: Tensor) -> Tensor:
         """Item i as it was labelled: cut out of its image, flipped, blended; [B, C, H, W] in unit space."""
@@ -99,12 +100,10 @@ class Items:
     def _cut(self, rows: Tensor, number: Tensor) -> Tensor:
         """Item `number` of images `rows`, cut out and flipped."""
         boxes = self.boxes[number] if self.boxes.ndim == 2 else self.boxes[rows, number]
-        images, flip = views.crop(self.data.unit(rows), boxes), self.data.dense_flip
-        if flip is None:
+        images = views.crop(self.data.unit(rows), boxes)
+        if self.flip is None:
             return images
-        view = number - self.wholes
-        flipped = (view >= 0) & (flip[rows, view.clamp_min(0)] == 1)
-        return torch.where(flipped.view(-1, 1, 1, 1), images.flip(3), images)
+        return torch.where(self.flip[rows, number].view(-1, 1, 1, 1) == 1, images.flip(3), images)
 
     def split(self, items: Tensor) -> Split:
         """Labels of items: the whole image's hard or soft one, and the view's dense label."""

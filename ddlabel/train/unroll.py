@@ -13,15 +13,15 @@ from ddlabel.train.fit import Batch
 
 # Running means [P] that an optimizer keeps, at first 0, and the number of steps done.
 Memory = tuple[Tensor | float, Tensor | float, int]
-# Weights [P] and memory after a step, from those before it and the gradient [P].
-Update = Callable[[Tensor, Tensor, Memory], tuple[Tensor, Memory]]
-updates: Registry[Callable[..., tuple[Tensor, Memory]]] = Registry("inner optimizer")
+# Weights [P] and memory.
+State = tuple[Tensor, Memory]
+# Those after a step, from the weights before it, the gradient [P] and the memory.
+Update = Callable[[Tensor, Tensor, Memory], State]
+updates: Registry[Callable[..., State]] = Registry("inner optimizer")
 
 
 @updates.add
-def sgd(
-    weights: Tensor, gradient: Tensor, memory: Memory, *, lr: float = 0.01, momentum: float = 0.0
-) -> tuple[Tensor, Memory]:
+def sgd(weights: Tensor, gradient: Tensor, memory: Memory, *, lr: float = 0.01, momentum: float = 0.0) -> State:
     """Stochastic gradient descent, as torch has it."""
     _check(lr, momentum)
     velocity = momentum * memory[0] + gradient
@@ -31,7 +31,7 @@ def sgd(
 @updates.add
 def adam(
     weights: Tensor, gradient: Tensor, memory: Memory, *, lr: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999
-) -> tuple[Tensor, Memory]:
+) -> State:
     """Adam; ε² = 10⁻¹⁶ stands under the root, which has no slope at 0."""
     _check(lr, beta1, beta2)
     mean = beta1 * memory[0] + (1 - beta1) * gradient
