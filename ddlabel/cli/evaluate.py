@@ -146,9 +146,7 @@ def _score(cell: Cell, controls: dict[str, Cell], axes: Sequence[str], value: di
     value["scores"] = {name: asdict(summary) for name, summary in found.items()}
     where = cell.place(axes, end="")
     lines = [f"{where}{role}: {line(each, [])}" for role, each in controls.items()]
-    for name, summary in found.items():
-        lines.append(f"{where}{name} {summary.mean:.4f}{spread(summary, digits=4)}")
-    return lines
+    return lines + [f"{where}{name} {each.mean:.4f}{spread(each, digits=4)}" for name, each in found.items()]
 
 
 def _inputs(bundle: str | None, test: str | None, say: Say) -> tuple[Bundle, Bundle, dict[str, str]]:

@@ -78,10 +78,9 @@ def by_epoch(bundle: Bundle, runs: Sequence[Run], options: MachineOptions, progr
     epochs = sorted(set.intersection(*({*run.epochs.values()} for run in runs)))
     if not epochs:
         raise IncompatibleError("--expert: the runs have no checkpoint, or none of the same epoch")
-    expert = RelabelOptions(**options.machine)
     distances = files.scratch((len(epochs), len(bundle)), np.float64)
     for number in progress(range(len(epochs))):
-        labelled = relabel(bundle, pick(bundle, runs, repr(epochs[number])), expert)
+        labelled = relabel(bundle, pick(bundle, runs, repr(epochs[number])), RelabelOptions(**options.machine))
         for (rows, own), (_, theirs) in zip(label_blocks(bundle, "soft"), label_blocks(labelled, "soft"), strict=True):
             distances[number, rows] = _distance(_log_probs(own), _log_probs(theirs)).numpy()
     normalised = np.zeros(len(epochs))

@@ -68,9 +68,7 @@ def controls(case: Case, real: Bundle, digest: str, *, every: bool) -> list[Case
     bundle = case.bundle(case.options.seed)
     check_same_task("the bundle of real images", bundle, real)
     options = case.options
-    digests = case.digests | {"real": digest}
-    if case.teacher:
-        digests["teacher"] = case.teacher_digest
+    digests = case.digests | {"real": digest} | ({"teacher": case.teacher_digest} if case.teacher else {})
     random = replace(case, role="random", bundle=_draws(case, bundle, real), digests=digests)
     others = [random]
     if every:

@@ -4,6 +4,7 @@ import inspect
 import math
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,6 @@ from ddlabel.errors import InvalidInputError, UsageError
 from ddlabel.expert import Run
 from ddlabel.header import LabelSpace
 from ddlabel.labels.refine import smooth
-from ddlabel.labels.target import Target
 from ddlabel.nets import Network, build
 from ddlabel.nets.prepare import normalisation
 from ddlabel.optim import optimizer_of
@@ -36,11 +36,9 @@ from ddlabel.train.labeler import Labeler, network_of
 from ddlabel.train.unroll import Update, run_body, unroll, updates
 
 State = dict[str, Any]
-Save = Callable[[State], None]
 # The outer loss of label logits [N, K] at an iteration.
 Outer = Callable[[Tensor, int], Tensor]
 learners: Registry[Callable[..., Outer]] = Registry("learner")
-_LOGITS = LabelSpace(space="logits")
 # Stored probabilities of 0 begin as this one: the logits stay finite.
 _LEAST = 1e-6
 
@@ -69,13 +67,11 @@ class Task:
 
     def train(self, network: Network, weights: Tensor, labels: Tensor, iteration: int, **steps: int) -> Tensor:
         """Weights [P] after training on the images with the label logits [N, K]: see `unroll`."""
-        batch = of_images(
-            self.data,
-            Pictures(prepare=network.prepare, augment=self.augment),
-            lambda rows: Target(hard=self.data.hard[rows], values=labels[rows], label=_LOGITS),
-            batch_size=self.options.batch_size or gift_batch_size(len(self.data)),
-            seed=rng.stream(self.options.seed, "student", iteration),
-        )
+        data = replace(self.data, soft_labels=labels, soft=LabelSpace(space="logits"))
+        pictures = Pictures(prepare=network.prepare, augment=self.augment)
+        size = self.options.batch_size or gift_batch_size(len(data))
+        seed = rng.stream(self.options.seed, "student", iteration)
+        batch = of_images(data, pictures, data.soft_target, batch_size=size, seed=seed)
         return unroll(network.body, weights, batch, self.update, **steps)
 
 
@@ -142,7 +138,7 @@ def mtt(task: Task, *, expert: Sequence[Run], steps: int = 20, ahead: float = 1.
 def learn(
     bundle: Bundle,
     options: LearnOptions,
-    save: Save,
+    save: Callable[[State], None],
     *,
     real: Bundle | None = None,
     experts: Sequence[Run] = (),
