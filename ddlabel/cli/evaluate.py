@@ -140,8 +140,7 @@ def _score(cell: Cell, controls: dict[str, Cell], axes: Sequence[str], value: di
     """The controls of a cell by role and its scores, as lines and in the cell's value."""
     from ddlabel.steps.evaluate import scores
 
-    roles = {"own": cell} | controls
-    found = scores({role: [x / 100 for x in each.percent()] for role, each in roles.items()})
+    found = scores({role: [x / 100 for x in each.percent()] for role, each in ({"own": cell} | controls).items()})
     value["controls"] = {role: each.value() for role, each in controls.items()}
     value["scores"] = {name: asdict(summary) for name, summary in found.items()}
     where = cell.place(axes, end="")

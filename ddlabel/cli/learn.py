@@ -17,8 +17,7 @@ from ddlabel.provenance import Input, canonical_json, sha256_of_path, sha256_of_
 def learn(bundle: BundleIn, out: Out, options: LearnOptions, say: Say, force: Force = False) -> None:
     """Learn soft labels for the images as they are: by students' loss on real images, or experts' paths."""
     one_standard_input([bundle, options.real or ""])
-    streamed = out == files.STANDARD or files.is_stream(Path(out))
-    left = None if streamed else Path(f"{out}.resume")
+    left = None if out == files.STANDARD or files.is_stream(Path(out)) else Path(f"{out}.resume")
     inputs: list[Input] = []
 
     def run(source: Bundle) -> Bundle:

@@ -139,9 +139,8 @@ def loss_for(options: EvaluateOptions, data: Data) -> Callable[[Tensor, Target |
 
     LADD's sum over an image and its views (Eq. 5) is their number times the mean over all of them.
     """
-    per_epoch = steps_per_epoch(options, len(data))
-    whole = loss_of(options.loss, steps_per_epoch=per_epoch)
-    views = loss_of(options.dense_loss or options.loss, steps_per_epoch=per_epoch)
+    specs = (options.loss, options.dense_loss or options.loss)
+    whole, views = (loss_of(spec, steps_per_epoch=steps_per_epoch(options, len(data))) for spec in specs)
     factor = shown_per_epoch(options, data) // len(data) if options.dense_batches == "sum" else 1
 
     def loss(logits: Tensor, target: Target | Split, step: int) -> Tensor:

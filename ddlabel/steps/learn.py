@@ -39,8 +39,6 @@ State = dict[str, Any]
 # The outer loss of label logits [N, K] at an iteration.
 Outer = Callable[[Tensor, int], Tensor]
 learners: Registry[Callable[..., Outer]] = Registry("learner")
-# Stored probabilities of 0 begin as this one: the logits stay finite.
-_LEAST = 1e-6
 
 
 class Task:
@@ -206,7 +204,7 @@ def _start(data: Data, start: str) -> Tensor:
     """Label logits [N, K] to begin with: of hard labels smoothed to 0.9, of none, or of the bundle's soft labels."""
     if start == "stored":
         rows = torch.arange(len(data), device=data.images.device)
-        return data.soft_target(rows).log_probs().clamp_min(math.log(_LEAST))
+        return data.soft_target(rows).log_probs().clamp_min(math.log(1e-6))  # of 0 too: logits stay finite
     smoothed = smooth(data.hard, data.classes, alpha=0.1)
     return smoothed.log() if start == "hard" else torch.zeros_like(smoothed)
 

@@ -22,6 +22,8 @@ from ddlabel.train.data import to_device, to_unit
 from ddlabel.train.device import Machine, pick_device
 from ddlabel.train.labeler import Labeler
 
+# Which rows of features [n, D] to take.
+Choose = Callable[[Tensor], list[int]]
 Rank = Literal["easiest", "hardest", "stratified"]
 selectors: Registry[Callable[..., Bundle]] = Registry("selector")
 
@@ -185,9 +187,7 @@ def _scores(experts: Labeler, images: Tensor, hard: Array) -> Array:
     return F.cross_entropy(experts(images).cpu().double(), torch.from_numpy(np.array(hard)), reduction="none").numpy()
 
 
-def _by_features(
-    bundle: Bundle, options: SelectOptions, experts: Labeler, choose: Callable[[Tensor], list[int]]
-) -> Bundle:
+def _by_features(bundle: Bundle, options: SelectOptions, experts: Labeler, choose: Choose) -> Bundle:
     """The images that `choose` picks from the features [n, D] of a class, for each class."""
     chosen = []
     for rows, _ in _classes(bundle, options):
@@ -202,7 +202,6 @@ def _features(experts: Labeler, images: Tensor) -> Tensor:
     seen: list[Tensor] = []
     for (prepare, _), body in zip(experts.experts, experts.bodies, strict=True):
         last = [layer for layer in body.modules() if isinstance(layer, nn.Linear)][-1]
-        hook = last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].flatten(1)))
-        body(prepare(images))
-        hook.remove()
+        with last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].flatten(1))):
+            body(prepare(images))
     return torch.cat(seen, 1)

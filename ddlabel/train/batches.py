@@ -144,8 +144,7 @@ def of_items(
     def batch(step: int) -> tuple[Tensor, Any]:
         chosen = items_of(step)
         if together:
-            all_of = torch.arange(items.per_image, device=chosen.device)
-            chosen = (chosen[:, None] * items.per_image + all_of).flatten()
+            chosen = (chosen[:, None] * items.per_image + torch.arange(items.per_image, device=chosen.device)).flatten()
         return pictures(items.images(chosen), labels(chosen), seed=seed, step=step)
 
     return batch
