@@ -181,11 +181,10 @@ def finished(out: str, say: Say, read: Callable[[dict[str, Any]], tuple[str, T]]
     lines, cut = files.whole_lines(Path(out))
     if cut:
         say.note(f"{out}: its last line was cut off, and is removed")
-    found = {}
+    found = dict[str, T]()
     for number, text in enumerate(lines, 1):
         try:
-            key, value = read(json.loads(text))
-            found[key] = value
+            found.update([read(json.loads(text))])
         except (ValueError, KeyError, TypeError, AttributeError):
             raise InvalidInputError(f"{out}, line {number}: not a result of ddlabel: name another --out") from None
     return found

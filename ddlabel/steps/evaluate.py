@@ -37,8 +37,8 @@ def evaluate(cases: Sequence[Case], done: Set[str], progress: Progress = iter) -
     pending = [student for key, student in wanted.items() if key not in done]
     largest, last = math.inf, None
     while pending:
-        chosen = bench.stack([(cases[number], seed) for number, seed in pending], largest)
-        stack = [pending[index] for index in chosen]
+        students = [(cases[number], seed) for number, seed in pending]
+        stack = [pending[index] for index in bench.stack(students, largest)]
         if stack[0][1] != last:
             bench.forget()
             last = stack[0][1]
@@ -113,8 +113,7 @@ def _draws(case: Case, bundle: Bundle, real: Bundle) -> Callable[[int], Bundle]:
     # The stored labels that the case learns from.
     fields = [field for field in ("dense", "soft") if field in (options.labels, options.global_labels)]
     for field in fields:
-        space = bundle.label(field).space
-        if space != "logits":
+        if (space := bundle.label(field).space) != "logits":
             why = f"the bundle's {field} labels are {space}, and random images can only be given an expert's logits"
             raise IncompatibleError(f"--control: {why}: evaluate unrefined labels, e.g. with --loss gift")
         if not case.teacher:

@@ -74,11 +74,10 @@ class Items:
     def __init__(self, data: Data, whole: str) -> None:
         if data.dense_boxes is None:
             raise IncompatibleError("the bundle has no dense labels: make them with 'ddlabel densify'")
-        self.data, self.whole = data, whole
-        self.wholes = 0 if whole == "none" else 1
-        boxes = data.dense_boxes  # [V, 4], or [N, V, 4] where every image has its own
-        box = torch.tensor([0.0, 0.0, 1.0, 1.0], device=boxes.device).expand(*boxes.shape[:-2], self.wholes, 4)
-        self.boxes = torch.cat([box, boxes], -2)
+        self.data, self.whole, self.wholes = data, whole, int(whole != "none")
+        # [V, 4], or [N, V, 4] where every image has its own.
+        whole_box = data.dense_boxes.new_tensor([0, 0, 1, 1]).expand(*data.dense_boxes.shape[:-2], self.wholes, 4)
+        self.boxes = torch.cat([whole_box, data.dense_boxes], -2)
         self.per_image = self.boxes.shape[-2]
         self.flip = None if data.dense_flip is None else F.pad(data.dense_flip, (self.wholes, 0))
 
