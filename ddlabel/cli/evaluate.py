@@ -1,6 +1,5 @@
 """`evaluate`: students, results and their summary."""
 
-import itertools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -10,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from ddlabel import files, formats
 from ddlabel.bundle import Bundle, check_same_task
 from ddlabel.cli.command import Say, T, command, one_standard_input
-from ddlabel.cli.tables import Cell, axes_of, line, table, varying_axes
+from ddlabel.cli.tables import Cell, axes_of, line, spread, table, varying_axes
 from ddlabel.config import EvaluateOptions, ImportOptions, SelectOptions
-from ddlabel.errors import InvalidInputError, OutputExistsError, UsageError
+from ddlabel.errors import InvalidInputError, UsageError
 from ddlabel.expert import Run
 from ddlabel.provenance import canonical_json
 
@@ -33,7 +32,7 @@ def evaluate(options: list[EvaluateOptions], say: Say) -> None:
         check_results(Path(options[0].out))
     axes, varying = axes_of(options[0].table, options), varying_axes(options)
     own, others, controls = cases_of(options, say)
-    results = _train([*own, *others, *itertools.chain.from_iterable(controls)], options[0].out, say)
+    results = _train([*own, *others, *(case for each in controls for case in each)], options[0].out, say)
     cells = [_cell(case, results) for case in own]
     say.show(table(cells, axes))
     values = [cell.value() for cell in cells]
@@ -50,8 +49,7 @@ def cases_of(grid: Sequence[EvaluateOptions], say: Say) -> tuple[list["Case"], l
     options = grid[0]
     if (options.control != "none") != (options.real is not None):
         raise UsageError("--control needs the real images to draw from, and --real is for it: give both, or neither")
-    paths = [path for path in (options.bundle, options.test, options.against, options.real, options.zca) if path]
-    one_standard_input(paths)
+    one_standard_input([*filter(None, (options.bundle, options.test, options.against, options.real, options.zca))])
     bundle, test, digests = _inputs(options.bundle, options.test, say)
     from ddlabel import whitening
     from ddlabel.steps.cases import Case, settle
@@ -64,17 +62,14 @@ def cases_of(grid: Sequence[EvaluateOptions], say: Say) -> tuple[list["Case"], l
         fitted_on, digest = _other("--zca", options.zca, bundle)
         white, digests = whitening.fit(fitted_on.images), digests | {"zca": digest}
     teacher = pick(bundle, runs, options.teacher_epoch)
-    cases = [
-        Case(bundle=lambda _: bundle, test=test, options=each, digests=digests, teacher=teacher, whitening=white)
-        for each in grid
-    ]
-    own = [settle(case) for case in cases]
+    case = Case(bundle=lambda _: bundle, test=test, options=options, digests=digests, teacher=teacher, whitening=white)
+    own = [settle(replace(case, options=each)) for each in grid]
     _check_together(options, own, runs, say)
     others = []
     if options.against is not None:
         against, digest = _other("--against", options.against, bundle)
-        named = digests | {"bundle": digest}
-        others = [settle(replace(case, bundle=lambda _: against, digests=named)) for case in cases]
+        case = replace(case, bundle=lambda _: against, digests=digests | {"bundle": digest})
+        others = [settle(replace(case, options=each)) for each in grid]
     if options.real is None:
         return own, others, []
     real, header = formats.load(options.real)
@@ -145,23 +140,23 @@ def _score(cell: Cell, controls: dict[str, Cell], axes: Sequence[str], value: di
     """The controls of a cell by role and its scores, as lines and in the cell's value."""
     from ddlabel.steps.evaluate import scores
 
-    roles = {"own": cell} | controls
-    found = scores({role: [x / 100 for x in each.percent()] for role, each in roles.items()})
+    found = scores({role: [x / 100 for x in each.percent()] for role, each in ({"own": cell} | controls).items()})
     value["controls"] = {role: each.value() for role, each in controls.items()}
     value["scores"] = {name: asdict(summary) for name, summary in found.items()}
     where = cell.place(axes, end="")
     lines = [f"{where}{role}: {line(each, [])}" for role, each in controls.items()]
-    for name, summary in found.items():
-        interval = "" if summary.interval is None else f" ± {summary.interval:.4f}"
-        lines.append(f"{where}{name} {summary.mean:.4f}{interval}")
-    return lines
+    return lines + [f"{where}{name} {each.mean:.4f}{spread(each, digits=4)}" for name, each in found.items()]
 
 
 def _inputs(bundle: str | None, test: str | None, say: Say) -> tuple[Bundle, Bundle, dict[str, str]]:
     """The bundle and the test set with their digests; without either, ten digits a class and the demo's test set."""
     if bundle is None and test is None:
         say.note("no bundle and no test set given: the demo's handwritten digits, 10 of each class, hard labels")
-        train, tested = demo_bundles()
+        from ddlabel import importers
+        from ddlabel.steps.select import select
+
+        real, tested = (importers.load([DIGITS], ImportOptions(split=split)) for split in ("train", "test"))
+        train = select(real, SelectOptions(ipc=10))
         return train, tested, {"bundle": train.header().digest, "test": tested.header().digest}
     if bundle is None or test is None:
         missing = "BUNDLE" if bundle is None else "--test TEST"
@@ -171,21 +166,10 @@ def _inputs(bundle: str | None, test: str | None, say: Say) -> tuple[Bundle, Bun
     return train, tested, {"bundle": header.digest, "test": test_header.digest}
 
 
-def demo_bundles() -> tuple[Bundle, Bundle]:
-    """Ten digits of each class, and the test digits."""
-    from ddlabel import importers
-    from ddlabel.steps.select import select
-
-    real, test = (importers.load([DIGITS], ImportOptions(split=split)) for split in ("train", "test"))
-    return select(real, SelectOptions(ipc=10)), test
-
-
 def check_results(path: Path) -> None:
     """Refuse a results file that cannot be one, before any training."""
     if path.suffix != ".jsonl":
         raise UsageError(f"--out {path}: results are a .jsonl file, to which records are appended")
-    if path.is_dir():
-        raise OutputExistsError(f"--out {path} is a folder: give the name of a file")
     files.check_output(str(path), force=True)
 
 
@@ -197,11 +181,10 @@ def finished(out: str, say: Say, read: Callable[[dict[str, Any]], tuple[str, T]]
     lines, cut = files.whole_lines(Path(out))
     if cut:
         say.note(f"{out}: its last line was cut off, and is removed")
-    found = {}
+    found = dict[str, T]()
     for number, text in enumerate(lines, 1):
         try:
-            key, value = read(json.loads(text))
-            found[key] = value
+            found.update([read(json.loads(text))])
         except (ValueError, KeyError, TypeError, AttributeError):
             raise InvalidInputError(f"{out}, line {number}: not a result of ddlabel: name another --out") from None
     return found

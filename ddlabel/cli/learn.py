@@ -17,13 +17,12 @@ from ddlabel.provenance import Input, canonical_json, sha256_of_path, sha256_of_
 def learn(bundle: BundleIn, out: Out, options: LearnOptions, say: Say, force: Force = False) -> None:
     """Learn soft labels for the images as they are: by students' loss on real images, or experts' paths."""
     one_standard_input([bundle, options.real or ""])
-    streamed = out == files.STANDARD or files.is_stream(Path(out))
-    left = None if streamed else Path(f"{out}.resume")
+    left = None if out == files.STANDARD or files.is_stream(Path(out)) else Path(f"{out}.resume")
     inputs: list[Input] = []
 
     def run(source: Bundle) -> Bundle:
         from ddlabel.steps.learn import learn as step
-        from ddlabel.train.state import save_state
+        from ddlabel.train.state import loaded_state, save_state
 
         real = None if options.real is None else real_of(options.real, inputs)
         experts = runs_of(options.expert, say)
@@ -38,8 +37,11 @@ def learn(bundle: BundleIn, out: Out, options: LearnOptions, say: Say, force: Fo
             if left is not None:
                 save_state(left, state | {"key": key})
 
-        state = _left(left, key) if left is not None and left.exists() else None
-        if state is not None:
+        state = None
+        if left is not None and left.exists():
+            with loaded_state(left) as state:
+                if state["key"] != key:
+                    raise IncompatibleError("left by other options or inputs: give those, or delete it to begin again")
             say.note(f"{left}: going on from iteration {state['iteration']}")
         return step(source, options, save, real=real, experts=experts, state=state, progress=say.bar)
 
@@ -47,13 +49,3 @@ def learn(bundle: BundleIn, out: Out, options: LearnOptions, say: Say, force: Fo
     if left is not None:
         left.unlink(missing_ok=True)
     say.note(figures_of(result, "soft"))
-
-
-def _left(path: Path, key: str) -> dict[str, Any]:
-    """What a killed run left; IncompatibleError if that was a run of other options or inputs."""
-    from ddlabel.train.state import loaded_state
-
-    with loaded_state(path) as state:
-        if state["key"] != key:
-            raise IncompatibleError("left by a run of other options or inputs: give those, or delete it to begin again")
-        return state

@@ -30,8 +30,6 @@ Grid = Annotated[Path, typer.Argument(metavar="GRID", help="TOML file: command, 
 Values = dict[str, Any]
 # Options that change how the work is done and not what comes out: only as axes they make other cells.
 _HOW = ("force", "device", "compile", "stack")
-# What a client of HTTP/2, which Ray speaks, begins with, and an empty frame of settings.
-_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 
 
 class Cell(NamedTuple):
@@ -78,8 +76,7 @@ def _cells(grid: Path) -> list[Cell]:
     """The cells of a grid, those of one key once, the last axis changing fastest; UsageError if one cannot be run."""
     with files.reading(grid, "cannot be read as a grid in TOML"):
         content = {"options": {}, "axes": {}} | tomllib.loads(grid.read_text(encoding="utf-8"))
-        tables = [dict(content.pop(name)) for name in ("options", "axes")]
-    fixed, axes = ({key.replace("-", "_"): value for key, value in table.items()} for table in tables)
+        fixed, axes = ({k.replace("-", "_"): v for k, v in content.pop(name).items()} for name in ("options", "axes"))
     lists = all(isinstance(values, list) and values for values in axes.values())
     named = content.keys() == {"command"} and content["command"] not in ("sweep", "demo")
     if not (lists and named) or axes.keys() & (fixed | content):
@@ -179,7 +176,8 @@ def _greet(address: str) -> None:
     if address not in ("local", "auto"):
         host, _, port = address.removeprefix("ray://").rpartition(":")
         with socket.create_connection((host, port), timeout=10) as line:
-            line.sendall(_HELLO)
+            # What a client of HTTP/2, which Ray speaks, begins with, and an empty frame of settings.
+            line.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0")
             if line.recv(9)[3:4] != b"\4":  # a frame of settings
                 raise ValueError("what answers is not Ray: expected HOST:PORT of a Ray that runs")
 
@@ -192,11 +190,7 @@ def _plan(cells: Sequence[Cell], say: Say) -> None:
     table, rows = Table("cell", "GFLOP", "seconds", title="cells to run"), list[Values]()
     for cell in cells:
         flops = _flops(cell.given)
-        seconds = (
-            None
-            if flops is None
-            else flops / matrix_rate(pick_device(cell.given.get("device", "auto"))) / SHARE_OF_RATE
-        )
+        seconds = flops and flops / matrix_rate(pick_device(cell.given.get("device", "auto"))) / SHARE_OF_RATE
         rows.append({"cell": cell.given, "key": cell.key, "flops": flops, "seconds": seconds})
         table.add_row(escape(printable(cell.place)), _figure(flops and flops / 1e9), _figure(seconds))
     say.show(table)

@@ -68,9 +68,8 @@ def axes_of(wanted: str | None, grid: Sequence[EvaluateOptions]) -> list[str]:
     for name in names:
         if name not in EvaluateOptions.AXES:
             raise UsageError(f"--table: there is no axis {name!r}: {nearest(name, EvaluateOptions.AXES)}")
-    if len(set(names)) != 2 or len(names) != 2:
-        expected = "an axis for rows and another for columns, e.g. loss,optimizer"
-        raise UsageError(f"--table is {wanted!r}: expected {expected}")
+    if len(names) != 2 or names[0] == names[1]:
+        raise UsageError(f"--table is {wanted!r}: expected an axis for rows and another for columns: loss,optimizer")
     return names
 
 
@@ -105,14 +104,12 @@ def table(cells: Sequence[Cell], axes: Sequence[str]) -> Table:
 def line(cell: Cell, axes: Sequence[str]) -> str:
     """The accuracy of a cell, after its place in the grid."""
     summary = cell.summary()
-    spread, words = "", ["1 student" if summary.n == 1 else f"{summary.n} students"]
-    if summary.interval is not None:
-        spread, words = f" ± {summary.interval:.2f}", ["95 % interval", *words]
+    words = ["1 student"] if summary.n == 1 else ["95 % interval", f"{summary.n} students"]
     if cell.options.select != "last":
         words.insert(0, {"val": "best on held-out images", "best-on-test": "best on test"}[cell.options.select])
     if cell.diverged:
         words.append(f"{cell.diverged} diverged")
-    return f"{cell.place(axes)}{summary.mean:.2f} %{spread} ({', '.join(words)})"
+    return f"{cell.place(axes)}{summary.mean:.2f} %{spread(summary)} ({', '.join(words)})"
 
 
 def _figures(cell: Cell) -> Table:
@@ -156,4 +153,9 @@ def _mean(cells: Sequence[Cell]) -> str:
         return "–"
     students = [sum(values) / len(cells) for values in zip(*(cell.percent() for cell in cells), strict=True)]
     summary, diverged = summarise(students), " *" if any(cell.diverged for cell in cells) else ""
-    return f"{summary.mean:.2f}" + ("" if summary.interval is None else f" ± {summary.interval:.2f}") + diverged
+    return f"{summary.mean:.2f}{spread(summary)}{diverged}"
+
+
+def spread(summary: "Summary", digits: int = 2) -> str:
+    """Half of the 95 % interval, to stand behind a mean; nothing for a single student."""
+    return "" if summary.interval is None else f" ± {summary.interval:.{digits}f}"

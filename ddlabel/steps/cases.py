@@ -12,7 +12,7 @@ from ddlabel import __version__, protocols, rng
 from ddlabel.augment import augment_of
 from ddlabel.bundle import Array, Bundle, check_same_task
 from ddlabel.config import EvaluateOptions, gift_batch_size
-from ddlabel.errors import IncompatibleError, UsageError
+from ddlabel.errors import UsageError
 from ddlabel.labels.target import Target
 from ddlabel.losses import loss_of
 from ddlabel.mixing import mix_of
@@ -27,8 +27,8 @@ from ddlabel.train.fit import Batch
 from ddlabel.train.labeler import network_flops
 
 Record = dict[str, Any]
-# Options that mean something for dense labels only.
-VIEWS_ONLY = ("dense_batches", "global_labels", "dense_loss")
+# Options that mean something for dense labels only, with their defaults.
+VIEWS_ONLY = {name: getattr(EvaluateOptions, name) for name in ("dense_batches", "global_labels", "dense_loss")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +52,11 @@ class Case:
         """The seeds of the students."""
         return range(self.options.seed, self.options.seed + self.options.seeds)
 
+    @property
+    def teacher_digest(self) -> str:
+        """What stands for the teacher's checkpoints."""
+        return " + ".join(run.digest(step) for run, step in self.teacher)
+
 
 def settle(case: Case) -> Case:
     """The case with every default settled, after refusing what can be refused before any training.
@@ -61,21 +66,15 @@ def settle(case: Case) -> Case:
     """
     bundle, options = case.bundle(case.options.seed), case.options
     check_same_task("the test set", bundle, case.test)
-    options = replace(
-        options,
-        labels=_labels(bundle, options, bool(case.teacher)),
-        batch_size=options.batch_size or gift_batch_size(len(bundle)),
-    )
-    digests = case.digests
-    defaults = EvaluateOptions()
-    if options.labels != "dense":  # what a protocol sets for views does not count without them
+    labels = _labels(bundle, options, bool(case.teacher))
+    options = replace(options, labels=labels, batch_size=options.batch_size or gift_batch_size(len(bundle)))
+    if labels != "dense":  # what a protocol sets for views does not count without them
         preset = protocols.preset(options.protocol, options.net)
-        own = {name: getattr(defaults, name) for name in VIEWS_ONLY if getattr(options, name) == preset.get(name)}
+        own = {name: value for name, value in VIEWS_ONLY.items() if getattr(options, name) == preset.get(name)}
         options = replace(options, **own)
-    if options.labels != "online":
-        options = replace(options, teacher_epoch=defaults.teacher_epoch)
-    else:
-        digests = digests | {"teacher": " + ".join(run.digest(step) for run, step in case.teacher)}
+    if labels != "online":
+        options = replace(options, teacher_epoch=EvaluateOptions.teacher_epoch)
+    digests = case.digests | ({"teacher": case.teacher_digest} if labels == "online" else {})
     case = replace(case, options=options, digests=digests)
     _check_options(bundle, options)
     _try_a_step(bundle, case)
@@ -94,9 +93,8 @@ def key_of(case: Case, seed: int) -> Record:
 def student(case: Case, bundle: Bundle, seed: int) -> Network:
     """A student with fresh weights for the images and classes of a bundle."""
     channels, size = bundle.images.shape[1], bundle.side
-    if case.whitening is None:
-        prepare = normalisation(bundle.pixels.mean, bundle.pixels.std)
-    else:
+    prepare = normalisation(bundle.pixels.mean, bundle.pixels.std)
+    if case.whitening is not None:
         mean, matrix = map(torch.from_numpy, case.whitening)
         prepare = Prepare(mean, torch.ones(1), matrix)
     weights = rng.stream(seed, "weights")
@@ -141,9 +139,8 @@ def loss_for(options: EvaluateOptions, data: Data) -> Callable[[Tensor, Target |
 
     LADD's sum over an image and its views (Eq. 5) is their number times the mean over all of them.
     """
-    per_epoch = steps_per_epoch(options, len(data))
-    whole = loss_of(options.loss, steps_per_epoch=per_epoch)
-    views = loss_of(options.dense_loss or options.loss, steps_per_epoch=per_epoch)
+    specs = (options.loss, options.dense_loss or options.loss)
+    whole, views = (loss_of(spec, steps_per_epoch=steps_per_epoch(options, len(data))) for spec in specs)
     factor = shown_per_epoch(options, data) // len(data) if options.dense_batches == "sum" else 1
 
     def loss(logits: Tensor, target: Target | Split, step: int) -> Tensor:
@@ -164,9 +161,8 @@ def _labels(bundle: Bundle, options: EvaluateOptions, taught: bool) -> str:
     if wanted == "auto":
         stored = "dense" if bundle.dense is not None else "soft" if bundle.soft is not None else "hard"
         return "online" if taught and options.control == "none" else stored
-    maker = {"soft": "relabel", "dense": "densify"}
-    if wanted in maker and getattr(bundle, wanted) is None:
-        raise IncompatibleError(f"--labels {wanted}: the bundle has none; make them with 'ddlabel {maker[wanted]}'")
+    if wanted in ("soft", "dense"):
+        bundle.label(wanted)  # refuses if there are none
     if wanted == "online" and not taught:
         raise UsageError("--labels online needs an expert: name its run with --teacher")
     return wanted
@@ -174,23 +170,18 @@ def _labels(bundle: Bundle, options: EvaluateOptions, taught: bool) -> str:
 
 def _check_options(bundle: Bundle, options: EvaluateOptions) -> None:
     """Refuse options that do not go together, or do not fit the bundle."""
-    given = [name for name in VIEWS_ONLY if getattr(options, name) != getattr(EvaluateOptions(), name)]
-    if options.labels != "dense" and given:
-        raise UsageError(
-            f"--{given[0].replace('_', '-')} is for dense labels and these are {options.labels}: leave it out"
-        )
-    for name, needed, there in (
-        ("holdout", "--select val", options.select == "val"),
-        ("checks", "--select val or best-on-test", options.select != "last"),
-        ("real_epochs", "--control scores", options.control == "scores"),
-    ):
-        if not there and getattr(options, name) != getattr(EvaluateOptions(), name):
+    needs = {
+        **dict.fromkeys(VIEWS_ONLY, ("dense labels (--labels dense)", options.labels == "dense")),
+        "holdout": ("--select val", options.select == "val"),
+        "checks": ("--select val or best-on-test", options.select != "last"),
+        "real_epochs": ("--control scores", options.control == "scores"),
+    }
+    for name, (needed, there) in needs.items():
+        if not there and getattr(options, name) != getattr(EvaluateOptions, name):
             raise UsageError(f"--{name.replace('_', '-')} is for {needed}: give that too, or leave it out")
     blends = options.mix.partition(":")[0] != "none"
     if blends and options.labels == "hard":
-        raise UsageError(
-            f"--mix {options.mix} blends the labels of two images, and hard labels cannot be: use soft ones"
-        )
+        raise UsageError(f"--mix {options.mix} blends two images' labels, and hard labels cannot be: use soft ones")
     if blends and options.dense_loss is not None:
         raise UsageError("--mix blends images with views, which --dense-loss tells apart: leave out one of them")
     if options.continual is not None and options.continual > len(bundle.classes):
@@ -212,8 +203,7 @@ def _try_a_step(bundle: Bundle, case: Case) -> None:
         bundle = replace(bundle, dense_mix=np.arange(len(bundle))[:, None].repeat(bundle.dense_mix.shape[1], 1))
     last = len(bundle) % (options.batch_size or 1) or (options.batch_size or 1)
     data = Data.of(bundle.take(np.arange(min(2, last, len(bundle)))), torch.device("cpu"))
-    logits = torch.ones(len(data), len(bundle.classes))
-    teach = (lambda *_: logits) if options.labels == "online" else None
+    teach = (lambda x, _: torch.ones(len(x), len(bundle.classes))) if options.labels == "online" else None
     images, target = batches(options, data, network.prepare, options.seed, teach)(0)
     try:
         with torch.random.fork_rng(devices=[]):

@@ -33,14 +33,13 @@ def compress(bundle: Bundle, options: CompressOptions) -> tuple[Bundle, Figures]
     """
     there = [name for name in ("soft", "dense") if getattr(bundle, name)] or ["soft"]
     fields = there if options.field == "all" else [options.field]
-    spaces = {bundle.label(field).space for field in fields}
     before = _bytes(bundle, fields)
     if options.prune is not None:
         bundle = prune(bundle, options.prune)
     sample = _sample(bundle, fields)
     if options.share is None:
         found = _tried(bundle, sample, fields, options.codec or "uint8")
-    elif "direction" in spaces:
+    elif any(bundle.label(field).space == "direction" for field in fields):
         raise IncompatibleError("--budget compares distributions and labels are directions: use --codec float16")
     else:
         found = _best(bundle, sample, fields, options.share)
@@ -74,9 +73,7 @@ def prune(bundle: Bundle, spec: str) -> Bundle:
     picks = torch.cat(chosen).numpy()
     shared = bool((picks == picks[0]).all())
     if bundle.dense_mix is not None and not shared:
-        raise IncompatibleError(
-            "--prune: views are blended with views of the same number, which this would part: use random"
-        )
+        raise IncompatibleError("--prune: views are blended with ones of the same number, which this parts: use random")
     changes: dict[str, Any] = {}
     for name in (name for name in bundle.arrays if name.startswith("dense")):
         array = bundle.arrays[name]
@@ -110,10 +107,8 @@ def _tried(bundle: Bundle, sample: Bundle, fields: Sequence[str], spec: str) -> 
     stored = _stored(sample, fields, spec)
     after = _bytes(bundle, fields) + _bytes(stored, fields) - _bytes(sample, fields)
     known = [compare(sample, stored, field) for field in fields if bundle.label(field).space != "direction"]
-    means = {
-        name: float(np.mean([each[name] for each in known])) if known else None
-        for name in ("js_distance", "same_class")
-    }
+    names = ("js_distance", "same_class")
+    means = {name: float(np.mean([each[name] for each in known])) if known else None for name in names}
     return {"codec": spec, "after": after, "share": after / bundle.images[0].nbytes} | means
 
 

@@ -33,16 +33,15 @@ def describe(bundle: Bundle, field: str) -> dict[str, Any]:
     size = len(bundle.classes)
     sums, counts = torch.zeros(size, size, dtype=torch.float64), torch.zeros(size, dtype=torch.int64)
     confidence = effective = 0.0
-    labelled = 0
     for _, target in label_blocks(bundle, field):
         probs = _log_probs(target).exp()
         confidence += float(probs.amax(1).sum())
         effective += float(entropy(probs).exp().sum())
-        labelled += len(probs)
         probs = probs[probs.sum(1) > 0]  # a label that lost all its probability names no class
         sums.index_add_(0, probs.argmax(1), probs)
         counts += probs.argmax(1).bincount(minlength=size)
     rows = [(total / n).tolist() if n else None for total, n in zip(sums, counts.tolist(), strict=True)]
+    labelled = math.prod(bundle.arrays[f"{field}_labels"].shape[:-1])
     means = {"confidence": confidence / labelled, "effective_classes": effective / labelled}
     return figures | means | {"class_similarity": rows}
 
@@ -59,14 +58,13 @@ def compare(first: Bundle, second: Bundle, field: str) -> dict[str, float | None
     shape, other = (each.arrays[f"{field}_labels"].shape[:-1] for each in (first, second) if each.label(field))
     if shape != other:
         raise IncompatibleError(f"--against has labels of {list(other)} images (and views): expected {list(shape)}")
-    totals, count = torch.zeros(4, dtype=torch.float64), 0
+    totals = torch.zeros(4, dtype=torch.float64)
     for (_, own), (_, theirs) in zip(label_blocks(first, field), label_blocks(second, field), strict=True):
         p, q = _log_probs(own), _log_probs(theirs)
         same = (p.argmax(1) == q.argmax(1)).double()
         totals += torch.stack([same, _distance(p, q), _divergence(p, q), _divergence(q, p)]).sum(1)
-        count += len(p)
-    names = ("same_class", "js_distance", "kl", "kl_reverse")
-    return {name: x if math.isfinite(x) else None for name, x in zip(names, (totals / count).tolist(), strict=True)}
+    names, means = ("same_class", "js_distance", "kl", "kl_reverse"), (totals / math.prod(shape)).tolist()
+    return {name: mean if math.isfinite(mean) else None for name, mean in zip(names, means, strict=True)}
 
 
 def by_epoch(bundle: Bundle, runs: Sequence[Run], options: MachineOptions, progress: Progress = iter) -> dict[str, Any]:
@@ -80,10 +78,9 @@ def by_epoch(bundle: Bundle, runs: Sequence[Run], options: MachineOptions, progr
     epochs = sorted(set.intersection(*({*run.epochs.values()} for run in runs)))
     if not epochs:
         raise IncompatibleError("--expert: the runs have no checkpoint, or none of the same epoch")
-    expert = RelabelOptions(**options.machine)
     distances = files.scratch((len(epochs), len(bundle)), np.float64)
     for number in progress(range(len(epochs))):
-        labelled = relabel(bundle, pick(bundle, runs, repr(epochs[number])), expert)
+        labelled = relabel(bundle, pick(bundle, runs, repr(epochs[number])), RelabelOptions(**options.machine))
         for (rows, own), (_, theirs) in zip(label_blocks(bundle, "soft"), label_blocks(labelled, "soft"), strict=True):
             distances[number, rows] = _distance(_log_probs(own), _log_probs(theirs)).numpy()
     normalised = np.zeros(len(epochs))

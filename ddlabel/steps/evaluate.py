@@ -9,9 +9,8 @@ import numpy as np
 
 from ddlabel import rng
 from ddlabel.bundle import Bundle, check_same_task
-from ddlabel.config import EvaluateOptions, RelabelOptions
+from ddlabel.config import RelabelOptions
 from ddlabel.errors import IncompatibleError, UsageError
-from ddlabel.header import LabelSpace
 from ddlabel.metrics import Summary, dd_ranking, summarise
 from ddlabel.provenance import canonical_json
 from ddlabel.steps.bench import Bench
@@ -33,15 +32,13 @@ def evaluate(cases: Sequence[Case], done: Set[str], progress: Progress = iter) -
     """
     bench = Bench(cases)
     wanted: dict[str, tuple[int, int]] = {}  # by key: two cases may be one and the same
-    for seed in sorted({seed for case in cases for seed in case.seeds}):
-        for number, case in enumerate(cases):
-            key = canonical_json(key_of(case, seed))
-            if seed in case.seeds and key not in done:
-                wanted.setdefault(key, (number, seed))
-    pending, largest, last = list(wanted.values()), math.inf, None
+    for seed, number in sorted((seed, number) for number, case in enumerate(cases) for seed in case.seeds):
+        wanted.setdefault(canonical_json(key_of(cases[number], seed)), (number, seed))
+    pending = [student for key, student in wanted.items() if key not in done]
+    largest, last = math.inf, None
     while pending:
-        chosen = bench.stack([(cases[number], seed) for number, seed in pending], largest)
-        stack = [pending[index] for index in chosen]
+        students = [(cases[number], seed) for number, seed in pending]
+        stack = [pending[index] for index in bench.stack(students, largest)]
         if stack[0][1] != last:
             bench.forget()
             last = stack[0][1]
@@ -72,37 +69,31 @@ def controls(case: Case, real: Bundle, digest: str, *, every: bool) -> list[Case
     bundle = case.bundle(case.options.seed)
     check_same_task("the bundle of real images", bundle, real)
     options = case.options
-    digests = case.digests | {"real": digest}
-    if case.teacher:
-        digests["teacher"] = " + ".join(run.digest(step) for run, step in case.teacher)
-    draw = _draws(case, bundle, real)
-    random = replace(case, role="random", bundle=draw, digests=digests)
-    if not every:
-        return [settle(random)]
-    no_views = {name: getattr(EvaluateOptions(), name) for name in VIEWS_ONLY}
-    hard = replace(options, labels="hard", loss="ce", mix="none", **no_views)
-    plain = replace(options, augment="none", mix="none")
-    full = replace(hard, epochs=options.real_epochs, batch_size=None)
-    others = [
-        random,
-        replace(case, role="hard", options=hard),
-        replace(case, role="real", bundle=lambda _: real, options=full, digests=digests),
-        replace(case, role="plain", options=plain),
-        replace(random, role="random-plain", options=plain),
-    ]
+    digests = case.digests | {"real": digest} | ({"teacher": case.teacher_digest} if case.teacher else {})
+    random = replace(case, role="random", bundle=_draws(case, bundle, real), digests=digests)
+    others = [random]
+    if every:
+        hard = replace(options, labels="hard", loss="ce", mix="none", **VIEWS_ONLY)
+        plain = replace(options, augment="none", mix="none")
+        full = replace(hard, epochs=options.real_epochs, batch_size=None)
+        others += [
+            replace(case, role="hard", options=hard),
+            replace(case, role="real", bundle=lambda _: real, options=full, digests=digests),
+            replace(case, role="plain", options=plain),
+            replace(random, role="random-plain", options=plain),
+        ]
     return [settle(other) for other in others]
 
 
 def scores(accuracies: dict[str, Sequence[float]]) -> dict[str, Summary]:
-    """DD-Ranking's scores from accuracies in [0, 1] by role, seed by seed; those whose roles are there.
+    """DD-Ranking's scores from accuracies in [0, 1] by role, seed by seed: of `random` alone the first one.
 
     IOR: gain over random images under the same protocol. HLR: what hard labels lose against all real images. LRS =
     squash(½·IOR − ½·HLR) and ARS = squash(½·gain with + ½·gain without augmentation), see `metrics.dd_ranking`.
     """
     by_role = {role: np.asarray(values) for role, values in accuracies.items()}
-    found = {}
-    if "random" in by_role:
-        gain = found["IOR"] = by_role["own"] - by_role["random"]
+    gain = by_role["own"] - by_role["random"]
+    found = {"IOR": gain}
     if "real" in by_role:
         loss = found["HLR"] = by_role["real"] - by_role["hard"]
         bare_gain = by_role["plain"] - by_role["random-plain"]
@@ -113,48 +104,33 @@ def scores(accuracies: dict[str, Sequence[float]]) -> dict[str, Summary]:
 
 def _draws(case: Case, bundle: Bundle, real: Bundle) -> Callable[[int], Bundle]:
     """Random real images by seed, as many of each class as in the bundle, labelled as the bundle is."""
-    labels, wanted = case.options.labels, np.bincount(bundle.hard_labels, minlength=len(bundle.classes))
+    options, wanted = case.options, np.bincount(bundle.hard_labels, minlength=len(bundle.classes))
     rows_of = [np.flatnonzero(real.hard_labels == number) for number in range(len(bundle.classes))]
     short = [name for name, rows, count in zip(real.classes, rows_of, wanted, strict=True) if len(rows) < count]
     if short:
-        raise UsageError(
-            f"--control: the real images of class {short[0]!r} are fewer than the bundle's: take another --real"
-        )
-    if labels == "dense" and (bundle.dense_flip is not None or bundle.dense_mix is not None):
-        raise IncompatibleError(
-            "--control: random images can be given views of a grid only, not flipped or blended ones"
-        )
-    for field in _stored(case):
-        label: LabelSpace = getattr(bundle, field)
-        if label.space != "logits":
-            raise IncompatibleError(
-                f"--control: the bundle's {field} labels are {label.space}, and random images can only be given an "
-                "expert's logits: evaluate a bundle that was not refined, e.g. with --loss gift"
-            )
+        raise UsageError(f"--real: images of class {short[0]!r} are fewer than the bundle's: take a larger set")
+    if options.labels == "dense" and (bundle.dense_flip is not None or bundle.dense_mix is not None):
+        raise IncompatibleError("--control: random images can have views of a grid only, not flipped or blended ones")
+    # The stored labels that the case learns from.
+    fields = [field for field in ("dense", "soft") if field in (options.labels, options.global_labels)]
+    for field in fields:
+        if (space := bundle.label(field).space) != "logits":
+            why = f"the bundle's {field} labels are {space}, and random images can only be given an expert's logits"
+            raise IncompatibleError(f"--control: {why}: evaluate unrefined labels, e.g. with --loss gift")
         if not case.teacher:
-            raise UsageError(
-                f"--control: name with --teacher the expert that is to label random images as {labels} ones"
-            )
+            raise UsageError(f"--control: name with --teacher the expert that labels random images ({options.labels})")
 
     @lru_cache(maxsize=1)  # every case of a seed asks for the same
     def draw(seed: int) -> Bundle:
         generator = np.random.default_rng(rng.stream(seed, "control"))
         rows = [generator.permutation(rows)[:count] for rows, count in zip(rows_of, wanted, strict=True)]
-        images = replace(real.without_views(), soft_labels=None, soft_index=None, soft=None)
-        images = replace(images.take(np.concatenate(rows)), pixels=real.pixels)
-        for field in _stored(case):
-            made = RelabelOptions(temperature=getattr(bundle, field).temperature, **case.options.machine)
+        images = replace(real.without_views(), soft_labels=None, soft_index=None, soft=None).take(np.concatenate(rows))
+        for field in fields:
+            made = RelabelOptions(temperature=bundle.label(field).temperature, **options.machine)
             if field == "soft":
                 images = relabel(images, case.teacher, made)
-            elif bundle.dense_boxes is not None:  # of the grid
-                images = label_views(images, {"dense_boxes": bundle.dense_boxes}, case.teacher, made)
+            else:
+                images = label_views(images, {"dense_boxes": bundle.arrays["dense_boxes"]}, case.teacher, made)
         return images
 
     return draw
-
-
-def _stored(case: Case) -> list[str]:
-    """Which stored labels a case learns from."""
-    if case.options.labels == "dense":
-        return ["dense", "soft"] if case.options.global_labels == "soft" else ["dense"]
-    return ["soft"] if case.options.labels == "soft" else []

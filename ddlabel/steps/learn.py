@@ -4,8 +4,8 @@ import inspect
 import math
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
-from typing import Any, Self
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch.nn.utils import clip_grad_norm_, parameters_to_vector
 from torch.optim import Optimizer
 
 from ddlabel import rng
-from ddlabel.augment import Augment, augment_of
+from ddlabel.augment import augment_of
 from ddlabel.bundle import Bundle, check_same_task
 from ddlabel.codecs import Stored
 from ddlabel.config import LearnOptions, gift_batch_size
@@ -23,7 +23,6 @@ from ddlabel.errors import InvalidInputError, UsageError
 from ddlabel.expert import Run
 from ddlabel.header import LabelSpace
 from ddlabel.labels.refine import smooth
-from ddlabel.labels.target import Target
 from ddlabel.nets import Network, build
 from ddlabel.nets.prepare import normalisation
 from ddlabel.optim import optimizer_of
@@ -37,39 +36,25 @@ from ddlabel.train.labeler import Labeler, network_of
 from ddlabel.train.unroll import Update, run_body, unroll, updates
 
 State = dict[str, Any]
-Save = Callable[[State], None]
 # The outer loss of label logits [N, K] at an iteration.
 Outer = Callable[[Tensor, int], Tensor]
 learners: Registry[Callable[..., Outer]] = Registry("learner")
-_LOGITS = LabelSpace(space="logits")
-# Stored probabilities of 0 begin as this one: the logits stay finite.
-_LEAST = 1e-6
 
 
-@dataclass(frozen=True, kw_only=True)
 class Task:
-    """The images that labels are learned for, and how students are trained on them."""
+    """The images that labels are learned for, on the options' device, and how students are trained on them."""
 
-    bundle: Bundle
-    data: Data
-    augment: Augment
-    update: Update
-    options: LearnOptions
-
-    @classmethod
-    def of(cls, bundle: Bundle, options: LearnOptions) -> Self:
-        """The task that options set, on their device."""
-        augment = augment_of(options.augment, channels=bundle.images.shape[1], size=bundle.side)
-        update = updates.resolve(options.inner)
-        data = Data.of(bundle.without_views(), pick_device(options.device))
-        return cls(bundle=bundle, data=data, augment=augment, update=update, options=options)
+    def __init__(self, bundle: Bundle, options: LearnOptions) -> None:
+        self.bundle, self.options = bundle, options
+        self.augment = augment_of(options.augment, channels=bundle.images.shape[1], size=bundle.side)
+        self.update: Update = updates.resolve(options.inner)
+        self.data = Data.of(bundle.without_views(), pick_device(options.device))
 
     def student(self, iteration: int) -> Network:
         """A network with fresh weights, those of an iteration."""
         (channels, size, _), pixels = self.bundle.images.shape[1:], self.bundle.pixels
         prepare, seed = normalisation(pixels.mean, pixels.std), rng.stream(self.options.seed, "weights", iteration)
-        classes = len(self.bundle.classes)
-        net = build(self.options.net, prepare, channels=channels, size=size, classes=classes, seed=seed)
+        net = build(self.options.net, prepare, channels=channels, size=size, classes=self.data.classes, seed=seed)
         return self.functional(net, self.options.net)
 
     def functional(self, network: Network, spec: str) -> Network:
@@ -80,13 +65,11 @@ class Task:
 
     def train(self, network: Network, weights: Tensor, labels: Tensor, iteration: int, **steps: int) -> Tensor:
         """Weights [P] after training on the images with the label logits [N, K]: see `unroll`."""
-        batch = of_images(
-            self.data,
-            Pictures(prepare=network.prepare, augment=self.augment),
-            lambda rows: Target(hard=self.data.hard[rows], values=labels[rows], label=_LOGITS),
-            batch_size=self.options.batch_size or gift_batch_size(len(self.data)),
-            seed=rng.stream(self.options.seed, "student", iteration),
-        )
+        data = replace(self.data, soft_labels=labels, soft=LabelSpace(space="logits"))
+        pictures = Pictures(prepare=network.prepare, augment=self.augment)
+        size = self.options.batch_size or gift_batch_size(len(data))
+        seed = rng.stream(self.options.seed, "student", iteration)
+        batch = of_images(data, pictures, data.soft_target, batch_size=size, seed=seed)
         return unroll(network.body, weights, batch, self.update, **steps)
 
 
@@ -153,7 +136,7 @@ def mtt(task: Task, *, expert: Sequence[Run], steps: int = 20, ahead: float = 1.
 def learn(
     bundle: Bundle,
     options: LearnOptions,
-    save: Save,
+    save: Callable[[State], None],
     *,
     real: Bundle | None = None,
     experts: Sequence[Run] = (),
@@ -165,7 +148,7 @@ def learn(
     Every `save_every` iterations `save` is given the state, from which another call goes on to the same bytes.
     UsageError or IncompatibleError for what does not fit together, InvalidInputError in the iteration that diverges.
     """
-    task = Task.of(bundle, options)
+    task = Task(bundle, options)
     outer = _outer(task, real, experts)
     labels = nn.Parameter(_start(task.data, options.start))
     optimizer = optimizer_of(options.optimizer, [labels])
@@ -221,7 +204,7 @@ def _start(data: Data, start: str) -> Tensor:
     """Label logits [N, K] to begin with: of hard labels smoothed to 0.9, of none, or of the bundle's soft labels."""
     if start == "stored":
         rows = torch.arange(len(data), device=data.images.device)
-        return data.soft_target(rows).log_probs().clamp_min(math.log(_LEAST))
+        return data.soft_target(rows).log_probs().clamp_min(math.log(1e-6))  # of 0 too: logits stay finite
     smoothed = smooth(data.hard, data.classes, alpha=0.1)
     return smoothed.log() if start == "hard" else torch.zeros_like(smoothed)
 

@@ -22,6 +22,9 @@ from ddlabel.train.data import to_device, to_unit
 from ddlabel.train.device import Machine, pick_device
 from ddlabel.train.labeler import Labeler
 
+# Which rows of features [n, D] to take.
+Choose = Callable[[Tensor], list[int]]
+Rank = Literal["easiest", "hardest", "stratified"]
 selectors: Registry[Callable[..., Bundle]] = Registry("selector")
 
 
@@ -30,35 +33,26 @@ def select(bundle: Bundle, options: SelectOptions, picks: Sequence[tuple[Run, in
 
     UsageError if a class has fewer images, or the method asks experts and there are none, or asks none.
     """
-    selector = selectors.resolve(options.method)
+    selector: Callable[..., Bundle] = selectors.resolve(options.method)
     asks = "experts" in inspect.signature(selector).parameters
     if asks and not picks:
         raise UsageError(f"--method {options.method} needs an expert: name its run with --expert")
     if not asks and (picks or options.epoch != SelectOptions.epoch):
         raise UsageError(f"--method {options.method} asks no expert: leave out --expert and --epoch")
-    experts = {}
-    if asks:
-        experts["experts"] = Labeler(picks, Machine.of(options, training=False), images=len(bundle))
-    chosen: Bundle = selector(bundle, options, **experts)
-    return chosen
+    given = {"experts": Labeler(picks, Machine.of(options, training=False), images=len(bundle))} if asks else {}
+    return selector(bundle, options, **given)
 
 
 @selectors.add
 def random(bundle: Bundle, options: SelectOptions) -> Bundle:
     """Images at random: a class's draw depends on seed and class alone, a smaller IPC is a part of a larger one."""
-    return bundle.take(
-        np.concatenate([draw.permutation(rows)[: options.ipc] for rows, draw in _classes(bundle, options)])
-    )
+    drawn = [draw.permutation(rows)[: options.ipc] for rows, draw in _classes(bundle, options)]
+    return bundle.take(np.concatenate(drawn))
 
 
 @selectors.add
 def cross_entropy(
-    bundle: Bundle,
-    options: SelectOptions,
-    *,
-    experts: Labeler,
-    rank: Literal["easiest", "hardest", "stratified"] = "easiest",
-    decile: int | None = None,
+    bundle: Bundle, options: SelectOptions, *, experts: Labeler, rank: Rank = "easiest", decile: int | None = None
 ) -> Bundle:
     """Images by the experts' cross-entropy with the hard label, in deciles of their class (Label-Worth, Fig. 9).
 
@@ -68,9 +62,8 @@ def cross_entropy(
     if decile is not None and (rank != "easiest" or not 1 <= decile <= 10):
         raise UsageError(f"cross-entropy: decile is {decile} and rank {rank}: expected 1 (easiest) … 10, and no rank")
     classes = _classes(bundle, options)
-    scores = np.concatenate(
-        [_scores(experts, _unit(bundle, rows, options), bundle.hard_labels[rows]) for rows in image_chunks(bundle)]
-    )
+    found = [_scores(experts, _unit(bundle, rows, options), bundle.hard_labels[rows]) for rows in image_chunks(bundle)]
+    scores = np.concatenate(found)
     chosen: list[int] = []
     for rows, draw in classes:
         ranked = rows[np.argsort(scores[rows], kind="stable")]
@@ -145,7 +138,7 @@ def rded(
     if size % factor:
         raise UsageError(f"rded: {size} px cannot be cut into {factor} × {factor} patches: take another factor")
     classes = _classes(bundle, options, patches=factor**2)
-    scores, boxes = _best_crops(bundle, options, experts, crops, low)
+    scores, boxes = _best_crop(bundle, options, experts, crops, low)
     least = [rows[np.argsort(scores[rows], kind="stable")][: options.ipc * factor**2] for rows, _ in classes]
     parts_of = np.concatenate([rows.reshape(-1, options.ipc).T for rows in least])
     images = files.scratch((len(parts_of), *bundle.images.shape[1:]), bundle.images.dtype)
@@ -157,9 +150,7 @@ def rded(
     return Bundle(classes=bundle.classes, pixels=bundle.pixels, images=images, hard_labels=hard, history=bundle.history)
 
 
-def _best_crops(
-    bundle: Bundle, options: SelectOptions, experts: Labeler, crops: int, low: float
-) -> tuple[Array, Array]:
+def _best_crop(bundle: Bundle, options: SelectOptions, experts: Labeler, crops: int, low: float) -> tuple[Array, Array]:
     """The least cross-entropy [N] that a random square of each image has, and its box [N, 4]."""
     generator = torch.Generator().manual_seed(rng.stream(options.seed, "rded"))
     size, scores, boxes = bundle.images.shape[2], np.full(len(bundle), np.inf), np.zeros((len(bundle), 4), np.float32)
@@ -196,9 +187,7 @@ def _scores(experts: Labeler, images: Tensor, hard: Array) -> Array:
     return F.cross_entropy(experts(images).cpu().double(), torch.from_numpy(np.array(hard)), reduction="none").numpy()
 
 
-def _by_features(
-    bundle: Bundle, options: SelectOptions, experts: Labeler, choose: Callable[[Tensor], list[int]]
-) -> Bundle:
+def _by_features(bundle: Bundle, options: SelectOptions, experts: Labeler, choose: Choose) -> Bundle:
     """The images that `choose` picks from the features [n, D] of a class, for each class."""
     chosen = []
     for rows, _ in _classes(bundle, options):
@@ -213,7 +202,6 @@ def _features(experts: Labeler, images: Tensor) -> Tensor:
     seen: list[Tensor] = []
     for (prepare, _), body in zip(experts.experts, experts.bodies, strict=True):
         last = [layer for layer in body.modules() if isinstance(layer, nn.Linear)][-1]
-        hook = last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].flatten(1)))
-        body(prepare(images))
-        hook.remove()
+        with last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].flatten(1))):
+            body(prepare(images))
     return torch.cat(seen, 1)

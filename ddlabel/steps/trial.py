@@ -42,8 +42,7 @@ def choose_epoch(
         common = set.intersection(*({*run.epochs.values()} for run in free))
         if not common:
             raise IncompatibleError("--epoch auto: the runs have no checkpoint, or none of the same epoch")
-        epochs = _spread(sorted(common))
-        names = [f"{epoch:g}" for epoch in epochs]
+        names = [f"{epoch:g}" for epoch in _spread(sorted(common))]
         variants = [relabel(bundle, pick(bundle, runs, name), settled) for name in names]
         found = try_out(variants, real, options, "soft", "soft-ce", progress)
         trials |= {f"epoch {name}": each for name, each in zip(names, found, strict=True)}
@@ -73,16 +72,9 @@ def try_out(
     """Accuracies [variants, trials] of quick students of each bundle on held-out real images, with paired seeds."""
     test = held_out(variants[0], real)
     per_epoch = math.ceil(len(variants[0]) / gift_batch_size(len(variants[0])))
-    students = EvaluateOptions(
-        net=options.trial_net,
-        labels=labels,
-        loss=loss,
-        optimizer="adamw:lr=0.003",
-        schedule="cosine",
-        epochs=max(1, round(options.trial_steps / per_epoch)),
-        seeds=options.trials,
-        **options.machine,
-    )
+    epochs = max(1, round(options.trial_steps / per_epoch))
+    how = {"net": options.trial_net, "optimizer": "adamw:lr=0.003", "schedule": "cosine"} | options.machine
+    students = EvaluateOptions(labels=labels, loss=loss, epochs=epochs, seeds=options.trials, **how)
     cases = [
         settle(Case(bundle=lambda _, each=each: each, test=test, options=students, digests={"bundle": str(number)}))  # type: ignore[misc]
         for number, each in enumerate(variants)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,9 +20,8 @@ from ddlabel.nets.prepare import Prepare
 from ddlabel.train.data import Data
 from ddlabel.train.fit import Batch, order
 
-_WHOLE = (0.0, 0.0, 1.0, 1.0)
-
-
+# Labels of images by their rows.
+Label = Callable[[Tensor], Target]
 # Labels [B, K], as logits, of augmented images as the network in training gets them, at a step.
 Teach = Callable[[Tensor, int], Tensor]
 
@@ -34,8 +34,8 @@ class Pictures:
     augment: Augment
     mix: Mix | None = None
 
-    def __call__(self, images: Tensor, target: Target, *, seed: int, step: int) -> tuple[Tensor, Target]:
-        """Unit images [B, C, H, W] of a step and their labels, ready for training."""
+    def __call__(self, images: Tensor, target: Any, *, seed: int, step: int) -> tuple[Tensor, Any]:
+        """Unit images [B, C, H, W] of a step and their labels, ready for training; only a `Target` can be blended."""
         images = self.augment(self.prepare(images), rng.stream(seed, "augment", step))
         if self.mix is None:
             return images, target
@@ -44,24 +44,17 @@ class Pictures:
 
 
 def of_images(
-    data: Data,
-    pictures: Pictures,
-    target: Callable[[Tensor], Target],
-    *,
-    batch_size: int,
-    seed: int,
-    teach: Teach | None = None,
+    data: Data, pictures: Pictures, label: Label, *, batch_size: int, seed: int, teach: Teach | None = None
 ) -> Batch:
-    """Batches of whole images with the labels that `target` has for them, or `teach` gives; all once in each pass."""
+    """Batches of whole images with the labels that `label` gives them, or `teach` gives; all once in each pass."""
     rows_of = order(len(data), batch_size, partial(rng.stream, seed, "order"), data.images.device)
 
     def batch(step: int) -> tuple[Tensor, Target]:
         rows = rows_of(step)
-        images, labels = pictures(data.unit(rows), target(rows), seed=seed, step=step)
+        images, labels = pictures(data.unit(rows), label(rows), seed=seed, step=step)
         if teach is None:
             return images, labels
-        online = LabelSpace(space="logits", source="online")
-        return images, Target(hard=labels.hard, values=teach(images, step), label=online)
+        return images, Target(hard=labels.hard, values=teach(images, step), label=LabelSpace(space="logits"))
 
     return batch
 
@@ -81,13 +74,12 @@ class Items:
     def __init__(self, data: Data, whole: str) -> None:
         if data.dense_boxes is None:
             raise IncompatibleError("the bundle has no dense labels: make them with 'ddlabel densify'")
-        self.data, self.whole = data, whole
-        self.wholes = 0 if whole == "none" else 1
+        self.data, self.whole, self.wholes = data, whole, int(whole != "none")
         # [V, 4], or [N, V, 4] where every image has its own.
-        boxes = data.dense_boxes
-        box = torch.tensor(_WHOLE, device=boxes.device).expand(*boxes.shape[:-2], self.wholes, 4)
-        self.boxes = torch.cat([box, boxes], -2)
+        whole_box = data.dense_boxes.new_tensor([0, 0, 1, 1]).expand(*data.dense_boxes.shape[:-2], self.wholes, 4)
+        self.boxes = torch.cat([whole_box, data.dense_boxes], -2)
         self.per_image = self.boxes.shape[-2]
+        self.flip = None if data.dense_flip is None else F.pad(data.dense_flip, (self.wholes, 0))
 
     def images(self, items: Tensor) -> Tensor:
         """Item i as it was labelled: cut out of its image, flipped, blended; [B, C, H, W] in unit space."""
@@ -107,12 +99,10 @@ class Items:
     def _cut(self, rows: Tensor, number: Tensor) -> Tensor:
         """Item `number` of images `rows`, cut out and flipped."""
         boxes = self.boxes[number] if self.boxes.ndim == 2 else self.boxes[rows, number]
-        images, flip = views.crop(self.data.unit(rows), boxes), self.data.dense_flip
-        if flip is None:
+        images = views.crop(self.data.unit(rows), boxes)
+        if self.flip is None:
             return images
-        view = number - self.wholes
-        flipped = (view >= 0) & (flip[rows, view.clamp_min(0)] == 1)
-        return torch.where(flipped.view(-1, 1, 1, 1), images.flip(3), images)
+        return torch.where(self.flip[rows, number].view(-1, 1, 1, 1) == 1, images.flip(3), images)
 
     def split(self, items: Tensor) -> Split:
         """Labels of items: the whole image's hard or soft one, and the view's dense label."""
@@ -130,9 +120,8 @@ class Items:
             return parts.views
         whole, views = parts.whole.in_common_space(), parts.views.in_common_space()
         if self.whole == "soft" and whole.label.space != views.label.space:
-            raise IncompatibleError(
-                f"soft labels are {whole.label.space} and dense labels {views.label.space}: refine both in one space"
-            )
+            spaces = f"soft labels are {whole.label.space} and dense labels {views.label.space}"
+            raise IncompatibleError(f"{spaces}: refine both in one space")
         is_view, hard = parts.is_view[:, None], views.hard
         if hard.ndim == 2:
             hard = torch.where(is_view, hard, F.one_hot(whole.hard, self.data.classes))
@@ -149,16 +138,12 @@ def of_items(
     """
     count = len(items.data) if together else len(items.data) * items.per_image
     items_of = order(count, batch_size, partial(rng.stream, seed, "order"), items.data.images.device)
+    labels = items.split if split else items.target
 
-    def batch(step: int) -> tuple[Tensor, Target | Split]:
+    def batch(step: int) -> tuple[Tensor, Any]:
         chosen = items_of(step)
         if together:
-            all_of = torch.arange(items.per_image, device=chosen.device)
-            chosen = (chosen[:, None] * items.per_image + all_of).flatten()
-        if split:
-            parts = items.split(chosen)
-            images, _ = pictures(items.images(chosen), parts.views, seed=seed, step=step)
-            return images, parts
-        return pictures(items.images(chosen), items.target(chosen), seed=seed, step=step)
+            chosen = (chosen[:, None] * items.per_image + torch.arange(items.per_image, device=chosen.device)).flatten()
+        return pictures(items.images(chosen), labels(chosen), seed=seed, step=step)
 
     return batch

@@ -11,46 +11,33 @@ from ddlabel.losses import soft_ce
 from ddlabel.registry import Registry
 from ddlabel.train.fit import Batch
 
-# Running means [P] that an optimizer keeps, at first 0.
-Memory = tuple[Tensor | float, Tensor | float]
-# Weights [P] and memory after a step, from those before it, the gradient [P] and the number of steps done.
-Update = Callable[[Tensor, Tensor, Memory, int], tuple[Tensor, Memory]]
-updates: Registry[Callable[..., tuple[Tensor, Memory]]] = Registry("inner optimizer")
+# Running means [P] that an optimizer keeps, at first 0, and the number of steps done.
+Memory = tuple[Tensor | float, Tensor | float, int]
+# Weights [P] and memory.
+State = tuple[Tensor, Memory]
+# Those after a step, from the weights before it, the gradient [P] and the memory.
+Update = Callable[[Tensor, Tensor, Memory], State]
+updates: Registry[Callable[..., State]] = Registry("inner optimizer")
 
 
 @updates.add
-def sgd(
-    weights: Tensor,
-    gradient: Tensor,
-    memory: Memory,
-    done: int,  # noqa: ARG001 - one signature for all
-    *,
-    lr: float = 0.01,
-    momentum: float = 0.0,
-) -> tuple[Tensor, Memory]:
+def sgd(weights: Tensor, gradient: Tensor, memory: Memory, *, lr: float = 0.01, momentum: float = 0.0) -> State:
     """Stochastic gradient descent, as torch has it."""
     _check(lr, momentum)
     velocity = momentum * memory[0] + gradient
-    return weights - lr * velocity, (velocity, 0.0)
+    return weights - lr * velocity, (velocity, 0.0, memory[2] + 1)
 
 
 @updates.add
 def adam(
-    weights: Tensor,
-    gradient: Tensor,
-    memory: Memory,
-    done: int,
-    *,
-    lr: float = 1e-3,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-) -> tuple[Tensor, Memory]:
+    weights: Tensor, gradient: Tensor, memory: Memory, *, lr: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999
+) -> State:
     """Adam; ε² = 10⁻¹⁶ stands under the root, which has no slope at 0."""
     _check(lr, beta1, beta2)
     mean = beta1 * memory[0] + (1 - beta1) * gradient
-    square = beta2 * memory[1] + (1 - beta2) * gradient**2
-    root = (square / (1 - beta2 ** (done + 1)) + 1e-16).sqrt()
-    return weights - lr / (1 - beta1 ** (done + 1)) * mean / root, (mean, square)
+    square, steps = beta2 * memory[1] + (1 - beta2) * gradient**2, memory[2] + 1
+    root = (square / (1 - beta2**steps) + 1e-16).sqrt()
+    return weights - lr / (1 - beta1**steps) * mean / root, (mean, square, steps)
 
 
 def _check(lr: float, *shares: float) -> None:
@@ -71,7 +58,7 @@ def unroll(body: nn.Module, weights: Tensor, batch: Batch, update: Update, *, st
 
     Gradients pass the last `window` steps, which alone are kept in memory (truncated back-propagation through time).
     """
-    memory: Memory = (0.0, 0.0)
+    memory: Memory = (0.0, 0.0, 0)
     for step in range(steps):
         inside = step >= steps - window
         if step <= steps - window:
@@ -80,5 +67,5 @@ def unroll(body: nn.Module, weights: Tensor, batch: Batch, update: Update, *, st
         loss = soft_ce(run_body(body, weights, images), target)
         (gradient,) = torch.autograd.grad(loss, weights, create_graph=inside)
         with torch.set_grad_enabled(inside):
-            weights, memory = update(weights, gradient, memory, step)
+            weights, memory = update(weights, gradient, memory)
     return weights
