@@ -119,7 +119,7 @@ def _check(name: str, value: Any, rules: Any) -> None:
     if not fits or value != value:  # NaN compares false with every bound
         ends = [("at least", low), ("above", above), ("at most", high)]
         expected = " and ".join(f"{word} {end:g}" for word, end in ends if end is not None)
-        raise UsageError(f"{flag} is {value}: expected {expected or 'a number'}")
+        raise UsageError(f"{flag} is {value:g}: expected {expected or 'a number'}")
 
 
 def _read_toml(path: Path, command: str) -> dict[str, Any]:

@@ -112,7 +112,7 @@ class TestStack:
     def test_a_stack_too_large_for_memory_is_refused_or_made_smaller(self, monkeypatch):
         monkeypatch.setattr(Machine, "room", lambda *_, **__: 1)
         with pytest.raises(ResourceError, match="--stack is 5: there is memory for 1 such students"):
-            results(case(stack=5.0))
+            results(case(stack=5.0, seeds=5))
 
     def test_a_stack_that_runs_out_of_memory_is_halved(self, monkeypatch):
         sizes, run = [], evaluate_step.run

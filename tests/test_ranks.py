@@ -165,7 +165,7 @@ def test_ranks_with_other_inputs_leave_with_one_line(torchrun, digits):
     done = torchrun(f"train-expert real.safetensors two {' '.join(TINY)}", other="--seed 7 --batch-size 9", code=5)
     assert time.monotonic() - began < 60
     assert done.stderr.count(b"error: ") == 1
-    assert b"error: the ranks have other batch_size, seed: " in done.stderr
+    assert b"error: the ranks differ in batch_size, seed: " in done.stderr
     assert done.stderr.count(b"exitcode  : 5") == 2
     assert not (digits / "two").exists()
 

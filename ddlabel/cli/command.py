@@ -164,7 +164,7 @@ def join(options: Any, inputs: Callable[[], dict[str, Any]]) -> None:
     if RANKS > 1:
         from ddlabel.train import ranks
 
-        ranks.join(options.device, options.recorded() | inputs())
+        ranks.join(options.device, {"command": type(options).__name__} | options.recorded() | inputs())
 
 
 def _flag(each: Any, kind: Any, *, several: bool) -> Any:

@@ -27,6 +27,7 @@ KINDS = {
     "edits": ("ddlabel.labels.edit", "edits"),
     "codecs": ("ddlabel.codecs", "codecs"),
     "prunings": ("ddlabel.labels.prune", "prunings"),
+    "learners": ("ddlabel.steps.learn", "learners"),
 }
 Kind = Annotated[str, typer.Argument(metavar="KIND", help=f"one of: {', '.join(KINDS)}, protocols")]
 
@@ -124,13 +125,14 @@ def _side_by_side(contents: dict[str, dict[str, Any]]) -> str:
     from rich.table import Column, Table
 
     console = Console(width=160)
-    options = {name: content.get("evaluate") or content["train-expert"] for name, content in contents.items()}
-    keys = dict.fromkeys(key for own in options.values() for key in ("source", "note", *own))
+    notes = {name: {key: content.get(key, "–") for key in ("source", "note")} for name, content in contents.items()}
+    options = {n: notes[n] | (content.get("evaluate") or content["train-expert"]) for n, content in contents.items()}
+    keys = dict.fromkeys(key for own in options.values() for key in own)
     with console.capture() as text:
         for four in (list(contents)[:4], list(contents)[4:]):
             table = Table("", *(Column(name, overflow="fold") for name in four))
             for key in keys:
-                table.add_row(key, *(str((contents[n] | options[n]).get(key, "–")) for n in four))
+                table.add_row(key, *(str(options[n].get(key, "–")) for n in four))
             own = [contents[name].get("net", {}).items() for name in four]
             table.add_row("by network", *("\n".join(f"{net}: {o['optimizer']}" for net, o in nets) for nets in own))
             console.print(table)

@@ -85,8 +85,8 @@ def _real(path: str, options: config.TrainExpertOptions) -> tuple[Bundle, str]:
     """A bundle, or a folder of images that are read while they are trained on, and its digest."""
     if not Path(path).is_dir():
         bundle, header = formats.load(path)
-        if options.size not in (None, bundle.side):
-            raise UsageError(f"--size is for a folder: this bundle's images have {bundle.side} px; leave it out")
+        if options.size not in (None, bundle.side) or options.workers != options.__class__.workers:
+            raise UsageError(f"--size and --workers are for a folder: these are {bundle.side} px; leave them out")
         return bundle, header.digest
     if options.size is None:
         raise UsageError(f"{path} is a folder: say how large its images are to be with --size, e.g. 224")

@@ -69,7 +69,9 @@ def sweep(grid: Grid, options: SweepOptions, say: Say) -> None:
             say.note(f"{where} ({found['seconds']:.1f} s)")
     say.data(options.out, {"out": options.out, "cells": len(cells), "ran": len(missing), "failed": failed})
     if failed:
-        raise SweepError(f"{failed} of {len(missing)} cells failed: the same command tries them again")
+        raise SweepError(
+            f"{failed} of {len(missing)} cells failed: mend what they say, and the same command tries them again"
+        )
 
 
 def _cells(grid: Path) -> list[Cell]:
@@ -131,7 +133,8 @@ def _outcome(given: Values, folder: str = ".") -> Values:
         canonical_json([given, said])  # what cannot be recorded has failed
     except Exception as error:
         kind = "" if isinstance(error, DDLabelError) else f"{type(error).__name__}: "
-        return {"error": f"{kind}{error}".partition("\n")[0]}
+        text = f"{kind}{error}".partition("\n")[0]
+        return {"error": text.replace("with --force", "with force = true under [options]")}
     return {"result": said[0] if len(said) == 1 else said, "seconds": time.perf_counter() - started}
 
 
@@ -145,7 +148,9 @@ def _on_ray(cells: Sequence[Values], options: SweepOptions) -> Iterator[tuple[in
         import ray
     except ModuleNotFoundError:
         raise UsageError("--ray needs Ray: pip install 'ddlabel[ray]'") from None
-    address = os.environ.get("RAY_ADDRESS", "auto") if options.ray_address == "auto" else options.ray_address
+    address, running = options.ray_address, Path("/tmp/ray/ray_current_cluster")  # where Ray notes it
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS") or (running.read_text() if running.exists() else address)
     cpus, gpus, on_stop = options.cpus_per_cell, options.gpus_per_cell, signal.getsignal(signal.SIGTERM)
     how: Values = {"runtime_env": {"env_vars": {"OMP_NUM_THREADS": str(cpus)}}}
     how |= {"include_dashboard": False, "object_store_memory": 1 << 27} if address == "local" else {}
@@ -166,7 +171,8 @@ def _on_ray(cells: Sequence[Values], options: SweepOptions) -> Iterator[tuple[in
                 found = {"error": f"{type(error).__name__}: {error}".partition("\n")[0]}
             yield waiting.pop(done), found
     except (OSError, OverflowError, ValueError, RuntimeError) as error:
-        raise ResourceError(f"--ray: {address}: {error}".partition("\n")[0]) from error
+        what = f"{error}".partition("\n")[0]
+        raise ResourceError(f"--ray: {address}: {what}; start one there with 'ray start --head'") from error
     finally:
         ray.shutdown()
 
@@ -195,12 +201,12 @@ def _plan(cells: Sequence[Cell], say: Say) -> None:
         table.add_row(escape(printable(cell.place)), _figure(flops and flops / 1e9), _figure(seconds))
     say.show(table)
     total = None if any(row["seconds"] is None for row in rows) else sum(row["seconds"] for row in rows)
-    how = f"an estimate: one after another, at {SHARE_OF_RATE:g} of the float32 matrix rate measured here"
+    how = f"an estimate: one after another, at {SHARE_OF_RATE:g} of the float32 matrix rate; tiny networks take longer"
     say.data(f"{len(cells)} cells to run, {_figure(total)} seconds ({how})", {"cells": rows, "seconds": total})
 
 
 def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.1f}"
+    return "-" if value is None else f"{value:,.1f}" if value >= 10 else f"{value:.2g}"
 
 
 def _flops(given: Values) -> int | None:

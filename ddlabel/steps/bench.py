@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from ddlabel.train.data import Data
 from ddlabel.train.device import Forward, Machine, stackable
 from ddlabel.train.labeler import Labeler
 
+T = TypeVar("T")
 # An online teacher's labels of pictures that other students of the same seed will see too.
 _MEMO_BYTES = 1 << 29
 # Students side by side on a GPU, if memory allows.
@@ -61,10 +62,10 @@ class Bench:
             return [0]
         body = student(case, case.bundle(seed), seed).body
         room = self.machine.room(body, batch_size=options.batch_size or 1, shape=case.test.images.shape[1:])
-        most = _MOST if isinstance(wanted, str) else int(wanted)
-        if wanted != "auto" and most > room:
-            raise ResourceError(f"--stack is {most}: there is memory for {room} such students; take fewer, or auto")
         alike = [index for index, (other, _) in enumerate(pending) if _kind(other) == kind]
+        most = _MOST if isinstance(wanted, str) else min(int(wanted), len(alike))
+        if wanted != "auto" and most > room:
+            raise ResourceError(f"--stack is {wanted:g}: there is memory for {room} such students; take that, or auto")
         return alike[: max(1, int(min(most, room, largest)))] if stackable(body) else [0]
 
     def forget(self) -> None:
@@ -75,8 +76,7 @@ class Bench:
     def data(self, bundle: Bundle) -> Data:
         """A bundle on the device."""
         # The bundle is kept with its data: its identity must stay its own.
-        data: Data = _keep(self._of_seed, id(bundle), lambda: (Data.of(bundle, self.machine.device), bundle))[0]
-        return data
+        return _keep(self._of_seed, id(bundle), lambda: (Data.of(bundle, self.machine.device), bundle))[0]
 
     def networks(self, like: Student, count: int, per_epoch: int) -> tuple[list[Network], Forward]:
         """A stack of networks for all students of a kind: what was compiled for it serves them all."""
@@ -89,15 +89,13 @@ class Bench:
             return networks, self.machine.forward(bodies, images=images, shape=shape, backward=True)
 
         kind = (case.options.net, shape, len(like.bundle.classes), like.bundle.pixels, case.digests.get("zca"))
-        stack: tuple[list[Network], Forward] = _keep(self._kept, ("networks", count, *kind), make)
-        return stack
+        return _keep(self._kept, ("networks", count, *kind), make)
 
     def labeler(self, case: Case, per_epoch: int) -> Labeler:
         """The case's teacher, for students of so many steps an epoch."""
         key = ("teacher", *((str(run.folder), step) for run, step in case.teacher))
         images = _images(case.options, per_epoch)
-        labeler: Labeler = _keep(self._kept, key, partial(Labeler, case.teacher, self.machine, images=images))
-        return labeler
+        return _keep(self._kept, key, partial(Labeler, case.teacher, self.machine, images=images))
 
     def teach(self, label: Callable[[Tensor], Tensor], pictures: str, columns: Sequence[int]) -> Teach:
         """A labeler's logits for some classes; `pictures` stands for the images that it will be shown."""
@@ -117,8 +115,7 @@ class Bench:
     def flops(self, like: Student) -> int:
         """Floating-point operations of a student's training."""
         kind = ("flops", like.case.options, like.bundle.images.shape, len(like.bundle.classes))
-        known: int = _keep(self._kept, kind, partial(training_flops, like.case, like.bundle))
-        return known
+        return _keep(self._kept, kind, partial(training_flops, like.case, like.bundle))
 
 
 def _kind(case: Case) -> Any:
@@ -137,8 +134,8 @@ def _images(options: EvaluateOptions, per_epoch: int) -> int:
     return per_epoch * options.epochs * (options.batch_size or 1) * options.seeds
 
 
-def _keep(kept: dict[Any, Any], key: Any, make: Callable[[], Any]) -> Any:
+def _keep(kept: dict[Any, Any], key: Any, make: Callable[[], T]) -> T:
     """What is kept under a key, made when it is first asked for."""
     if key not in kept:
         kept[key] = make()
-    return kept[key]
+    return cast(T, kept[key])

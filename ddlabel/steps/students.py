@@ -104,7 +104,7 @@ def _train(bench: Bench, students: Sequence[Student], progress: Progress) -> lis
         steps=progress(range(per_epoch * options.epochs)),
         seed=partial(rng.stream, first.seed, "layers"),
         stops={epoch * per_epoch: partial(stop, epoch) for epoch in epochs | (looks if looked_at else set())},
-        scaled=bench.machine.scaled,
+        scaled=bench.machine.precision == "fp16",
     )
     each = _logits(networks, forward, tested, [watch.best_weights() for watch in watches])
     seen = zip(watches, each, students, strict=True)

@@ -116,7 +116,7 @@ def train_expert(
         steps=progress(range(start, about.steps)),
         seed=partial(rng.stream, about.seed, f"layers of rank {rank}" if rank else "layers"),
         stops={step: partial(stop, step) for step in _checkpoints(about, options.save_every)},
-        scaled=machine.scaled,
+        scaled=machine.precision == "fp16",
     )
     if not rank:
         (path / _RESUME).unlink(missing_ok=True)

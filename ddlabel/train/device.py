@@ -4,6 +4,7 @@ import functools
 import logging
 import math
 import os
+import re
 import shutil
 import sysconfig
 from collections.abc import Callable, Iterator, Sequence
@@ -36,10 +37,9 @@ def pick_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UsageError(f"--device {name!r}: expected auto, cpu, cuda or cuda:N") from None
+    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", name):
+        raise UsageError(f"--device {name!r}: expected auto, cpu, cuda or cuda:N")
+    device = torch.device(name)
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError):
@@ -81,11 +81,6 @@ class Machine:
         # Numbers that layers put out and their gradients; weights, gradients, stacked copies and two running means.
         numbers = 2 * activations(body, shape)[0] * batch_size + 6 * sum(p.numel() for p in body.parameters())
         return int(free // (4 * numbers))
-
-    @property
-    def scaled(self) -> bool:
-        """Whether losses have to be scaled, lest gradients vanish."""
-        return self.precision == "fp16"
 
     def forward(
         self, bodies: Sequence[nn.Module], *, images: int, shape: Sequence[int], backward: bool = False

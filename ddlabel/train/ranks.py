@@ -30,7 +30,7 @@ def join(device: str, inputs: dict[str, Any]) -> None:
     except (RuntimeError, ValueError) as error:
         raise ResourceError("the ranks do not find each other: start all of them at once, with torchrun") from error
     if different := [name for name in every[0] if any(each.get(name) != every[0][name] for each in every)]:
-        raise IncompatibleError(f"the ranks have other {', '.join(different)}: give all the same command and files")
+        raise IncompatibleError(f"the ranks differ in {', '.join(different)}: give all the same command and files")
     if gpu := device != "cpu" and torch.cuda.is_available():
         torch.cuda.set_device(pick_device(f"cuda:{os.environ['LOCAL_RANK']}"))
     # The others wait for as long as rank 0 tests and saves; when one dies torchrun ends them, and no clock has to.
