@@ -14,6 +14,7 @@ from ddlabel.config import DensifyOptions, RefineOptions, RelabelOptions
 from ddlabel.labels import views
 from ddlabel.steps.refine import refine
 from ddlabel.steps.relabel import densify, relabel
+from ddlabel.train.device import Machine
 from ddlabel.train.labeler import Labeler
 
 from . import inputs, reference
@@ -29,7 +30,7 @@ def _expert(run: Path, device: str) -> torch.nn.Module:
     """The reference's network with an expert's weights."""
     picks = inputs.pick(run)
     about = picks[0][0].about
-    body = Labeler(picks, device=torch.device("cpu"), compile="off", images=1).bodies[0]
+    body = Labeler(picks, Machine(device=torch.device("cpu"), precision="fp32", compile="off"), images=1).bodies[0]
     net = reference.network(about.net, about.size, len(about.classes))
     copy_weights(body, net)
     return net.to(device).eval()
