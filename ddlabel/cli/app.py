@@ -17,6 +17,7 @@ from ddlabel.errors import ClosedPipeError, DDLabelError
 from ddlabel.options import COMMANDS
 
 _PROCESS = os.getpid()
+_signalled: list[int] = []  # the exit codes that signals ask for
 # In the help, the pipeline in its order comes first.
 app.registered_commands.sort(key=lambda each: (*COMMANDS, each.name).index(each.name))
 
@@ -41,6 +42,8 @@ def main() -> NoReturn:
     signal.signal(signal.SIGINT, _stopped)
     try:
         sys.exit(app(sys.argv[1:] or ["--help"], standalone_mode=False))
+    except SystemExit as done:  # Ray makes a 1 of whatever it was
+        sys.exit(_signalled[0] if _signalled else done.code)
     except ClosedPipeError:
         # Python would complain once more when it flushes on its way out.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -70,10 +73,8 @@ def _leave(message: str, code: int) -> NoReturn:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(code))
         time.sleep(5)
         message = f"rank {RANK}: {message}"
-    if "--json" in sys.argv:
-        print(json.dumps({"error": message, "exit_code": code}), file=sys.stderr)
-    else:
-        print(f"error: {printable(message)}", file=sys.stderr)
+    as_json = json.dumps({"error": message, "exit_code": code})
+    print(as_json if "--json" in sys.argv else f"error: {printable(message)}", file=sys.stderr)
     sys.exit(code)
 
 
@@ -81,5 +82,6 @@ def _stopped(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a 
     if os.getpid() != _PROCESS:  # a worker that reads images: its parent answers, and ends it
         return
     # Leaves as an exception does, so that every temporary file is removed on the way out.
+    _signalled.append(128 + number)
     word = "interrupted" if number == signal.SIGINT else "terminated"
     _leave(f"{word}: nothing half-written is left; the same command goes on, or begins again", 128 + number)

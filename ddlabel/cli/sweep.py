@@ -133,8 +133,7 @@ def _outcome(given: Values, folder: str = ".") -> Values:
         canonical_json([given, said])  # what cannot be recorded has failed
     except Exception as error:
         kind = "" if isinstance(error, DDLabelError) else f"{type(error).__name__}: "
-        text = f"{kind}{error}".partition("\n")[0]
-        return {"error": text.replace("with --force", "with force = true under [options]")}
+        return {"error": f"{kind}{error}".partition("\n")[0].replace("with --force", "with force = true in [options]")}
     return {"result": said[0] if len(said) == 1 else said, "seconds": time.perf_counter() - started}
 
 
@@ -171,8 +170,7 @@ def _on_ray(cells: Sequence[Values], options: SweepOptions) -> Iterator[tuple[in
                 found = {"error": f"{type(error).__name__}: {error}".partition("\n")[0]}
             yield waiting.pop(done), found
     except (OSError, OverflowError, ValueError, RuntimeError) as error:
-        what = f"{error}".partition("\n")[0]
-        raise ResourceError(f"--ray: {address}: {what}; start one there with 'ray start --head'") from error
+        raise ResourceError(f"--ray: {address}: {str(error).splitlines()[0]}; is 'ray start --head' there?") from error
     finally:
         ray.shutdown()
 
