@@ -317,8 +317,9 @@ class TestStreams:
     def test_refusals(self, cli, folder, tmp_path):
         assert b"--size, e.g. 224" in cli("train-expert", folder, "run", code=2).err
         formats.write(str(tmp_path / "b.safetensors"), make_bundle())
-        said = cli("train-expert", "b.safetensors", "run", "--size", 9, code=2).err
-        assert b"have 8 px; leave it out" in said
+        for words in (["--size", 9], ["--workers", 1]):
+            said = cli("train-expert", "b.safetensors", "run", *words, code=2).err
+            assert b"are for a folder: this bundle has 8 px; leave them out" in said
         (tmp_path / "empty").mkdir()
         cli("train-expert", "empty", "run", "--size", 8, code=3)
 

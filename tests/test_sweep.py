@@ -150,7 +150,7 @@ class TestReruns:
         lines = said.err.decode().splitlines()
         assert lines[0].startswith("cell 3 of 4: optimizer=adamw:lr=-1 batch_size=10 failed:")
         assert len(lines) == 3
-        assert lines[-1] == "error: 2 of 4 cells failed: the same command tries them again"
+        assert lines[-1] == "error: 2 of 4 cells failed: mend what they say, and the same command tries them again"
         assert [cell["optimizer"] for cell in cells()] == ["sgd", "sgd"]
         assert b"2 of 2 cells failed" in cli("sweep", "grid.toml", code=9).err
 

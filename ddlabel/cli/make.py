@@ -86,7 +86,7 @@ def _real(path: str, options: config.TrainExpertOptions) -> tuple[Bundle, str]:
     if not Path(path).is_dir():
         bundle, header = formats.load(path)
         if options.size not in (None, bundle.side) or options.workers != options.__class__.workers:
-            raise UsageError(f"--size and --workers are for a folder: these are {bundle.side} px; leave them out")
+            raise UsageError(f"--size and --workers are for a folder: this bundle has {bundle.side} px; leave them out")
         return bundle, header.digest
     if options.size is None:
         raise UsageError(f"{path} is a folder: say how large its images are to be with --size, e.g. 224")
