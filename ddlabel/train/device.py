@@ -186,7 +186,7 @@ def _worth_compiling(body: nn.Module, images: int, shape: Sequence[int], backwar
 def _has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    here = torch.cpu.get_capabilities()
+    here = getattr(torch.cpu, "get_capabilities", dict)()  # older releases cannot tell
     return bool(here.get("amx_bf16") or here.get("avx512_bf16"))
 
 
