@@ -10,7 +10,7 @@ import sysconfig
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -186,7 +186,7 @@ def _worth_compiling(body: nn.Module, images: int, shape: Sequence[int], backwar
 def _has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    here = getattr(torch.cpu, "get_capabilities", dict)()  # older releases cannot tell
+    here: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older releases cannot tell
     return bool(here.get("amx_bf16") or here.get("avx512_bf16"))
 
 
