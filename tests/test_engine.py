@@ -232,6 +232,9 @@ def test_every_network_stacks_or_says_that_it_does_not(name):
         build(name, normalisation([0.5] * 3, [0.25] * 3), channels=3, size=64, classes=3, seed=s) for s in (0, 1)
     ]
     bodies = [network.body.eval() for network in networks]
+    if not stackable(bodies[0]):
+        assert not name.startswith(("convnet", "resnet"))
+        return
     images = torch.randn(2, 2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = torch.stack([each(x) for each, x in zip(bodies, images, strict=True)])

@@ -15,7 +15,6 @@ from typing import Any, Self, cast
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torchvision.ops import StochasticDepth
 
 from ddlabel.config import MachineOptions
 from ddlabel.errors import ResourceError, UsageError
@@ -173,8 +172,11 @@ def batches_of(images: Tensor) -> Iterator[Tensor]:
 
 
 def stackable(body: nn.Module) -> bool:
-    """Whether networks of this kind can be stacked: layers that draw numbers would draw others than alone."""
-    return not any(isinstance(part, nn.Dropout | StochasticDepth) and part.p > 0 for part in body.modules())
+    """Whether networks of this kind can be stacked.
+
+    Layers that draw numbers would draw others than alone, and for attention vmap goes through students one by one.
+    """
+    return not any("Attention" in type(part).__name__ or getattr(part, "p", 0) > 0 for part in body.modules())
 
 
 def _worth_compiling(body: nn.Module, images: int, shape: Sequence[int], backward: bool) -> bool:
