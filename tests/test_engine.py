@@ -7,6 +7,7 @@ import logging
 from dataclasses import replace
 from itertools import chain
 
+import numpy as np
 import pytest
 import torch
 from conftest import make_bundle
@@ -15,6 +16,8 @@ from torch import nn
 
 from ddlabel.config import EvaluateOptions, MachineOptions
 from ddlabel.errors import ResourceError, UsageError
+from ddlabel.header import LabelSpace
+from ddlabel.labels import views
 from ddlabel.nets import build, nets
 from ddlabel.nets.prepare import normalisation
 from ddlabel.steps import evaluate as evaluate_step
@@ -212,6 +215,19 @@ class TestCompile:
 
 
 class TestCost:
+    def test_bundles_of_the_same_options_cost_what_their_views_do(self):
+        def with_views(n: int) -> Case:
+            plain = easy_bundle()
+            boxes = views.grid(len(plain), 8, 8, 0, n=n, r=0.625)["dense_boxes"]
+            labels = np.zeros((len(plain), n * n, 3), np.float32)
+            bundle = replace(plain, dense_labels=labels, dense_boxes=boxes, dense=LabelSpace(space="logits"))
+            settled = case(bundle, labels="dense", dense_batches="sum", loss="soft-ce", epochs=1, seeds=1)
+            return replace(settled, digests={"bundle": str(n), "test": "t"})
+
+        cells = [with_views(1), with_views(2)]
+        one, four = (record["cost"]["flops"] for _, _, record in evaluate(cells, set()))
+        assert four / one == (1 + 4) / (1 + 1)
+
     def test_activations_of_a_convnet_are_countable_by_hand(self):
         # Convolution, norm and ReLU at 8 × 8, pooling and flattening at 4 × 4, three classes; width 8.
         assert activations(body(), (1, 8, 8)) == (8 * (3 * 64 + 2 * 16) + 3, 6)

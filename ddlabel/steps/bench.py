@@ -114,7 +114,8 @@ class Bench:
 
     def flops(self, like: Student) -> int:
         """Floating-point operations of a student's training."""
-        kind = ("flops", like.case.options, like.bundle.images.shape, len(like.bundle.classes))
+        inputs = canonical_json(like.case.digests)  # bundles differ in their views too
+        kind = ("flops", like.case.options, inputs, like.bundle.images.shape, len(like.bundle.classes))
         return _keep(self._kept, kind, partial(training_flops, like.case, like.bundle))
 
 

@@ -42,9 +42,9 @@ def run(bench: Bench, stack: Sequence[tuple[Case, int]], progress: Progress) -> 
     started, machine = time.perf_counter(), bench.machine
     if machine.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(machine.device)
-    (case, seed), classes = stack[0], len(stack[0][0].test.classes)
+    case, seed = stack[0]
     if case.options.continual is None:
-        whole = range(classes)
+        whole = range(len(case.test.classes))
         students = [Student(case=c, bundle=c.bundle(s), test=c.test, columns=whole, seed=s) for c, s in stack]
         each = _train(bench, students, progress)
     else:
