@@ -1,34 +1,16 @@
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
+from samples import FIXTURES, TINY, make_bundle
 
-from ddlabel.bundle import Bundle, LabelSpace, Pixels
 from ddlabel.cli.app import main
-
-FIXTURES = Path(__file__).parent.parent / "fixtures"
-TINY = ["--net", "convnet-d1:width=4", "--epochs", "2"]
-SHARED = Path(__file__).parent.parent.parent / "shared"
-
-
-def make_bundle(images: int = 12, classes: int = 3, size: int = 8, channels: int = 1, seed: int = 0) -> Bundle:
-    """A small valid bundle of uint8 noise with logits for soft labels."""
-    generator = np.random.default_rng(seed)
-    return Bundle(
-        classes=tuple(f"class {i}" for i in range(classes)),
-        pixels=Pixels(space="uint8", mean=(0.5,) * channels, std=(0.25,) * channels),
-        images=generator.integers(0, 256, (images, channels, size, size), np.uint8),
-        hard_labels=np.arange(images) % classes,
-        soft_labels=generator.normal(size=(images, classes)).astype(np.float32),
-        soft=LabelSpace(space="logits"),
-    )
+from ddlabel.data.bundle import Bundle
 
 
 @pytest.fixture
@@ -72,10 +54,6 @@ def ddlabel(tmp_path: Path):
     return run
 
 
-def records(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
 @pytest.fixture(scope="session")
 def made(tmp_path_factory):
     """The files of `digits`, made once."""
@@ -86,7 +64,9 @@ def made(tmp_path_factory):
         "select real.safetensors few.safetensors --ipc 2",
         f"train-expert real.safetensors expert {' '.join(TINY)} --save-every 0.5 --batch-size 30",
     ):
-        subprocess.run([sys.executable, "-m", "ddlabel", *line.split(), "--quiet"], cwd=folder, check=True)
+        subprocess.run(
+            [sys.executable, "-m", "ddlabel", *line.split(), "--quiet"], cwd=folder, check=True
+        )
     return folder
 
 

@@ -16,14 +16,25 @@ from benchmarks.labels import copy_weights
 from benchmarks.machine import flops
 from benchmarks.students import inside
 
-from ddlabel.labels import views
-from ddlabel.labels.refine import gift
-from ddlabel.nets import build
-from ddlabel.nets.prepare import normalisation
-from ddlabel.train import cost
+from ddlabel.methods.labels import views
+from ddlabel.methods.labels.gift import gift
+from ddlabel.methods.nets import build
+from ddlabel.methods.nets.prepare import normalisation
+from ddlabel.training import cost
 
-NETS = [("convnet-d3", 32, 320_010), ("convnet-d5", 128, 615_690), ("resnet18-modified", 32, 11_173_962)]
-MACHINE = {"cpu": "Some CPU", "cores": 2, "threads": 2, "capability": "AVX2", "torch": "2.15", "gpu": None}
+NETS = [
+    ("convnet-d3", 32, 320_010),
+    ("convnet-d5", 128, 615_690),
+    ("resnet18-modified", 32, 11_173_962),
+]
+MACHINE = {
+    "cpu": "Some CPU",
+    "cores": 2,
+    "threads": 2,
+    "capability": "AVX2",
+    "torch": "2.15",
+    "gpu": None,
+}
 RATES = {"matmul_flops_per_second": {"float32": 125e9, "bfloat16": 7e8}}
 
 
@@ -66,7 +77,10 @@ def test_the_reference_learns_hard_and_soft_labels():
     images[labels == 1, :, :, ::2] = 3  # stripes: most operations leave them
     given = {"epochs": 20, "batch_size": 10, "seeds": range(2), "device": "cpu"}
     for target in (labels, torch.nn.functional.one_hot(labels).float()):
-        assert min(reference.train_students("convnet-d1", (images, target), (images, labels), **given)) > 0.9
+        assert (
+            min(reference.train_students("convnet-d1", (images, target), (images, labels), **given))
+            > 0.9
+        )
 
 
 def test_the_reference_labels_views_and_refines_as_ddlabel_does():
@@ -101,12 +115,19 @@ class InThisProcess(Side):
         pass
 
     def run(self, amount, **how):
-        return {"amount": amount, "seconds": self.seconds * amount, "rate": 10 / self.seconds, "peak_memory_bytes": 7}
+        return {
+            "amount": amount,
+            "seconds": self.seconds * amount,
+            "rate": 10 / self.seconds,
+            "peak_memory_bytes": 7,
+        }
 
 
 def test_sides_are_paced_and_compared(monkeypatch):
     monkeypatch.setattr("benchmarks.harness.Side", InThisProcess)
-    monkeypatch.setattr("benchmarks.harness.matmul_rates", lambda _: {"float32": 1e5, "bfloat16": 4e5})
+    monkeypatch.setattr(
+        "benchmarks.harness.matmul_rates", lambda _: {"float32": 1e5, "bfloat16": 4e5}
+    )
     settings = Settings(data=Path(), work=Path(), device="cpu", rounds=2, seconds=20)
     found = versus("evaluate", settings, "images/s", (0.4,), (0.05,), expected=6, flops=100)
     assert found["ratio"] == {"median": 8, "low": 8, "high": 8, "rounds": [8, 8]}
@@ -118,7 +139,10 @@ def test_sides_are_paced_and_compared(monkeypatch):
 
 
 def test_what_goes_wrong_in_the_process_of_a_side_is_shown():
-    with Side("cpu", int, "no number") as side, pytest.raises(RuntimeError, match="invalid literal for int"):
+    with (
+        Side("cpu", int, "no number") as side,
+        pytest.raises(RuntimeError, match="invalid literal for int"),
+    ):
         side.run(1)
 
 
@@ -126,22 +150,42 @@ def test_table():
     results = {
         "cpu": {
             "machine": MACHINE | RATES,
-            "evaluate": {"figures": {"evaluate": figure("evaluate", "cpu", 6.25, spread=(6, 6.5), also="400 → 2,500")}},
+            "evaluate": {
+                "figures": {
+                    "evaluate": figure("evaluate", "cpu", 6.25, spread=(6, 6.5), also="400 → 2,500")
+                }
+            },
             "start-up": {"figures": {"help": figure("help", "cpu", 0.4)}},
         }
     }
     lines = table(json.loads(json.dumps(results))).splitlines()
-    assert f"| {WANTED['evaluate'].what} | ≥ 6 × | 6.25 × (6 … 6.5), 400 → 2,500 ✓ | ≥ 50 × | not measured |" in lines
+    assert (
+        f"| {WANTED['evaluate'].what} | ≥ 6 × | 6.25 × (6 … 6.5), 400 → 2,500 ✓ | ≥ 50 × | not measured |"
+        in lines
+    )
     assert "| `ddlabel --help` | ≤ 0.35 s | 0.4 s ✗ | – | not measured |" in lines
     assert len({text.count("|") for text in lines[: 2 + len(WANTED)]}) == 1
     assert "CPU: Some CPU, 2 cores" in lines[-1]
-    assert line("gift-time", "cpu", figure("gift-time", "cpu", -1)).endswith("wanted ≤ 2 %: reached")
+    assert line("gift-time", "cpu", figure("gift-time", "cpu", -1)).endswith(
+        "wanted ≤ 2 %: reached"
+    )
 
 
 def test_start_up_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("benchmarks.__main__.machine", lambda _: MACHINE | RATES)
     out = tmp_path / "results.json"
-    words = ["benchmarks", "start-up", "--rounds", "1", "--work", str(tmp_path), "--device", "cpu", "--out", str(out)]
+    words = [
+        "benchmarks",
+        "start-up",
+        "--rounds",
+        "1",
+        "--work",
+        str(tmp_path),
+        "--device",
+        "cpu",
+        "--out",
+        str(out),
+    ]
     monkeypatch.setattr("sys.argv", words)
     main()
     assert "ddlabel info FILE" in capsys.readouterr().out

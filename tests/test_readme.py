@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import make_bundle
+from samples import make_bundle
 
-from ddlabel import formats
 from ddlabel.cli.app import app
 from ddlabel.cli.inspect import KINDS
-from ddlabel.header import LabelSpace
+from ddlabel.data import formats
+from ddlabel.data.schema import LabelMeta
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
@@ -20,7 +20,9 @@ README = (Path(__file__).parent.parent / "README.md").read_text()
 def test_every_command_is_documented():
     commands = {command.name for command in app.registered_commands}
     assert len(commands) == 16
-    assert {name for name in commands if f"`{name}" not in README and f"ddlabel {name}" not in README} == set()
+    assert {
+        name for name in commands if f"`{name}" not in README and f"ddlabel {name}" not in README
+    } == set()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -41,7 +43,7 @@ def test_every_flag_in_the_readme_exists(cli):
 
 def test_the_library_snippet_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    formats.write("soft.safetensors", replace(make_bundle(), soft=LabelSpace(space="logits")))
+    formats.write("soft.safetensors", replace(make_bundle(), soft=LabelMeta(space="logits")))
     snippet = re.search(r"```python\n(.*?)```", README, re.S)
     exec(compile(snippet[1], "README.md", "exec"), {})
     assert formats.read("refined.safetensors").soft.space == "probs"

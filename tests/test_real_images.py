@@ -6,16 +6,20 @@ import json
 
 import numpy as np
 import pytest
-from conftest import SHARED
+from samples import SHARED
 
-from ddlabel import formats
+from ddlabel.data import formats
 
 pytestmark = pytest.mark.slow
-needs_data = pytest.mark.skipif(not (SHARED / "data").is_dir(), reason="no ../shared/data beside this checkout")
+needs_data = pytest.mark.skipif(
+    not (SHARED / "data").is_dir(), reason="no ../shared/data beside this checkout"
+)
 
 
 def test_demo_soft_labels_beat_hard_ones_by_more_than_the_intervals(ddlabel):
-    outcome = {name: each["percent"] for name, each in json.loads(ddlabel("demo", "--json").stdout).items()}
+    outcome = {
+        name: each["percent"] for name, each in json.loads(ddlabel("demo", "--json").stdout).items()
+    }
     assert set(outcome) == {"hard", "soft", "dense", "refined"}
     hard, soft = outcome["hard"], outcome["soft"]
     assert soft["mean"] - soft["interval"] > hard["mean"] + hard["interval"]
@@ -42,13 +46,32 @@ def test_import_reads_the_whole_archive(cli, archive, split, counts, side):
 def test_an_early_experts_labels_teach_more_than_hard_ones_at_one_image_per_class(cli):
     cli("import", SHARED / "data" / "cifar10.zip", "real.safetensors")
     cli("import", SHARED / "data" / "cifar10.zip", "test.safetensors", "--split", "test")
-    expert = ["--epochs", 1, "--net", "convnet-d3:width=32", "--optimizer", "sgd:lr=0.05,momentum=0,weight-decay=0"]
+    expert = [
+        "--epochs",
+        1,
+        "--net",
+        "convnet-d3:width=32",
+        "--optimizer",
+        "sgd:lr=0.05,momentum=0,weight-decay=0",
+    ]
     cli("train-expert", "real.safetensors", "expert", *expert)
     cli("select", "real.safetensors", "few.safetensors", "--ipc", 1)
     cli("relabel", "few.safetensors", "soft.safetensors", "--expert", "expert", "--epoch", "last")
     means = {}
     for labels in ("hard", "soft"):
-        words = ["--labels", labels, "--test", "test.safetensors", "--epochs", 200, "--seeds", 3, "--json"]
-        outcome = json.loads(cli("evaluate", "soft.safetensors", *words, "--net", "convnet-d3:width=32").out)
+        words = [
+            "--labels",
+            labels,
+            "--test",
+            "test.safetensors",
+            "--epochs",
+            200,
+            "--seeds",
+            3,
+            "--json",
+        ]
+        outcome = json.loads(
+            cli("evaluate", "soft.safetensors", *words, "--net", "convnet-d3:width=32").out
+        )
         means[labels] = outcome["cells"][0]["percent"]["mean"]
     assert means["soft"] > means["hard"]

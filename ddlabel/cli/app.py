@@ -13,8 +13,8 @@ import typer
 from ddlabel import __version__
 from ddlabel.cli import demo, evaluate, inspect, labels, learn, make, sweep  # noqa: F401 - to be registered
 from ddlabel.cli.command import RANK, app, printable
-from ddlabel.errors import ClosedPipeError, DDLabelError
-from ddlabel.options import COMMANDS
+from ddlabel.core.errors import ClosedPipeError, DDLabelError
+from ddlabel.core.options import COMMANDS
 
 _PROCESS = os.getpid()
 _signalled: list[int] = []  # the exit codes that signals ask for
@@ -28,7 +28,9 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-_Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")]
+_Version = Annotated[
+    bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
+]
 
 
 @app.callback()
@@ -56,7 +58,10 @@ def main() -> NoReturn:
         _leave(f"{error.filename or 'input or output'}: {error.strerror or error}", 7)
     except RuntimeError as error:
         if any(word in str(error) for word in ("gloo", "NCCL", "DataLoader worker")):
-            _leave("another rank, or one of --workers, has ended: start the command again, and it goes on", 8)
+            _leave(
+                "another rank, or one of --workers, has ended: start the command again, and it goes on",
+                8,
+            )
         if type(error).__name__ != "OutOfMemoryError":
             raise
         _leave("the device is out of memory: use a smaller --batch-size, or --device cpu", 8)
@@ -84,4 +89,7 @@ def _stopped(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a 
     # Leaves as an exception does, so that every temporary file is removed on the way out.
     _signalled.append(128 + number)
     word = "interrupted" if number == signal.SIGINT else "terminated"
-    _leave(f"{word}: nothing half-written is left; the same command goes on, or begins again", 128 + number)
+    _leave(
+        f"{word}: nothing half-written is left; the same command goes on, or begins again",
+        128 + number,
+    )

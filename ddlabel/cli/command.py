@@ -14,13 +14,15 @@ from typing import Annotated, Any, TypeVar
 import typer
 from rich.console import Console
 
-from ddlabel import __version__, files, formats
-from ddlabel.bundle import Bundle
-from ddlabel.errors import ClosedPipeError, UsageError
-from ddlabel.header import Header
-from ddlabel.options import Options
-from ddlabel.provenance import Entry, Input
-from ddlabel.registry import nearest
+from ddlabel import __version__
+from ddlabel.core.errors import ClosedPipeError, UsageError
+from ddlabel.core.options import Options
+from ddlabel.core.registry import nearest
+from ddlabel.data import atomic as files
+from ddlabel.data import formats
+from ddlabel.data.bundle import Bundle
+from ddlabel.data.provenance import Entry, Input
+from ddlabel.data.schema import Header
 
 app = typer.Typer(
     name="ddlabel",
@@ -35,7 +37,9 @@ _binders: dict[str, Callable[..., "partial[None]"]] = {}
 # This process's number among those that torchrun started, and how many there are.
 RANK, RANKS = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
-BundleIn = Annotated[str, typer.Argument(metavar="BUNDLE", help="bundle to read; - is standard input")]
+BundleIn = Annotated[
+    str, typer.Argument(metavar="BUNDLE", help="bundle to read; - is standard input")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="say nothing but results and errors")]
 AsJson = Annotated[bool, typer.Option("--json", help="results and errors as JSON")]
 
@@ -46,7 +50,7 @@ def printable(text: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Say:
+class Reporter:
     """What a command says: data on standard output, or into `kept`; words for people on standard error.
 
     Under torchrun rank 0 alone says anything.
@@ -59,7 +63,9 @@ class Say:
     def note(self, text: str) -> None:
         """A line for people."""
         if not self.quiet:
-            Console(stderr=True, highlight=False, soft_wrap=True).print(printable(text), markup=False)
+            Console(stderr=True, highlight=False, soft_wrap=True).print(
+                printable(text), markup=False
+            )
 
     def show(self, renderable: Any) -> None:
         """A table or other rich object for people."""
@@ -71,7 +77,9 @@ class Say:
         """The same steps with a progress bar, on a terminal only."""
         from tqdm import tqdm
 
-        bar: Iterable[T] = tqdm(steps, file=sys.stderr, disable=self.quiet or None, leave=False, dynamic_ncols=True)
+        bar: Iterable[T] = tqdm(
+            steps, file=sys.stderr, disable=self.quiet or None, leave=False, dynamic_ncols=True
+        )
         return bar
 
     def data(self, text: str, value: Any) -> None:
@@ -94,13 +102,18 @@ def bound(command: str, **values: Any) -> "partial[None]":
     parser = vars(typer.main.get_command(app))["commands"].get(command)
     if parser is None:
         raise UsageError(f"there is no command {command!r}: {nearest(str(command), _binders)}")
-    known = {each.name: each.nargs == -1 or getattr(each, "multiple", False) for each in parser.params}
+    known = {
+        each.name: each.nargs == -1 or getattr(each, "multiple", False) for each in parser.params
+    }
     for key, value in values.items():
         if key not in known:
             raise UsageError(f"{command} has no option {key!r}: {nearest(key, known)}")
         if isinstance(value, list) and not known[key]:
             raise UsageError(f"{key} of {command} is {value!r}: expected one value, not a list")
-    texts = {key: [*map(str, listed(value))] if known[key] else str(value) for key, value in values.items()}
+    texts = {
+        key: [*map(str, listed(value))] if known[key] else str(value)
+        for key, value in values.items()
+    }
     return _binders[command](**parser.make_context(command, [], default_map=texts).params)
 
 
@@ -109,7 +122,9 @@ def listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def command(name: str, config: type[Options] = Options) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def command(
+    name: str, config: type[Options] = Options
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a function as `ddlabel NAME`; its parameters `options` and `say` become flags.
 
     `options`, of a command with a `config`, is filled from that one's fields and from `--config FILE.toml`; what is on
@@ -120,20 +135,30 @@ def command(name: str, config: type[Options] = Options) -> Callable[[Callable[..
         hints = typing.get_type_hints(config)
         # What decides the outcome first, then the machine and the files.
         ordered = sorted(fields(config), key=lambda each: not each.metadata["recorded"])
-        flags = {each.name: _flag(each, hints[each.name], several=each.name in config.AXES) for each in ordered}
+        flags = {
+            each.name: _flag(each, hints[each.name], several=each.name in config.AXES)
+            for each in ordered
+        }
         toml = typer.Option("--config", help=f"TOML file with options, in a table [{name}]")
         file = {"config_file": Annotated[str | None, toml]} if flags else {}
         added = flags | file | {"quiet": Quiet, "as_json": AsJson}
         own = inspect.signature(function, eval_str=True).parameters.values()
-        parameters = [p.replace(kind=_KEYWORD) for p in own if p.name not in ("options", "say")]
-        parameters += [inspect.Parameter(key, _KEYWORD, default=None, annotation=each) for key, each in added.items()]
+        parameters = [p.replace(kind=_KEYWORD) for p in own if p.name not in ("options", "reporter")]
+        parameters += [
+            inspect.Parameter(key, _KEYWORD, default=None, annotation=each)
+            for key, each in added.items()
+        ]
 
-        def bind(*, quiet: bool, as_json: bool, config_file: str | None = None, **given: Any) -> "partial[None]":
+        def bind(
+            *, quiet: bool, as_json: bool, config_file: str | None = None, **given: Any
+        ) -> "partial[None]":
             values = {key: given.pop(key) for key in flags}
             if flags:
                 configs = config.load(name, Path(config_file) if config_file else None, values)
                 given["options"] = configs if config.AXES else configs[0]
-            return partial(function, **given, say=Say(quiet=quiet or RANK > 0, as_json=as_json))
+            return partial(
+                function, **given, reporter=Reporter(quiet=quiet or RANK > 0, as_json=as_json)
+            )
 
         def run(**given: Any) -> None:
             bound_call = bind(**given)
@@ -154,17 +179,26 @@ def command(name: str, config: type[Options] = Options) -> Callable[[Callable[..
 def _check_ranked(name: str, given: dict[str, Any]) -> None:
     """Refuse what cannot be done by several ranks."""
     if name not in ("train-expert", "relabel", "densify"):
-        raise UsageError(f"{name} runs in one process, unlike train-expert, relabel, densify: leave out torchrun")
-    if getattr(given["options"], "real", None) or files.STANDARD in (given.get("bundle"), given.get("real")):
-        raise UsageError("with torchrun, name a file and not -, and give what --real chose without torchrun")
+        raise UsageError(
+            f"{name} runs in one process, unlike train-expert, relabel, densify: leave out torchrun"
+        )
+    if getattr(given["options"], "real", None) or files.STANDARD in (
+        given.get("bundle"),
+        given.get("real"),
+    ):
+        raise UsageError(
+            "with torchrun, name a file and not -, and give what --real chose without torchrun"
+        )
 
 
 def join(options: Any, inputs: Callable[[], dict[str, Any]]) -> None:
     """Under torchrun, come together with the other ranks, which must have the same options and inputs."""
     if RANKS > 1:
-        from ddlabel.train import ranks
+        from ddlabel.training import distributed as ranks
 
-        ranks.join(options.device, {"command": type(options).__name__} | options.recorded() | inputs())
+        ranks.join(
+            options.device, {"command": type(options).__name__} | options.recorded() | inputs()
+        )
 
 
 def _flag(each: Any, kind: Any, *, several: bool) -> Any:
@@ -185,7 +219,14 @@ def _flag(each: Any, kind: Any, *, several: bool) -> Any:
 
 
 def run_filter(
-    name: str, bundle: str, out: str, options: Options, step: Step, say: Say, force: bool, inputs: Sequence[Input] = ()
+    name: str,
+    bundle: str,
+    out: str,
+    options: Options,
+    step: Step,
+    reporter: Reporter,
+    force: bool,
+    inputs: Sequence[Input] = (),
 ) -> Bundle:
     """What every bundle-to-bundle command does: refuse early, read and verify, run, append history, write whole.
 
@@ -194,19 +235,31 @@ def run_filter(
     files.check_output(out, force=force)
     formats.format_of(out)
     source, header = formats.load(bundle)
-    return finish(name, step(source), out, options, say, inputs, header.digest)
+    return finish(name, step(source), out, options, reporter, inputs, header.digest)
 
 
 def finish(
-    name: str, bundle: Bundle, out: str, options: Options, say: Say, inputs: Sequence[Input], source: str = ""
+    name: str,
+    bundle: Bundle,
+    out: str,
+    options: Options,
+    reporter: Reporter,
+    inputs: Sequence[Input],
+    source: str = "",
 ) -> Bundle:
     """Write a bundle with the command in its history, made of a bundle of digest `source`, and say where it went."""
     if RANK:  # rank 0 writes
         raise typer.Exit
-    entry = Entry(command=name, version=__version__, options=options.recorded(), bundle=source, inputs=tuple(inputs))
+    entry = Entry(
+        command=name,
+        version=__version__,
+        options=options.recorded(),
+        bundle=source,
+        inputs=tuple(inputs),
+    )
     header = formats.write(out, replace(bundle, history=(*bundle.history, entry)))
     if out != files.STANDARD:
-        say.data(out, {"out": out, "digest": header.digest, "shapes": shapes(header)})
+        reporter.data(out, {"out": out, "digest": header.digest, "shapes": shapes(header)})
     return bundle
 
 

@@ -11,10 +11,10 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from ddlabel import files
-from ddlabel.cli.command import Say, app, command
+from ddlabel.cli.command import Reporter, app, command
 from ddlabel.cli.evaluate import DIGITS
-from ddlabel.errors import OutputExistsError
+from ddlabel.core.errors import OutputExistsError
+from ddlabel.data import atomic as files
 
 # Settings chosen on training digits held out from the expert, never on test digits.
 _TOML = """\
@@ -47,11 +47,13 @@ evaluate dense.safetensors --config demo.toml --json --global-labels soft
 evaluate refined.safetensors --config demo.toml --json --loss cosine
 """
 _LABELS = ("hard", "soft", "dense", "refined")  # which the last lines measure
-Out = Annotated[Path | None, typer.Option("--out", help="new folder to keep all files in; else none is")]
+Out = Annotated[
+    Path | None, typer.Option("--out", help="new folder to keep all files in; else none is")
+]
 
 
 @command("demo")
-def demo(say: Say, out: Out = None) -> None:
+def demo(reporter: Reporter, out: Out = None) -> None:
     """Run the whole path on real handwritten digits and compare four kinds of labels."""
     if out is not None and out.exists():
         raise OutputExistsError(f"--out {out} exists: give a new folder")
@@ -63,14 +65,22 @@ def demo(say: Say, out: Out = None) -> None:
         (folder / "demo.toml").write_text(_TOML)
         with contextlib.chdir(folder):
             for line in _SCRIPT.splitlines():
-                say.note(f"$ ddlabel {line}")
+                reporter.note(f"$ ddlabel {line}")
                 with contextlib.redirect_stdout(io.StringIO()) as printed:
                     app([*line.split(), "--quiet"], standalone_mode=False)
                 said.append(printed.getvalue())
-    outcomes = {labels: json.loads(text)["cells"][0] for labels, text in zip(_LABELS, said[-4:], strict=True)}
-    table = Table("labels", "accuracy %", "95 % interval", title="five students for each kind of label")
+    outcomes = {
+        labels: json.loads(text)["cells"][0]
+        for labels, text in zip(_LABELS, said[-4:], strict=True)
+    }
+    table = Table(
+        "labels", "accuracy %", "95 % interval", title="five students for each kind of label"
+    )
     for labels, outcome in outcomes.items():
         percent = outcome["percent"]
         table.add_row(labels, f"{percent['mean']:.1f}", f"± {percent['interval']:.1f}")
-    say.show(table)
-    say.data("\n".join(f"{labels} {each['percent']['mean']:.2f} %" for labels, each in outcomes.items()), outcomes)
+    reporter.show(table)
+    reporter.data(
+        "\n".join(f"{labels} {each['percent']['mean']:.2f} %" for labels, each in outcomes.items()),
+        outcomes,
+    )

@@ -7,102 +7,129 @@ from typing import Annotated, Any
 
 import typer
 
-from ddlabel import formats, protocols
 from ddlabel.cli import torchless
-from ddlabel.cli.command import BundleIn, Say, command, figures_line, one_standard_input, printable, shapes
-from ddlabel.config import DescribeOptions
-from ddlabel.errors import UsageError
-from ddlabel.header import Header
-from ddlabel.provenance import shell_lines
+from ddlabel.cli.command import (
+    BundleIn,
+    Reporter,
+    command,
+    figures_line,
+    one_standard_input,
+    printable,
+    shapes,
+)
+from ddlabel.core import protocols
+from ddlabel.core.config import DescribeOptions
+from ddlabel.core.errors import UsageError
+from ddlabel.data import formats
+from ddlabel.data.provenance import shell_lines
+from ddlabel.data.schema import Header
 
 KINDS = {
-    "losses": ("ddlabel.losses", "losses"),
-    "optimizers": ("ddlabel.optim", "optimizers"),
-    "schedules": ("ddlabel.optim", "schedules"),
-    "augmentations": ("ddlabel.augment", "augmentations"),
-    "mixes": ("ddlabel.mixing", "mixes"),
-    "nets": ("ddlabel.nets", "nets"),
-    "selectors": ("ddlabel.steps.select", "selectors"),
-    "views": ("ddlabel.labels.views", "layouts"),
-    "edits": ("ddlabel.labels.edit", "edits"),
-    "codecs": ("ddlabel.codecs", "codecs"),
-    "prunings": ("ddlabel.labels.prune", "prunings"),
-    "learners": ("ddlabel.steps.learn", "learners"),
+    "losses": ("ddlabel.methods.losses", "losses"),
+    "optimizers": ("ddlabel.methods.optimizers", "optimizers"),
+    "schedules": ("ddlabel.methods.optimizers", "schedules"),
+    "augmentations": ("ddlabel.methods.augmentations", "augmentations"),
+    "mixes": ("ddlabel.methods.mixing", "mixes"),
+    "nets": ("ddlabel.methods.nets", "nets"),
+    "selectors": ("ddlabel.commands.select", "selectors"),
+    "views": ("ddlabel.methods.labels.views", "layouts"),
+    "edits": ("ddlabel.methods.labels.edits", "edits"),
+    "codecs": ("ddlabel.data.codecs", "codecs"),
+    "prunings": ("ddlabel.methods.labels.pruning", "prunings"),
+    "learners": ("ddlabel.commands.learn", "learners"),
 }
 Kind = Annotated[str, typer.Argument(metavar="KIND", help=f"one of: {', '.join(KINDS)}, protocols")]
 
 
 @command("info")
-def info(bundle: BundleIn, say: Say) -> None:
+def info(bundle: BundleIn, reporter: Reporter) -> None:
     """Show a bundle's header: shapes, classes, label spaces, and the commands that made it."""
     header = formats.read_header(bundle)
-    say.data(_text(header), {**json.loads(header.to_json()), "shapes": shapes(header), "shell": _shell(header)})
+    reporter.data(
+        _text(header),
+        {**json.loads(header.to_json()), "shapes": shapes(header), "shell": _shell(header)},
+    )
 
 
 @command("describe", DescribeOptions)
-def describe(bundle: BundleIn, options: DescribeOptions, say: Say) -> None:
+def describe(bundle: BundleIn, options: DescribeOptions, reporter: Reporter) -> None:
     """Show figures of labels, and compare them with another bundle's or with those of every checkpoint of an expert."""
     if options.expert and options.field == "dense":
-        raise UsageError("--expert is compared with labels of whole images: leave out --field dense")
+        raise UsageError(
+            "--expert is compared with labels of whole images: leave out --field dense"
+        )
     one_standard_input([bundle, options.against or ""])
     source = formats.read(bundle)
     other = None if options.against is None else formats.read(options.against)
     from ddlabel.cli.make import runs_of
-    from ddlabel.steps import describe as steps
+    from ddlabel.commands import describe as steps
 
-    runs = runs_of(options.expert, say)
+    runs = runs_of(options.expert, reporter)
     value = steps.describe(source, options.field)
     if other is not None:
         value["against"] = steps.compare(source, other, options.field)
     if runs:
-        value["experts"] = steps.by_epoch(source, runs, options, say.bar)
+        value["experts"] = steps.by_epoch(source, runs, options, reporter.bar)
     if len(source.classes) <= 12 and "class_similarity" in value:
-        say.show(_similarity(source.classes, value["class_similarity"]))
-    say.data("\n".join(_description(value)), value)
+        reporter.show(_similarity(source.classes, value["class_similarity"]))
+    reporter.data("\n".join(_description(value)), value)
 
 
 @command("check")
-def check(bundle: BundleIn, say: Say) -> None:
+def check(bundle: BundleIn, reporter: Reporter) -> None:
     """Verify a bundle: container, header, every digest, every number."""
     _, header = formats.load(bundle)
-    say.data(f"{bundle}: sound, {header.digest}", {"sound": True, "digest": header.digest})
+    reporter.data(f"{bundle}: sound, {header.digest}", {"sound": True, "digest": header.digest})
 
 
 @command("list")
-def list_(kind: Kind, say: Say) -> None:
+def list_(kind: Kind, reporter: Reporter) -> None:
     """List what a spec can name, with options and their defaults."""
     if kind == "protocols":
         contents = {name: protocols.read(name) for name in protocols.names()}
-        say.data(_side_by_side(contents), contents)
+        reporter.data(_side_by_side(contents), contents)
         return
     if kind not in KINDS:
         raise UsageError(f"cannot list {kind!r}: choose one of {', '.join(KINDS)}, protocols")
     module, name = KINDS[kind]
     entries = getattr(torchless.load(module), name).entries()
     lines = [f"{_spec(entry.name, entry.options)}\n    {entry.summary}" for entry in entries]
-    say.data("\n".join(lines), [asdict(entry) for entry in entries])
+    reporter.data("\n".join(lines), [asdict(entry) for entry in entries])
 
 
 def _description(value: dict[str, Any]) -> list[str]:
     """The figures of labels, one matter a line."""
     size = value["size"]
-    lines = [f"labels       {figures_line(accuracy=value['accuracy'], entropy_nats=value['entropy_nats'])}"]
+    lines = [
+        f"labels       {figures_line(accuracy=value['accuracy'], entropy_nats=value['entropy_nats'])}"
+    ]
     if "confidence" in value:
         effective = f"{value['effective_classes']:.2f} classes (mean exp of the entropy)"
-        lines.append(f"confidence   {value['confidence']:.3f} (mean largest probability), {effective}")
-    lines.append(f"size         {size['bytes']:,.0f} bytes an image, {100 * size['share']:.2f} % of its pixels")
+        lines.append(
+            f"confidence   {value['confidence']:.3f} (mean largest probability), {effective}"
+        )
+    lines.append(
+        f"size         {size['bytes']:,.0f} bytes an image, {100 * size['share']:.2f} % of its pixels"
+    )
     if "against" in value:
         found = value["against"]
-        kl = " and ".join("infinite" if found[key] is None else f"{found[key]:.4f}" for key in ("kl", "kl_reverse"))
+        kl = " and ".join(
+            "infinite" if found[key] is None else f"{found[key]:.4f}"
+            for key in ("kl", "kl_reverse")
+        )
         same = f"{100 * found['same_class']:.1f} % have the same largest entry"
-        lines.append(f"against      {same}, distance {found['js_distance']:.4f}, KL {kl} nats (to it, and from it)")
+        lines.append(
+            f"against      {same}, distance {found['js_distance']:.4f}, KL {kl} nats (to it, and from it)"
+        )
     if "experts" in value:
         found = value["experts"]
         for at in zip(found["epoch"], found["js_distance"], found["normalised"], strict=True):
             lines.append("epoch {:<9.4g}distance {:.4f}, normalised {:.3f}".format(*at))
         lines.append(f"nearest      epoch {found['nearest']:g}")
     if "against" in value or "experts" in value:
-        lines.append("distance     Jensen-Shannon's: the root of the divergence in nats, at most 0.833")
+        lines.append(
+            "distance     Jensen-Shannon's: the root of the divergence in nats, at most 0.833"
+        )
     return lines
 
 
@@ -125,8 +152,14 @@ def _side_by_side(contents: dict[str, dict[str, Any]]) -> str:
     from rich.table import Column, Table
 
     console = Console(width=160)
-    notes = {name: {key: content.get(key, "–") for key in ("source", "note")} for name, content in contents.items()}
-    options = {n: notes[n] | (content.get("evaluate") or content["train-expert"]) for n, content in contents.items()}
+    notes = {
+        name: {key: content.get(key, "–") for key in ("source", "note")}
+        for name, content in contents.items()
+    }
+    options = {
+        n: notes[n] | (content.get("evaluate") or content["train-expert"])
+        for n, content in contents.items()
+    }
     keys = dict.fromkeys(key for own in options.values() for key in own)
     with console.capture() as text:
         for four in (list(contents)[:4], list(contents)[4:]):
@@ -134,14 +167,19 @@ def _side_by_side(contents: dict[str, dict[str, Any]]) -> str:
             for key in keys:
                 table.add_row(key, *(str(options[n].get(key, "–")) for n in four))
             own = [contents[name].get("net", {}).items() for name in four]
-            table.add_row("by network", *("\n".join(f"{net}: {o['optimizer']}" for net, o in nets) for nets in own))
+            table.add_row(
+                "by network",
+                *("\n".join(f"{net}: {o['optimizer']}" for net, o in nets) for nets in own),
+            )
             console.print(table)
     return text.get()
 
 
 def _spec(name: str, options: dict[str, Any]) -> str:
     """A function's defaults in the form in which they can be given: `kl:temperature=1.0,scale=true`."""
-    settings = ",".join(f"{key.replace('_', '-')}={_setting(value)}" for key, value in options.items())
+    settings = ",".join(
+        f"{key.replace('_', '-')}={_setting(value)}" for key, value in options.items()
+    )
     return f"{name}:{settings}" if settings else name
 
 
@@ -153,7 +191,9 @@ def _setting(value: Any) -> str:
 
 def _text(header: Header) -> str:
     shape, pixels, names = header.arrays["images"].shape, header.pixels, header.classes
-    mean, std = (" ".join(f"{value:.4f}" for value in values) for values in (pixels.mean, pixels.std))
+    mean, std = (
+        " ".join(f"{value:.4f}" for value in values) for values in (pixels.mean, pixels.std)
+    )
     more = f", … {len(names) - 12} more" if len(names) > 12 else ""
     lines = [
         f"images       {shape[0]} of {' × '.join(map(str, shape[1:]))}, {pixels.space}",
@@ -164,8 +204,17 @@ def _text(header: Header) -> str:
         if label is not None:
             stored = header.arrays[f"{field}_labels"]
             each = f"{' × '.join(map(str, stored.shape[1:]))} {label.space} as {stored.dtype}"
-            lines.append(f"{field:<13}{each}, temperature {label.temperature:g}, from {label.source}")
-    return "\n".join([*lines, f"digest       {header.digest}", "made by", *(f"    {line}" for line in _shell(header))])
+            lines.append(
+                f"{field:<13}{each}, temperature {label.temperature:g}, from {label.source}"
+            )
+    return "\n".join(
+        [
+            *lines,
+            f"digest       {header.digest}",
+            "made by",
+            *(f"    {line}" for line in _shell(header)),
+        ]
+    )
 
 
 def _shell(header: Header) -> list[str]:

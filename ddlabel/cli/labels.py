@@ -3,124 +3,183 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ddlabel import formats
-from ddlabel.bundle import Bundle
-from ddlabel.cli.command import BundleIn, Say, command, figures_line, join, one_standard_input, run_filter
+from ddlabel.cli.command import (
+    BundleIn,
+    Reporter,
+    command,
+    figures_line,
+    join,
+    one_standard_input,
+    run_filter,
+)
 from ddlabel.cli.make import Experts, Force, Out, expert_inputs, runs_of
-from ddlabel.config import CompressOptions, DensifyOptions, EditOptions, RefineOptions, RelabelOptions, TrialOptions
-from ddlabel.errors import UsageError
-from ddlabel.expert import share_of_best
-from ddlabel.provenance import Input
+from ddlabel.core.config import (
+    CompressOptions,
+    DensifyOptions,
+    EditOptions,
+    RefineOptions,
+    RelabelOptions,
+    TrialOptions,
+)
+from ddlabel.core.errors import UsageError
+from ddlabel.data import formats
+from ddlabel.data.bundle import Bundle
+from ddlabel.data.expert_run import share_of_best
+from ddlabel.data.provenance import Input
 
 
 @command("relabel", RelabelOptions)
 def relabel(
-    bundle: BundleIn, out: Out, expert: Experts, options: RelabelOptions, say: Say, force: Force = False
+    bundle: BundleIn,
+    out: Out,
+    expert: Experts,
+    options: RelabelOptions,
+    reporter: Reporter,
+    force: Force = False,
 ) -> None:
     """Give every image the soft label of an expert, an early-stopped one, or an ensemble."""
-    _label(bundle, out, expert, options, say, force)
+    _label(bundle, out, expert, options, reporter, force)
 
 
 @command("densify", DensifyOptions)
 def densify(
-    bundle: BundleIn, out: Out, expert: Experts, options: DensifyOptions, say: Say, force: Force = False
+    bundle: BundleIn,
+    out: Out,
+    expert: Experts,
+    options: DensifyOptions,
+    reporter: Reporter,
+    force: Force = False,
 ) -> None:
     """Give views of every image a label each: an overlapping grid (LADD), random boxes, or augmented views (FKD)."""
-    _label(bundle, out, expert, options, say, force)
+    _label(bundle, out, expert, options, reporter, force)
 
 
 @command("refine", RefineOptions)
-def refine(bundle: BundleIn, out: Out, options: RefineOptions, say: Say, force: Force = False) -> None:
+def refine(
+    bundle: BundleIn, out: Out, options: RefineOptions, reporter: Reporter, force: Force = False
+) -> None:
     """Mix the smoothed hard label into soft or dense labels (GIFT)."""
     _check_auto(bundle, options, {"gamma": options.gamma})
     inputs: list[Input] = []
 
     def run(source: Bundle) -> Bundle:
-        from ddlabel.steps.refine import refine as step
-        from ddlabel.steps.trial import choose_gamma
+        from ddlabel.commands.refine import refine as step
+        from ddlabel.commands.trial import choose_gamma
 
         settled = options
         if options.real is not None:
-            settled, trials = choose_gamma(source, options, real_of(options.real, inputs), say.bar)
-            _show(trials, f"gamma {settled.gamma}", say)
+            settled, trials = choose_gamma(
+                source, options, real_of(options.real, inputs), reporter.bar
+            )
+            _show(trials, f"gamma {settled.gamma}", reporter)
         refined = step(source, settled)
-        say.note(f"before: {figures_of(source, options.field)}\nafter:  {figures_of(refined, options.field)}")
+        reporter.note(
+            f"before: {figures_of(source, options.field)}\nafter:  {figures_of(refined, options.field)}"
+        )
         return refined
 
-    run_filter("refine", bundle, out, options, run, say, force, inputs)
+    run_filter("refine", bundle, out, options, run, reporter, force, inputs)
 
 
 @command("edit", EditOptions)
-def edit(bundle: BundleIn, out: Out, options: EditOptions, say: Say, force: Force = False) -> None:
+def edit(
+    bundle: BundleIn, out: Out, options: EditOptions, reporter: Reporter, force: Force = False
+) -> None:
     """Change labels on purpose, or take out a class's images, to see what in them teaches (Label-Worth, section 4)."""
 
     def run(source: Bundle) -> Bundle:
-        from ddlabel.steps.edit import edit as step
+        from ddlabel.commands.edit import edit as step
 
         edited = step(source, options)
         if options.op:
-            say.note(f"before: {figures_of(source, options.field)}\nafter:  {figures_of(edited, options.field)}")
-        say.note(f"{len(edited)} of {len(source)} images")
+            reporter.note(
+                f"before: {figures_of(source, options.field)}\nafter:  {figures_of(edited, options.field)}"
+            )
+        reporter.note(f"{len(edited)} of {len(source)} images")
         return edited
 
-    run_filter("edit", bundle, out, options, run, say, force)
+    run_filter("edit", bundle, out, options, run, reporter, force)
 
 
 @command("compress", CompressOptions)
-def compress(bundle: BundleIn, out: Out, options: CompressOptions, say: Say, force: Force = False) -> None:
+def compress(
+    bundle: BundleIn, out: Out, options: CompressOptions, reporter: Reporter, force: Force = False
+) -> None:
     """Store labels in fewer bytes: by a codec, or within a budget, and of some of the views."""
 
     def run(source: Bundle) -> Bundle:
-        from ddlabel.steps.compress import compress as step
+        from ddlabel.commands.compress import compress as step
 
         result, found = step(source, options)
         before, after = found["before"], found["after"]
-        say.note(
+        reporter.note(
             f"{found['codec']}: {before:,.0f} → {after:,.0f} bytes an image (× {after / before:.2f}), "
             f"{100 * found['share']:.2f} % of its pixels"
         )
         if found["js_distance"] is not None:
-            say.note(
+            reporter.note(
                 f"mean Jensen-Shannon distance {found['js_distance']:.4f}, "
                 f"{100 * found['same_class']:.1f} % keep their largest class (of up to 1,000 labels)"
             )
         return result
 
-    run_filter("compress", bundle, out, options, run, say, force)
+    run_filter("compress", bundle, out, options, run, reporter, force)
 
 
-def _label(bundle: str, out: str, expert: Sequence[str], options: RelabelOptions, say: Say, force: bool) -> None:
+def _label(
+    bundle: str,
+    out: str,
+    expert: Sequence[str],
+    options: RelabelOptions,
+    reporter: Reporter,
+    force: bool,
+) -> None:
     """Find the experts, pick their checkpoints, label, write, and say how good the labels are and how large."""
     _check_auto(bundle, options, {"epoch": options.epoch, "temperature": options.temperature})
-    runs = runs_of(expert, say)
+    runs = runs_of(expert, reporter)
     if options.epoch != "auto" and all(run.epoch for run in runs):
-        raise UsageError("--epoch is for experts without one of their own (RUN@12), and all have one: leave it out")
+        raise UsageError(
+            "--epoch is for experts without one of their own (RUN@12), and all have one: leave it out"
+        )
     inputs: list[Input] = []
 
     def run(source: Bundle) -> Bundle:
-        from ddlabel.labels.views import layouts
-        from ddlabel.steps import relabel as steps
-        from ddlabel.steps.trial import choose_epoch
+        from ddlabel.commands import relabel as steps
+        from ddlabel.commands.trial import choose_epoch
+        from ddlabel.methods.labels.views import layouts
 
-        if isinstance(options, DensifyOptions):  # a layout that does not fit says so before the trials
+        if isinstance(
+            options, DensifyOptions
+        ):  # a layout that does not fit says so before the trials
             layouts.resolve(options.views)(1, *source.images.shape[2:], 0)
         settled, picks = options, steps.pick(source, runs, options.epoch)
         if options.real is not None:
-            picks, settled, trials = choose_epoch(source, runs, options, real_of(options.real, inputs), say.bar)
-            _show(trials, f"{steps.source_of(picks)}, temperature {settled.temperature:g}", say)
+            picks, settled, trials = choose_epoch(
+                source, runs, options, real_of(options.real, inputs), reporter.bar
+            )
+            _show(
+                trials, f"{steps.source_of(picks)}, temperature {settled.temperature:g}", reporter
+            )
         elif options.epoch == "auto" and not all(run.epoch for run in runs):
             share = share_of_best(len(source) / len(source.classes))
-            say.note(f"auto: the first checkpoint with {100 * share:.0f} % of its run's best training accuracy")
+            reporter.note(
+                f"auto: the first checkpoint with {100 * share:.0f} % of its run's best training accuracy"
+            )
         inputs.extend(expert_inputs(picks))
-        join(options, lambda: {"bundle": source.header().digest, "experts": [each.sha256 for each in inputs]})
-        say.note(f"labels by {steps.source_of(picks)}")
+        join(
+            options,
+            lambda: {"bundle": source.header().digest, "experts": [each.sha256 for each in inputs]},
+        )
+        reporter.note(f"labels by {steps.source_of(picks)}")
         if isinstance(settled, DensifyOptions):
             return steps.densify(source, picks, settled)
         return steps.relabel(source, picks, settled)
 
-    name, field = ("densify", "dense") if isinstance(options, DensifyOptions) else ("relabel", "soft")
-    labelled = run_filter(name, bundle, out, options, run, say, force, inputs)
-    say.note(f"{figures_of(labelled, field)}\n{_size(labelled, field)}")
+    name, field = (
+        ("densify", "dense") if isinstance(options, DensifyOptions) else ("relabel", "soft")
+    )
+    labelled = run_filter(name, bundle, out, options, run, reporter, force, inputs)
+    reporter.note(f"{figures_of(labelled, field)}\n{_size(labelled, field)}")
 
 
 def _check_auto(bundle: str, options: TrialOptions, choices: Mapping[str, Any]) -> None:
@@ -128,13 +187,17 @@ def _check_auto(bundle: str, options: TrialOptions, choices: Mapping[str, Any]) 
     one_standard_input([bundle, options.real or ""])
     for name in ("trial_net", "trial_steps", "trials"):
         if options.real is None and getattr(options, name) != getattr(TrialOptions, name):
-            raise UsageError(f"--{name.replace('_', '-')} is for choices with --real: give that too, or leave it out")
+            raise UsageError(
+                f"--{name.replace('_', '-')} is for choices with --real: give that too, or leave it out"
+            )
     wanted = [f"--{name} auto" for name, value in choices.items() if value == "auto"]
     if options.real is not None and not wanted:
         known = " or ".join(f"--{name} auto" for name in choices)
         raise UsageError(f"--real is for {known}: give that too, or leave it out")
     if options.real is None and set(wanted) - {"--epoch auto"}:
-        raise UsageError(f"{wanted[-1]} is chosen on real training images: name a bundle of them with --real")
+        raise UsageError(
+            f"{wanted[-1]} is chosen on real training images: name a bundle of them with --real"
+        )
 
 
 def real_of(path: str, inputs: list[Input]) -> Bundle:
@@ -144,23 +207,25 @@ def real_of(path: str, inputs: list[Input]) -> Bundle:
     return real
 
 
-def _show(trials: Mapping[str, Any], chosen: str, say: Say) -> None:
+def _show(trials: Mapping[str, Any], chosen: str, reporter: Reporter) -> None:
     """What quick students made of each choice."""
     for name, found in trials.items():
-        say.note(f"{name}: {100 * found.mean():.1f} % of {len(found)} quick students on held-out real images")
-    say.note(f"auto: {chosen}")
+        reporter.note(
+            f"{name}: {100 * found.mean():.1f} % of {len(found)} quick students on held-out real images"
+        )
+    reporter.note(f"auto: {chosen}")
 
 
 def figures_of(bundle: Bundle, field: str) -> str:
     """Label accuracy and mean entropy in a line."""
-    from ddlabel.labels.figures import label_figures
+    from ddlabel.methods.labels.blocks import label_figures
 
     return f"{field} labels: {figures_line(**label_figures(bundle, field))}"
 
 
 def _size(bundle: Bundle, field: str) -> str:
     """What the labels take, in a line."""
-    from ddlabel.labels.figures import label_bytes
+    from ddlabel.methods.labels.blocks import label_bytes
 
     size = label_bytes(bundle, field)
     return (

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from ddlabel.config import EvaluateOptions
-from ddlabel.errors import UsageError
-from ddlabel.registry import nearest
+from ddlabel.core.config import EvaluateOptions
+from ddlabel.core.errors import UsageError
+from ddlabel.core.registry import nearest
 
 if TYPE_CHECKING:
-    from ddlabel.metrics import Summary
+    from ddlabel.methods.metrics import Summary
 
 _FIGURES = {"accuracy": "accuracy %", "top5": "top-5 %", "calibration_error": "calibration error %"}
 
@@ -29,14 +29,18 @@ class Cell:
 
     def summary(self, figure: str = "accuracy") -> "Summary":
         """A figure over the students, in per cent."""
-        from ddlabel.metrics import summarise
+        from ddlabel.methods.metrics import summarise
 
         return summarise(self.percent(figure))
 
     @property
     def known(self) -> list[str]:
         """The figures that every student has: there is no top-5 of few classes, nor all of one that diverged."""
-        return [name for name in _FIGURES if all(result.get(name) is not None for result in self.results)]
+        return [
+            name
+            for name in _FIGURES
+            if all(result.get(name) is not None for result in self.results)
+        ]
 
     @property
     def diverged(self) -> int:
@@ -53,7 +57,11 @@ class Cell:
         place = {axis: getattr(self.options, axis) for axis in EvaluateOptions.AXES}
         summaries = {name: asdict(self.summary(name)) for name in self.known}
         accuracies = [result["accuracy"] for result in self.results]
-        students = {"accuracies": accuracies, "diverged": self.diverged, "percent": summaries.pop("accuracy")}
+        students = {
+            "accuracies": accuracies,
+            "diverged": self.diverged,
+            "percent": summaries.pop("accuracy"),
+        }
         return place | {"select": self.options.select} | students | summaries
 
 
@@ -63,19 +71,29 @@ def axes_of(wanted: str | None, grid: Sequence[EvaluateOptions]) -> list[str]:
     UsageError if `wanted` is not two different axes.
     """
     if wanted is None:
-        return sorted(varying_axes(grid), key=lambda axis: -len({getattr(options, axis) for options in grid}))[:2]
+        return sorted(
+            varying_axes(grid), key=lambda axis: -len({getattr(options, axis) for options in grid})
+        )[:2]
     names = [name.strip() for name in wanted.split(",")]
     for name in names:
         if name not in EvaluateOptions.AXES:
-            raise UsageError(f"--table: there is no axis {name!r}: {nearest(name, EvaluateOptions.AXES)}")
+            raise UsageError(
+                f"--table: there is no axis {name!r}: {nearest(name, EvaluateOptions.AXES)}"
+            )
     if len(names) != 2 or names[0] == names[1]:
-        raise UsageError(f"--table is {wanted!r}: expected an axis for rows and another for columns: loss,optimizer")
+        raise UsageError(
+            f"--table is {wanted!r}: expected an axis for rows and another for columns: loss,optimizer"
+        )
     return names
 
 
 def varying_axes(grid: Sequence[EvaluateOptions]) -> list[str]:
     """The axes of a grid that have several values."""
-    return [axis for axis in EvaluateOptions.AXES if len({getattr(options, axis) for options in grid}) > 1]
+    return [
+        axis
+        for axis in EvaluateOptions.AXES
+        if len({getattr(options, axis) for options in grid}) > 1
+    ]
 
 
 def table(cells: Sequence[Cell], axes: Sequence[str]) -> Table:
@@ -91,7 +109,9 @@ def table(cells: Sequence[Cell], axes: Sequence[str]) -> Table:
 
     def means(part: Sequence[Cell]) -> list[str]:
         places = _by(part, axes[1]) if columns else {}
-        return [_mean(places.get(name, [])) for name in columns] + ([_mean(part)] if len(columns) != 1 else [])
+        return [_mean(places.get(name, [])) for name in columns] + (
+            [_mean(part)] if len(columns) != 1 else []
+        )
 
     shown = Table(" \\ ".join(axes), *heads, title=_title(cells, axes))
     for row, part in rows.items():
@@ -106,7 +126,10 @@ def line(cell: Cell, axes: Sequence[str]) -> str:
     summary = cell.summary()
     words = ["1 student"] if summary.n == 1 else ["95 % interval", f"{summary.n} students"]
     if cell.options.select != "last":
-        words.insert(0, {"val": "best on held-out images", "best-on-test": "best on test"}[cell.options.select])
+        words.insert(
+            0,
+            {"val": "best on held-out images", "best-on-test": "best on test"}[cell.options.select],
+        )
     if cell.diverged:
         words.append(f"{cell.diverged} diverged")
     return f"{cell.place(axes)}{summary.mean:.2f} %{spread(summary)} ({', '.join(words)})"
@@ -115,11 +138,15 @@ def line(cell: Cell, axes: Sequence[str]) -> str:
 def _figures(cell: Cell) -> Table:
     shown = Table("figure", "mean", "deviation", "95 % interval", title=_title([cell], []))
     options, students = cell.options, f"{len(cell.results)} students"
-    shown.caption = ", ".join([f"{options.labels} labels", options.loss, options.optimizer, options.net, students])
+    shown.caption = ", ".join(
+        [f"{options.labels} labels", options.loss, options.optimizer, options.net, students]
+    )
     for name in cell.known:
         summary = cell.summary(name)
         values = (summary.mean, summary.deviation, summary.interval)
-        shown.add_row(_FIGURES[name], *("–" if value is None else f"{value:.2f}" for value in values))
+        shown.add_row(
+            _FIGURES[name], *("–" if value is None else f"{value:.2f}" for value in values)
+        )
     return shown
 
 
@@ -132,9 +159,15 @@ def _title(cells: Sequence[Cell], axes: Sequence[str]) -> str:
     }[options.select]
     if any(cell.diverged for cell in cells):
         what += " (*: some students diverged)"
-    if hidden := [axis for axis in varying_axes([cell.options for cell in cells]) if axis not in axes]:
+    if hidden := [
+        axis for axis in varying_axes([cell.options for cell in cells]) if axis not in axes
+    ]:
         what += f", averaged over {' and '.join(hidden)}"
-    return what if options.continual is None else f"{what}, mean over {options.continual} class-incremental steps"
+    return (
+        what
+        if options.continual is None
+        else f"{what}, mean over {options.continual} class-incremental steps"
+    )
 
 
 def _by(cells: Sequence[Cell], axis: str) -> dict[str, list[Cell]]:
@@ -147,11 +180,13 @@ def _by(cells: Sequence[Cell], axis: str) -> dict[str, list[Cell]]:
 
 def _mean(cells: Sequence[Cell]) -> str:
     """Mean ± interval over students of what is first averaged over cells."""
-    from ddlabel.metrics import summarise
+    from ddlabel.methods.metrics import summarise
 
     if not cells:
         return "–"
-    students = [sum(values) / len(cells) for values in zip(*(cell.percent() for cell in cells), strict=True)]
+    students = [
+        sum(values) / len(cells) for values in zip(*(cell.percent() for cell in cells), strict=True)
+    ]
     summary, diverged = summarise(students), " *" if any(cell.diverged for cell in cells) else ""
     return f"{summary.mean:.2f}{spread(summary)}{diverged}"
 

@@ -35,7 +35,11 @@ class _Stub(ModuleType):
 
 class _Finder(MetaPathFinder, Loader):
     def find_spec(self, fullname: str, *_: Any) -> ModuleSpec | None:
-        return ModuleSpec(fullname, self, is_package=True) if fullname.partition(".")[0] in _HEAVY else None
+        return (
+            ModuleSpec(fullname, self, is_package=True)
+            if fullname.partition(".")[0] in _HEAVY
+            else None
+        )
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         return _Stub(spec.name)

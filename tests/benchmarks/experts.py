@@ -7,9 +7,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ddlabel import formats
-from ddlabel.config import TrainExpertOptions
-from ddlabel.steps.train_expert import plan, train_expert
+from ddlabel.commands.train_expert import plan, train_expert
+from ddlabel.core.config import TrainExpertOptions
+from ddlabel.data import formats
 
 from . import inputs, reference
 from .harness import Result, Settings, Turn, benchmark, versus
@@ -65,7 +65,10 @@ def fast(path: Path, device: str, options: Mapping[str, Any]) -> Turn:
 def train_expert_(settings: Settings) -> Result:
     """An expert on CIFAR-10, the recipe of LADD and Label-Worth."""
     path, device = inputs.real(settings), settings.device
-    expected, cost = (5 if device == "cpu" else 20), flops(reference.network(NET, 32, 10), 32, backward=True)
+    expected, cost = (
+        (5 if device == "cpu" else 20),
+        flops(reference.network(NET, 32, 10), 32, backward=True),
+    )
     sides = (plain, path, device), (fast, path, device, settings.given)
     result = versus("train-expert", settings, "images/s", *sides, expected=expected, flops=cost)
     equal = result["at_equal_work"]

@@ -84,7 +84,9 @@ class Side:
         done = self.run(amount)
         set_up = max(0.0, first["seconds"] - done["seconds"])
         while done["seconds"] < seconds / 4:
-            done = self.run(max(amount + 1, round(amount * min(10, 0.5 * seconds / done["seconds"]))))
+            done = self.run(
+                max(amount + 1, round(amount * min(10, 0.5 * seconds / done["seconds"])))
+            )
             amount = done["amount"]
         amount = max(1, round(amount * seconds / done["seconds"]))
         self.run(amount)
@@ -136,8 +138,11 @@ def versus(
     after = matmul_rates(device)
     rates = {name: (before[name] + after[name]) / 2 for name in before}
     names, set_ups = ("reference", "ddlabel"), (set_up, fast_set_up)
-    sides = {n: _side(turns, rates, flops, s) for n, turns, s in zip(names, rounds, set_ups, strict=True)}
-    ratio = paired(*([turn["rate"] for turn in turns] for turns in rounds))
+    sides = {
+        n: _side(chunks_for_rank, rates, flops, s)
+        for n, chunks_for_rank, s in zip(names, rounds, set_ups, strict=True)
+    }
+    ratio = paired(*([turn["rate"] for turn in chunks_for_rank] for chunks_for_rank in rounds))
     also = " → ".join(number(side["rate"]) for side in sides.values()) + f" {unit}"
     found = figure(key, device, ratio["median"], spread=(ratio["low"], ratio["high"]), also=also)
     return {
@@ -151,14 +156,16 @@ def versus(
     }
 
 
-def _side(turns: list[Result], rates: dict[str, float], flops: int | None, set_up: float) -> Result:
-    rate = median(turn["rate"] for turn in turns)
+def _side(
+    chunks_for_rank: list[Result], rates: dict[str, float], flops: int | None, set_up: float
+) -> Result:
+    rate = median(turn["rate"] for turn in chunks_for_rank)
     side = {
         "rate": rate,
-        "amount": turns[-1]["amount"],
+        "amount": chunks_for_rank[-1]["amount"],
         "set_up_seconds": set_up,
-        "peak_memory_bytes": turns[-1]["peak_memory_bytes"],
-        "rounds": [{"rate": turn["rate"], "seconds": turn["seconds"]} for turn in turns],
+        "peak_memory_bytes": chunks_for_rank[-1]["peak_memory_bytes"],
+        "rounds": [{"rate": turn["rate"], "seconds": turn["seconds"]} for turn in chunks_for_rank],
     }
     if flops is not None:
         shares = {name: rate * flops / there for name, there in rates.items()}
@@ -175,7 +182,8 @@ def say_sides(result: Result) -> list[str]:
         text += f", first run {side['set_up_seconds']:.1f} s longer, {side['amount']} a round"
         if "flops_per_second" in side:
             shares = ", ".join(
-                f"{number(100 * share)} % of {dtype}" for dtype, share in side["share_of_matmul"].items()
+                f"{number(100 * share)} % of {dtype}"
+                for dtype, share in side["share_of_matmul"].items()
             )
             text += f"; {number(side['flops_per_second'] / 1e9)} GFLOP/s: {shares} matmul"
         lines.append(text)

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddlabel import formats
-from ddlabel.bundle import Bundle, LabelSpace, Pixels
-from ddlabel.codecs import Stored
-from ddlabel.expert import Run
+from ddlabel.data import formats
+from ddlabel.data.bundle import Bundle, LabelMeta, Pixels
+from ddlabel.data.codecs import Stored
+from ddlabel.data.expert_run import ExpertRun
 
 from .harness import Settings
 
@@ -43,7 +43,9 @@ def real(settings: Settings, name: str = "cifar10", split: str = "train") -> Pat
 def few(settings: Settings, ipc: int = 10, name: str = "cifar10") -> Path:
     """Random images of each class."""
     path = settings.work.resolve() / f"{name}-ipc{ipc}.safetensors"
-    return path if path.exists() else _made(path, "select", real(settings, name), path, "--ipc", ipc)
+    return (
+        path if path.exists() else _made(path, "select", real(settings, name), path, "--ipc", ipc)
+    )
 
 
 def expert(settings: Settings, net: str, name: str = "cifar10") -> Path:
@@ -52,7 +54,17 @@ def expert(settings: Settings, net: str, name: str = "cifar10") -> Path:
     return (
         path
         if path.exists()
-        else _made(path, "train-expert", few(settings, name=name), path, "--net", net, "--epochs", 1, *device)
+        else _made(
+            path,
+            "train-expert",
+            few(settings, name=name),
+            path,
+            "--net",
+            net,
+            "--epochs",
+            1,
+            *device,
+        )
     )
 
 
@@ -85,20 +97,26 @@ def noise(images: int, classes: int = 10, size: int = 1) -> Bundle:
 
 def with_logits(bundle: Bundle) -> Bundle:
     """The same with random soft labels."""
-    values = np.random.default_rng(1).normal(size=(len(bundle), len(bundle.classes))).astype(np.float32)
-    return bundle.with_labels("soft", Stored(values, LabelSpace(space="logits")))
+    values = (
+        np.random.default_rng(1).normal(size=(len(bundle), len(bundle.classes))).astype(np.float32)
+    )
+    return bundle.with_labels("soft", Stored(values, LabelMeta(space="logits")))
 
 
-def tensors(bundle: Bundle, rows: np.ndarray | slice = slice(None), device: str = "cpu") -> tuple[Tensor, Tensor]:
+def tensors(
+    bundle: Bundle, rows: np.ndarray | slice = slice(None), device: str = "cpu"
+) -> tuple[Tensor, Tensor]:
     """Normalised images and classes, as the field's loops take them."""
-    mean, std = (torch.tensor(each).view(1, -1, 1, 1) for each in (bundle.pixels.mean, bundle.pixels.std))
+    mean, std = (
+        torch.tensor(each).view(1, -1, 1, 1) for each in (bundle.pixels.mean, bundle.pixels.std)
+    )
     images = torch.from_numpy(np.array(bundle.images[rows])).float().div_(255).sub_(mean).div_(std)
     return images.to(device), torch.from_numpy(np.array(bundle.hard_labels[rows])).to(device)
 
 
-def pick(path: str | Path, epoch: str = "last") -> list[tuple[Run, int]]:
+def pick(path: str | Path, epoch: str = "last") -> list[tuple[ExpertRun, int]]:
     """A run's checkpoint, as steps take it; `RUN@12` names the epoch."""
-    (run,) = Run.find(str(path))
+    (run,) = ExpertRun.find(str(path))
     return [(run, run.step_of(run.epoch or epoch))]
 
 

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from ddlabel import formats
-from ddlabel.config import DensifyOptions, RefineOptions, RelabelOptions
-from ddlabel.labels import views
-from ddlabel.steps.refine import refine
-from ddlabel.steps.relabel import densify, relabel
-from ddlabel.train.device import Machine
-from ddlabel.train.labeler import Labeler
+from ddlabel.commands.refine import refine
+from ddlabel.commands.relabel import densify, relabel
+from ddlabel.core.config import DensifyOptions, RefineOptions, RelabelOptions
+from ddlabel.data import formats
+from ddlabel.methods.labels import views
+from ddlabel.training.labeler import Labeler
+from ddlabel.training.runtime import Runtime
 
 from . import inputs, reference
 from .figures import figure
@@ -30,7 +30,9 @@ def _expert(run: Path, device: str) -> torch.nn.Module:
     """The reference's network with an expert's weights."""
     picks = inputs.pick(run)
     about = picks[0][0].about
-    body = Labeler(picks, Machine(device=torch.device("cpu"), precision="fp32", compile="off"), images=1).bodies[0]
+    body = Labeler(
+        picks, Runtime(device=torch.device("cpu"), precision="fp32", compile="off"), images=1
+    ).bodies[0]
     net = reference.network(about.net, about.size, len(about.classes))
     copy_weights(body, net)
     return net.to(device).eval()
@@ -38,7 +40,9 @@ def _expert(run: Path, device: str) -> torch.nn.Module:
 
 def copy_weights(source: torch.nn.Module, target: torch.nn.Module) -> None:
     """Weights and buffers by their order: the names differ."""
-    target.load_state_dict(dict(zip(target.state_dict(), source.state_dict().values(), strict=True)))
+    target.load_state_dict(
+        dict(zip(target.state_dict(), source.state_dict().values(), strict=True))
+    )
 
 
 def _passes(amount: int, images: int) -> tuple[int, int]:
@@ -64,12 +68,16 @@ def plain_relabel(path: Path, run: Path, device: str) -> Turn:
 def fast_relabel(path: Path, run: Path, device: str, options: Mapping[str, Any]) -> Turn:
     """Images labelled by ddlabel."""
     bundle, picks = formats.read(str(path)), inputs.pick(run)
-    some = lru_cache(maxsize=1)(lambda count: inputs.hard_only(bundle.take(inputs.some(len(bundle), count))))
+    some = lru_cache(maxsize=1)(
+        lambda count: inputs.hard_only(bundle.take(inputs.some(len(bundle), count)))
+    )
 
     def turn(amount: int) -> Result:
         times, count = _passes(amount, len(bundle))
         for _ in range(times):
-            found = relabel(some(count), picks, RelabelOptions(epoch="last", device=device, **options))
+            found = relabel(
+                some(count), picks, RelabelOptions(epoch="last", device=device, **options)
+            )
         return {"count": times * count, "check": found.labels("soft")[:_CHECKED]}
 
     return turn
@@ -79,19 +87,30 @@ def plain_densify(path: Path, run: Path, device: str) -> Turn:
     """Views labelled by the reference; each image is normalised when its turn comes."""
     bundle, net = formats.read(str(path)), _expert(run, device)
     sides, rows = np.array([bundle.side] * 4), inputs.some(len(bundle), len(bundle))
-    boxes = (views.grid(1, bundle.side, bundle.side, 0)["dense_boxes"] * sides).round().astype(int).tolist()
+    boxes = (
+        (views.grid(1, bundle.side, bundle.side, 0)["dense_boxes"] * sides)
+        .round()
+        .astype(int)
+        .tolist()
+    )
 
     def turn(amount: int) -> Result:
         found = []
         for number in range(amount):
             row = rows[number % len(rows)]
-            found.append(reference.densify(net, inputs.tensors(bundle, slice(row, row + 1))[0], boxes, device))
+            found.append(
+                reference.densify(
+                    net, inputs.tensors(bundle, slice(row, row + 1))[0], boxes, device
+                )
+            )
         return {"count": amount * len(boxes), "check": torch.cat(found)[:_CHECKED].numpy()}
 
     return turn
 
 
-def fast_densify(path: Path, run: Path, device: str, options: Mapping[str, Any], layout: str = "grid") -> Turn:
+def fast_densify(
+    path: Path, run: Path, device: str, options: Mapping[str, Any], layout: str = "grid"
+) -> Turn:
     """Views labelled by ddlabel; also the most memory of its own at once, mapped files left out."""
     bundle, picks = formats.read(str(path)), inputs.pick(run)
     some = lru_cache(maxsize=1)(lambda count: bundle.take(inputs.some(len(bundle), count)))
@@ -102,7 +121,11 @@ def fast_densify(path: Path, run: Path, device: str, options: Mapping[str, Any],
         with _Watched() as watched:
             for _ in range(times):
                 found = densify(bundle if whole else some(count), picks, chosen).labels("dense")
-        return {"count": times * count * found.shape[1], "check": found[:_CHECKED], "own_bytes": watched.peak}
+        return {
+            "count": times * count * found.shape[1],
+            "check": found[:_CHECKED],
+            "own_bytes": watched.peak,
+        }
 
     return turn
 
@@ -157,7 +180,16 @@ def fast_refine(images: int) -> Turn:
 def relabel_(settings: Settings) -> Result:
     """Soft labels of CIFAR-10."""
     given = inputs.real(settings), inputs.expert(settings, "convnet-d3"), settings.device
-    return _versus("relabel", settings, plain_relabel, fast_relabel, given, net="convnet-d3", size=32, start=256)
+    return _versus(
+        "relabel",
+        settings,
+        plain_relabel,
+        fast_relabel,
+        given,
+        net="convnet-d3",
+        size=32,
+        start=256,
+    )
 
 
 @benchmark("densify")
@@ -165,7 +197,9 @@ def densify_(settings: Settings) -> Result:
     """Labels of 25 views of Imagenette's images; then the peak of memory at N and 4 N images in fresh processes."""
     name, net, device = "imagenette128", "convnet-d5", settings.device
     path, run = inputs.real(settings, name), inputs.expert(settings, net, name)
-    result = _versus("densify", settings, plain_densify, fast_densify, (path, run, device), net=net, size=128)
+    result = _versus(
+        "densify", settings, plain_densify, fast_densify, (path, run, device), net=net, size=128
+    )
     layout, peaks = "grid:n=1" if device == "cpu" else "grid", []
     for count in (settings.images, 4 * settings.images):
         given = inputs.part(settings, path, count), run, device, settings.given, layout
@@ -174,7 +208,9 @@ def densify_(settings: Settings) -> Result:
     which = "peak_memory_bytes" if device == "cuda" else "own_bytes"
     few, many = (peak[which] for peak in peaks)
     also = f"N = {settings.images}, {layout}: {few / 1e6:,.0f} and {many / 1e6:,.0f} MB"
-    result["figures"]["densify-memory"] = figure("densify-memory", device, 100 * (many / few - 1), also=also)
+    result["figures"]["densify-memory"] = figure(
+        "densify-memory", device, 100 * (many / few - 1), also=also
+    )
     keys = ("amount", "own_bytes", "peak_memory_bytes")
     result["memory"] = [{key: peak[key] for key in keys} for peak in peaks]
     return result
@@ -185,16 +221,33 @@ def refine_(settings: Settings) -> Result:
     """GIFT's refinement of labels over 100 classes, on the CPU."""
     images = 100_000
     result = versus(
-        "refine", settings, "labels/s", (plain_refine, images), (fast_refine, images), start=500, expected=20
+        "refine",
+        settings,
+        "labels/s",
+        (plain_refine, images),
+        (fast_refine, images),
+        start=500,
+        expected=20,
     )
     return _compared("refine", result)
 
 
 def _versus(
-    key: str, settings: Settings, plain: Any, fast: Any, given: tuple[Any, ...], *, net: str, size: int, start: int = 1
+    key: str,
+    settings: Settings,
+    plain: Any,
+    fast: Any,
+    given: tuple[Any, ...],
+    *,
+    net: str,
+    size: int,
+    start: int = 1,
 ) -> Result:
     cost = flops(reference.network(net, size, 10), size, backward=False)
-    unit, expected = {"relabel": "images/s", "densify": "views/s"}[key], 6 if settings.device == "cpu" else 30
+    unit, expected = (
+        {"relabel": "images/s", "densify": "views/s"}[key],
+        6 if settings.device == "cpu" else 30,
+    )
     sides = (plain, *given), (fast, *given, settings.given)
     result = versus(key, settings, unit, *sides, start=start, expected=expected, flops=cost)
     return _compared(key, result)
@@ -202,7 +255,9 @@ def _versus(
 
 def _compared(key: str, result: Result) -> Result:
     """The same, with how far the labels of both sides differ, as a share of their deviation."""
-    first, second = (result["at_equal_work"][side].pop("check") for side in ("reference", "ddlabel"))
+    first, second = (
+        result["at_equal_work"][side].pop("check") for side in ("reference", "ddlabel")
+    )
     difference = float(abs(first - second).max() / first.std())
     result["labels_differ_by_deviations"] = difference
     result["figures"][key]["text"] += f", labels differ by at most {difference:.1g} deviations"

@@ -19,10 +19,16 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 def machine(device: str) -> dict[str, Any]:
     """What stands next to every figure."""
     info = Path("/proc/cpuinfo")
-    names = [text for text in info.read_text().splitlines() if text.startswith("model name")] if info.exists() else []
+    names = (
+        [text for text in info.read_text().splitlines() if text.startswith("model name")]
+        if info.exists()
+        else []
+    )
     return {
         "cpu": names[0].partition(":")[2].strip() if names else platform.processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
         "threads": torch.get_num_threads(),
         "capability": torch.backends.cpu.get_cpu_capability(),
         "gpu": torch.cuda.get_device_name() if device == "cuda" else None,

@@ -19,12 +19,18 @@ DSA = "color_crop_cutout_flip_scale_rotate"
 class ConvNet(nn.Module):
     """`depth` blocks of 3×3 convolution, instance norm, ReLU and 2×2 average pooling, then one linear layer."""
 
-    def __init__(self, depth: int, size: int, classes: int, channels: int = 3, width: int = 128) -> None:
+    def __init__(
+        self, depth: int, size: int, classes: int, channels: int = 3, width: int = 128
+    ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for block in range(depth):
             layers.append(nn.Conv2d(channels if block == 0 else width, width, 3, padding=1))
-            layers += [nn.GroupNorm(width, width, affine=True), nn.ReLU(inplace=True), nn.AvgPool2d(2, stride=2)]
+            layers += [
+                nn.GroupNorm(width, width, affine=True),
+                nn.ReLU(inplace=True),
+                nn.AvgPool2d(2, stride=2),
+            ]
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Linear(width * (size // 2**depth) ** 2, classes)
 
@@ -44,7 +50,9 @@ class BasicBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(outside)
         self.shortcut = nn.Sequential()
         if stride != 1 or inside != outside:
-            self.shortcut = nn.Sequential(nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside))
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside)
+            )
 
     def forward(self, images: Tensor) -> Tensor:
         out = F.relu(self.bn1(self.conv1(images)))
@@ -60,7 +68,10 @@ class ResNet18Modified(nn.Module):
         self.bn1 = nn.BatchNorm2d(64)
         widths = ((64, 64, 1), (64, 128, 2), (128, 256, 2), (256, 512, 2))
         self.layers = nn.Sequential(
-            *(nn.Sequential(BasicBlock(a, b, stride), BasicBlock(b, b, 1)) for a, b, stride in widths)
+            *(
+                nn.Sequential(BasicBlock(a, b, stride), BasicBlock(b, b, 1))
+                for a, b, stride in widths
+            )
         )
         self.fc = nn.Linear(512, classes)
 
@@ -96,7 +107,10 @@ def _color(images: Tensor) -> Tensor:
 
 def _at(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Indices of image, row and column of every pixel, each [B, H, W]."""
-    sides = [torch.arange(n, device=images.device) for n in (images.size(0), images.size(2), images.size(3))]
+    sides = [
+        torch.arange(n, device=images.device)
+        for n in (images.size(0), images.size(2), images.size(3))
+    ]
     return torch.meshgrid(*sides, indexing="ij")
 
 
@@ -130,17 +144,25 @@ def _flip(images: Tensor) -> Tensor:
 
 def _sampled(images: Tensor, theta: list[list[list[float]]]) -> Tensor:
     matrices = torch.tensor(theta, dtype=torch.float, device=images.device)
-    return F.grid_sample(images, F.affine_grid(matrices, list(images.shape), align_corners=False), align_corners=False)
+    return F.grid_sample(
+        images,
+        F.affine_grid(matrices, list(images.shape), align_corners=False),
+        align_corners=False,
+    )
 
 
 def _scale(images: Tensor) -> Tensor:
     sx, sy = (torch.rand(images.size(0)) * (1.2 - 1 / 1.2) + 1 / 1.2 for _ in range(2))
-    return _sampled(images, [[[sx[i].item(), 0, 0], [0, sy[i].item(), 0]] for i in range(images.size(0))])
+    return _sampled(
+        images, [[[sx[i].item(), 0, 0], [0, sy[i].item(), 0]] for i in range(images.size(0))]
+    )
 
 
 def _rotate(images: Tensor) -> Tensor:
     angles = [(value.item() - 0.5) * 2 * 15 / 180 * math.pi for value in torch.rand(images.size(0))]
-    return _sampled(images, [[[math.cos(a), -math.sin(a), 0], [math.sin(a), math.cos(a), 0]] for a in angles])
+    return _sampled(
+        images, [[[math.cos(a), -math.sin(a), 0], [math.sin(a), math.cos(a), 0]] for a in angles]
+    )
 
 
 OPERATIONS = {
@@ -157,7 +179,9 @@ def soft_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return -(labels * F.log_softmax(logits, dim=1)).sum(dim=1).mean()
 
 
-def epoch(net: nn.Module, loader: DataLoader, device: str, optimizer: torch.optim.Optimizer | None = None) -> float:
+def epoch(
+    net: nn.Module, loader: DataLoader, device: str, optimizer: torch.optim.Optimizer | None = None
+) -> float:
     """One pass, training where there is an optimizer; the mean accuracy of its batches."""
     training, right, count, total = optimizer is not None, 0, 0, 0.0
     net.train(training)
@@ -196,22 +220,36 @@ def train_students(
     for seed in seeds:
         torch.manual_seed(seed)  # noqa: TID251 - one global seed, as the field has it
         net = network(name, train[0].size(2), _classes(train, test)).to(device)
-        loader = DataLoader(TensorDataset(*train), batch_size=batch_size, shuffle=True, num_workers=0)
+        loader = DataLoader(
+            TensorDataset(*train), batch_size=batch_size, shuffle=True, num_workers=0
+        )
         optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
         for number in range(epochs):
             if number == int(0.501 * epochs):
                 optimizer.param_groups[0]["lr"] *= 0.1
             epoch(net, loader, device, optimizer)
-        accuracies.append(epoch(net, DataLoader(TensorDataset(*test), batch_size=256, num_workers=0), device))
+        accuracies.append(
+            epoch(net, DataLoader(TensorDataset(*test), batch_size=256, num_workers=0), device)
+        )
     return accuracies
 
 
 def _classes(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> int:
-    return train[1].size(1) if train[1].ndim == 2 else max(int(part[1].max()) for part in (train, test)) + 1
+    return (
+        train[1].size(1)
+        if train[1].ndim == 2
+        else max(int(part[1].max()) for part in (train, test)) + 1
+    )
 
 
 def train_expert(
-    name: str, train: tuple[Tensor, Tensor], tested: tuple[Tensor, Tensor], *, epochs: int, classes: int, device: str
+    name: str,
+    train: tuple[Tensor, Tensor],
+    tested: tuple[Tensor, Tensor],
+    *,
+    epochs: int,
+    classes: int,
+    device: str,
 ) -> float:
     """An expert by plain SGD 0.01 on real images, tested after every epoch: its last accuracy."""
     torch.manual_seed(0)  # noqa: TID251
@@ -220,7 +258,9 @@ def train_expert(
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
     for _ in range(epochs):
         epoch(net, loader, device, optimizer)
-        accuracy = epoch(net, DataLoader(TensorDataset(*tested), batch_size=256, num_workers=0), device)
+        accuracy = epoch(
+            net, DataLoader(TensorDataset(*tested), batch_size=256, num_workers=0), device
+        )
     return accuracy
 
 

@@ -13,7 +13,7 @@ from statistics import median
 
 import numpy as np
 
-from ddlabel import formats
+from ddlabel.data import formats
 
 from . import inputs
 from .figures import figure, paired
@@ -49,7 +49,9 @@ def bundle(settings: Settings) -> Result:
     settings.work.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(settings.work).free
     if 3.2 * size > free:
-        raise SystemExit(f"bundle: needs {3.2 * size / 1e9:.1f} GB in {settings.work}, which has {free / 1e9:.1f} free")
+        raise SystemExit(
+            f"bundle: needs {3.2 * size / 1e9:.1f} GB in {settings.work}, which has {free / 1e9:.1f} free"
+        )
     count = max(1, round(size / (3 * _SIDE**2)))
     large = inputs.noise(count, 10)
     block = np.random.default_rng(0).integers(0, 256, (min(count, 500), 3, _SIDE, _SIDE), np.uint8)
@@ -77,7 +79,9 @@ def bundle(settings: Settings) -> Result:
         ratio = paired(seconds[name], seconds[against])
         also = f"{rates[name] / 1e9:.2f} of {rates[against] / 1e9:.2f} GB/s"
         spread = ratio["low"], ratio["high"]
-        figures[f"bundle-{name}"] = figure(f"bundle-{name}", "cpu", ratio["median"], spread=spread, also=also)
+        figures[f"bundle-{name}"] = figure(
+            f"bundle-{name}", "cpu", ratio["median"], spread=spread, also=also
+        )
     return {"figures": figures, "bytes": written, "seconds": seconds}
 
 
@@ -98,14 +102,20 @@ def start_up(settings: Settings) -> Result:
     rounds = settings.rounds if settings.rounds < 3 else max(7, settings.rounds)
     for number in range(rounds + (rounds > 2)):
         for name, words in commands.items():
-            took = _timed(lambda words=words: subprocess.run(words, cwd=inputs.ROOT, check=True, capture_output=True))
+            took = _timed(
+                lambda words=words: subprocess.run(
+                    words, cwd=inputs.ROOT, check=True, capture_output=True
+                )
+            )
             if rounds <= 2 or number > 0:  # the first fills the caches
                 seconds[name].append(took)
     middle = {name: median(each) for name, each in seconds.items()}
     also = f"`import torch` {middle['torch']:.2g} s, Python alone {middle['python']:.2g} s"
     spreads = {name: (min(seconds[name]), max(seconds[name])) for name in commands}
     figures = {
-        name: figure(name, "cpu", middle[name], spread=spreads[name], also=also if name == "help" else "")
+        name: figure(
+            name, "cpu", middle[name], spread=spreads[name], also=also if name == "help" else ""
+        )
         for name in ("help", "list", "info")
     }
     return {"figures": figures, "seconds": seconds}

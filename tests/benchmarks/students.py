@@ -11,14 +11,14 @@ from typing import Any
 
 import torch
 
-from ddlabel import formats
-from ddlabel.bundle import Bundle
-from ddlabel.config import EvaluateOptions, RefineOptions, RelabelOptions
-from ddlabel.metrics import summarise
-from ddlabel.steps.cases import Case, settle
-from ddlabel.steps.evaluate import evaluate
-from ddlabel.steps.refine import refine
-from ddlabel.steps.relabel import relabel
+from ddlabel.commands.evaluate.experiment import Experiment, settle
+from ddlabel.commands.evaluate.grid import evaluate
+from ddlabel.commands.refine import refine
+from ddlabel.commands.relabel import relabel
+from ddlabel.core.config import EvaluateOptions, RefineOptions, RelabelOptions
+from ddlabel.data import formats
+from ddlabel.data.bundle import Bundle
+from ddlabel.methods.metrics import summarise
 
 from . import inputs, reference
 from .figures import WANTED, figure, number, paired
@@ -62,8 +62,15 @@ def plain(work: Work) -> Turn:
 
     def turn(epochs: int, tested: int | None = None) -> Result:
         rows, seeds = work.tested(test, tested, epochs), range(work.seeds)
-        how = {"epochs": epochs, "batch_size": work.batch_size(len(train)), "seeds": seeds, "device": work.device}
-        found = reference.train_students(work.net, (images, labels), inputs.tensors(test, rows), **how)
+        how = {
+            "epochs": epochs,
+            "batch_size": work.batch_size(len(train)),
+            "seeds": seeds,
+            "device": work.device,
+        }
+        found = reference.train_students(
+            work.net, (images, labels), inputs.tensors(test, rows), **how
+        )
         return {"count": len(train) * epochs * work.seeds, "accuracies": found}
 
     return turn
@@ -73,13 +80,20 @@ def fast(work: Work) -> Turn:
     """Epochs of ddlabel's."""
     train, test = formats.read(str(work.train)), formats.read(str(work.test))
     bundle = train if work.labels == "soft" else inputs.hard_only(train)
-    given = {"net": work.net, "labels": work.labels, "loss": LOSSES[work.labels], "seeds": work.seeds} | SGD
+    given = {
+        "net": work.net,
+        "labels": work.labels,
+        "loss": LOSSES[work.labels],
+        "seeds": work.seeds,
+    } | SGD
     given |= {"batch_size": work.batch_size(len(train)), "device": work.device} | work.options
 
     def turn(epochs: int, tested: int | None = None) -> Result:
         some = test.take(work.tested(test, tested, epochs))
         options = EvaluateOptions(**given, epochs=epochs)
-        case = Case(bundle=lambda _: bundle, test=some, options=options, digests={"bundle": "", "test": ""})
+        case = Experiment(
+            bundle=lambda _: bundle, test=some, options=options, digests={"bundle": "", "test": ""}
+        )
         found = [record["result"]["accuracy"] for _, _, record in evaluate([settle(case)], set())]
         return {"count": len(bundle) * epochs * work.seeds, "accuracies": found}
 
@@ -100,7 +114,10 @@ def evaluate_(settings: Settings) -> Result:
         with Side(settings.device, fast, work) as side:
             cold, seconds = (side.run(1000, tested=10_000)["seconds"] for _ in range(2))
         once = f"{cold:.1f} s in a fresh process"
-    reached, device = f"of {dtype}: {number(own['flops_per_second'] / 1e9)} GFLOP/s", settings.device
+    reached, device = (
+        f"of {dtype}: {number(own['flops_per_second'] / 1e9)} GFLOP/s",
+        settings.device,
+    )
     result["figures"] |= {
         "share": figure("share", device, share, also=reached),
         "evaluate-1000": figure("evaluate-1000", device, seconds, also=once),
@@ -125,7 +142,9 @@ def _versus(key: str, settings: Settings, work: Work) -> Result:
     sides, tested = ((plain, work), (fast, work)), 2000 if key == "evaluate" else 200
     result = versus(key, settings, "images/s", *sides, expected=expected, flops=cost, tested=tested)
     equal = result["at_equal_work"]
-    shown = (f"{100 * sum(equal[side]['accuracies']) / 5:.1f} %" for side in ("reference", "ddlabel"))
+    shown = (
+        f"{100 * sum(equal[side]['accuracies']) / 5:.1f} %" for side in ("reference", "ddlabel")
+    )
     result["figures"][key]["text"] += f", accuracy at epoch {equal['amount']} {' and '.join(shown)}"
     return result
 
@@ -136,11 +155,19 @@ def steps(train: Path, loss: str, device: str, options: Mapping[str, Any]) -> Tu
     if loss == "cosine":
         bundle = refine(bundle, RefineOptions())
     test = bundle.take(inputs.some(len(bundle), 10))
-    given = {"loss": loss, "labels": "soft", "seeds": 1, "device": device, "batch_size": len(bundle)} | SGD
+    given = {
+        "loss": loss,
+        "labels": "soft",
+        "seeds": 1,
+        "device": device,
+        "batch_size": len(bundle),
+    } | SGD
 
     def turn(epochs: int) -> Result:
         options_ = EvaluateOptions(**given | options, epochs=epochs)
-        case = Case(bundle=lambda _: bundle, test=test, options=options_, digests={"bundle": "", "test": ""})
+        case = Experiment(
+            bundle=lambda _: bundle, test=test, options=options_, digests={"bundle": "", "test": ""}
+        )
         list(evaluate([settle(case)], set()))
         return {"count": epochs}
 
@@ -151,24 +178,36 @@ def steps(train: Path, loss: str, device: str, options: Mapping[str, Any]) -> Tu
 def gift(settings: Settings) -> Result:
     """GIFT's loss, and the cosine loss on refined labels, against KL: a step's time and the peak of memory."""
     losses, train = ("kl", "gift", "cosine"), inputs.few(settings)
-    turns: dict[str, list[Result]] = {loss: [] for loss in losses}
+    chunks_for_rank: dict[str, list[Result]] = {loss: [] for loss in losses}
     with ExitStack() as stack:
         make = {loss: (steps, train, loss, settings.device, settings.given) for loss in losses}
         sides = {loss: stack.enter_context(Side(settings.device, *make[loss])) for loss in losses}
         epochs = min(side.paced(10, settings.seconds)[0] for side in sides.values())
         for done in range(settings.rounds):
             for loss in losses[done % 3 :] + losses[: done % 3]:
-                turns[loss].append(sides[loss].run(epochs))
+                chunks_for_rank[loss].append(sides[loss].run(epochs))
     figures = {}
     for loss in ("gift", "cosine"):
         for what, name in (("seconds", "time"), ("peak_memory_bytes", "memory")):
-            ratio = paired(*([turn[what] for turn in turns[each]] for each in ("kl", loss)))
+            ratio = paired(
+                *([turn[what] for turn in chunks_for_rank[each]] for each in ("kl", loss))
+            )
             above = {key: 100 * (ratio[key] - 1) for key in ("median", "low", "high")}
             spread = above["low"], above["high"]
-            figures[f"{loss}-{name}"] = figure(f"{loss}-{name}", settings.device, above["median"], spread=spread)
-    each = {loss: 1000 * median(turn["seconds"] for turn in turns[loss]) / epochs for loss in losses}
-    peaks = {loss: turns[loss][-1]["peak_memory_bytes"] for loss in losses}
-    return {"figures": figures, "steps": epochs, "milliseconds_per_step": each, "peak_memory_bytes": peaks}
+            figures[f"{loss}-{name}"] = figure(
+                f"{loss}-{name}", settings.device, above["median"], spread=spread
+            )
+    each = {
+        loss: 1000 * median(turn["seconds"] for turn in chunks_for_rank[loss]) / epochs
+        for loss in losses
+    }
+    peaks = {loss: chunks_for_rank[loss][-1]["peak_memory_bytes"] for loss in losses}
+    return {
+        "figures": figures,
+        "steps": epochs,
+        "milliseconds_per_step": each,
+        "peak_memory_bytes": peaks,
+    }
 
 
 def _accuracy(settings: Settings, ipc: int, labels: str) -> Result:
@@ -178,7 +217,9 @@ def _accuracy(settings: Settings, ipc: int, labels: str) -> Result:
     """
     train, test = inputs.few(settings, ipc), inputs.real(settings, split="test")
     path = train if labels == "hard" else _soft(settings, train)
-    work = Work(train=path, test=test, device=settings.device, labels=labels, options=settings.given)
+    work = Work(
+        train=path, test=test, device=settings.device, labels=labels, options=settings.given
+    )
     epochs, found = settings.epochs * 10 // ipc, {}
     for name, make in (("reference", plain), ("ddlabel", fast)):
         with Side(settings.device, make, work) as side:
@@ -202,6 +243,8 @@ def inside(reference: list[float], ddlabel: list[float]) -> Result:
 def _soft(settings: Settings, train: Path) -> Path:
     path = train.with_name(f"{train.stem}-soft.safetensors")
     if not path.exists():
-        labelled = relabel(formats.read(str(train)), inputs.pick(settings.expert), RelabelOptions(device="cpu"))
+        labelled = relabel(
+            formats.read(str(train)), inputs.pick(settings.expert), RelabelOptions(device="cpu")
+        )
         formats.write(str(path), labelled)
     return path

@@ -1,0 +1,1 @@
+"""`evaluate`: students trained on labels and tested."""

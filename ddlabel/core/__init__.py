@@ -1,0 +1,1 @@
+"""What everything else stands on: errors, registries, options, configs. Standard library only."""

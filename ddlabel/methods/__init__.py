@@ -1,0 +1,1 @@
+"""Losses, augmentations, networks, labels: functions of tensors that know no files."""

@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from ddlabel.core.errors import UsageError
+from ddlabel.data import whitening
+from ddlabel.methods.nets import build, nets
+from ddlabel.methods.nets.prepare import Prepare, normalisation
+
+
+def made(spec, *, channels=3, size=32, classes=10, seed=0):
+    return build(
+        spec,
+        normalisation((0.5,) * channels, (0.2,) * channels),
+        channels=channels,
+        size=size,
+        classes=classes,
+        seed=seed,
+    )
+
+
+def count(network):
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+# ResNet18 with 10 classes: torchvision's own has 11,689,512 parameters with 1000.
+RESNET18 = 11_689_512 - 513 * 990
+SMALL_STEM = 3 * 64 * (49 - 9)
+# Of a ViT: patches, class token and positions; ten layers; the last norm and the linear layer.
+LAYER = 2 * 1024 + (3 * 512 * 512 + 3 * 512) + (512 * 512 + 512) + 2 * (512 * 512 + 512)
+VIT = (3 * 4 * 4 * 512 + 512) + 512 + 65 * 512 + 10 * LAYER + 1024 + 5130
+# The heads of all blocks of a Swin-T, each with a bias for every offset in a window.
+SWIN_HEADS = 2 * 3 + 2 * 6 + 6 * 12 + 2 * 24
+
+
+@pytest.mark.parametrize(
+    ("spec", "size", "classes", "parameters"),
+    [
+        ("convnet-d3", 32, 10, 320_010),
+        ("convnet-d4", 64, 200, 857_160),
+        ("convnet-d5", 128, 10, 615_690),
+        ("convnet-d6", 128, 100, 794_340),
+        # torchvision documents these; the slow ones draw their large linear layers for seconds.
+        pytest.param("alexnet", 224, 1000, 61_100_840, marks=pytest.mark.slow),
+        pytest.param(
+            "alexnet",
+            32,
+            1000,
+            61_100_840 - 3 * 64 * (121 - 25) - 256 * 27 * 4096,
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("vgg11", 224, 1000, 132_863_336, marks=pytest.mark.slow),
+        pytest.param("vgg11", 32, 1000, 132_863_336 - 512 * 48 * 4096, marks=pytest.mark.slow),
+        ("resnet18", 224, 1000, 11_689_512),
+        ("resnet50", 224, 1000, 25_557_032),
+        pytest.param("resnet101", 224, 1000, 44_549_160, marks=pytest.mark.slow),
+        ("mobilenet-v2", 224, 1000, 3_504_872),
+        ("efficientnet-b0", 224, 1000, 5_288_548),
+        ("swin-t", 224, 1000, 28_288_354),
+        ("swin-v2-t", 224, 1000, 28_351_570),
+        ("resnet18-modified", 32, 10, RESNET18 - SMALL_STEM),
+        ("resnet18-modified:norm=instance", 32, 10, RESNET18 - SMALL_STEM),
+        ("resnet18-ap", 32, 10, RESNET18 - SMALL_STEM + 512 * 15 * 10),
+        ("resnet50-modified", 32, 1000, 25_557_032 - SMALL_STEM),
+        pytest.param(
+            "resnet101-modified", 32, 1000, 44_549_160 - SMALL_STEM, marks=pytest.mark.slow
+        ),
+        ("vit", 32, 10, VIT),
+        ("vit:depth=9,mlp=256", 32, 10, VIT - LAYER - 9 * (2 * 512 * 256 + 256)),
+        ("swin-t", 32, 1000, 28_288_354 - 3 * 96 * 12 - SWIN_HEADS * (13**2 - 7**2)),
+        ("swin-v2-t", 32, 1000, 28_351_570 - 3 * 96 * 12),
+    ],
+)
+def test_parameters_are_those_of_the_field(spec, size, classes, parameters):
+    assert count(made(spec, size=size, classes=classes)) == parameters
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch", "group", "layer", "none"])
+def test_every_norm_trains_and_predicts(norm):
+    network = made(f"convnet-d2:norm={norm},width=8", size=16)
+    assert network(torch.rand(4, 3, 16, 16)).shape == (4, 10)
+
+
+NAMES = [name for name in nets if name != "timm:NAME"]
+LIGHT = [
+    name for name in NAMES if name.startswith(("convnet", "resnet18", "mobilenet", "efficientnet"))
+]
+
+
+def check_training(spec, *, size, channels, classes=7):
+    """A step of SGD on two images moves every parameter, but a ConvNet's biases: the norm after them undoes them."""
+    if spec == "convnet-d6" and size < 64:
+        with pytest.raises(UsageError, match="at least 64 px; take a shallower"):
+            made(spec, size=size, channels=channels)
+        return
+    network = made(spec, size=size, channels=channels, classes=classes)
+    for part in network.modules():
+        if hasattr(part, "p"):
+            part.p = 0.0  # no dropout and no stochastic depth: on two images either can silence a whole layer
+    before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
+    images = torch.rand(2, channels, size, size, generator=torch.Generator().manual_seed(0))
+    # Where a layer begins at zero, what comes before it moves from the second step on.
+    for _ in range(2 if spec.startswith(("vit", "timm")) else 1):
+        logits = network(images)
+        assert logits.shape == (2, classes)
+        loss = torch.nn.functional.cross_entropy(logits, torch.arange(2))
+        assert torch.isfinite(loss)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert all(torch.isfinite(parameter).all() for parameter in network.parameters())
+    still = [name for name, now in network.named_parameters() if torch.equal(before[name], now)]
+    assert [
+        name for name in still if not (spec.startswith("convnet") and name.endswith("bias"))
+    ] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_network_trains_on_small_images(name):
+    check_training(name, size=32, channels=3)
+
+
+@pytest.mark.parametrize(
+    "spec", [*LIGHT, "resnet18-modified:norm=instance", "resnet18-ap:norm=instance"]
+)
+def test_light_networks_train_on_grey_images_of_28_px(spec):
+    check_training(spec, size=28, channels=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("size", "channels"), [(28, 1), (64, 3), (96, 1), (128, 3), (224, 1)])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_network_trains_at_every_size(name, size, channels):
+    if size == 224 and name.endswith(("-modified", "-ap")):
+        pytest.skip("made for small images: minutes and gigabytes at 224 px")
+    check_training(name, size=size, channels=channels)
+
+
+@pytest.mark.parametrize(
+    ("spec", "size", "message"),
+    [
+        ("convnet-d5", 16, "5 poolings need at least 32 px; take a shallower network"),
+        ("vgg11", 16, "it needs at least 32 px"),
+        ("alexnet", 14, "it needs at least 15 px"),
+        ("resnet18:norm=instance", 32, "it needs at least 33 px"),
+        ("resnet50-modified:norm=instance", 8, "it needs at least 9 px"),
+        ("resnet18-ap", 7, "it needs at least 8 px"),
+        ("swin-t", 15, "it needs at least 16 px"),
+        ("vit:patch=5", 32, "patches of 5 px do not tile them; set patch to a divisor of 32"),
+        ("vit:width=100", 32, "a width of 100 is not a multiple of 8 heads"),
+    ],
+)
+def test_networks_that_do_not_fit_are_refused_in_one_line(spec, size, message):
+    with pytest.raises(UsageError) as error:
+        made(spec, size=size)
+    assert str(error.value) == f"network {spec!r} cannot be built for {size} px: {message}"
+
+
+@pytest.mark.parametrize(("spec", "size"), [("resnet18-ap", 8), ("swin-t", 16)])
+def test_the_least_size_that_is_named_is_enough(spec, size):
+    assert made(spec, size=size).eval()(torch.rand(1, 3, size, size)).shape == (1, 10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("size", "side"), [(15, 1), (32, 3), (64, 3), (96, 3), (127, 4), (128, 3), (224, 6)]
+)
+def test_maps_of_alexnet_are_not_blown_up(size, side):
+    body = made("alexnet", size=size).body
+    assert body.features(torch.zeros(1, 3, size, size)).shape[-2:] == (side, side)
+    assert body.classifier[1].in_features == 256 * side**2
+
+
+def test_resnet18_ap_pools_after_the_first_relu_and_in_the_shortcut():
+    block = made("resnet18-ap").body.eval().layer3[0]
+    x = torch.rand(2, 128, 16, 16)
+    conv = torch.nn.functional.conv2d
+    pool = torch.nn.AvgPool2d(2)
+    shortcut, inner = block.downsample, block.conv2[1]
+    main = pool(block.bn1(conv(x, block.conv1.weight, padding=1)).relu())
+    expected = block.bn2(conv(main, inner.weight, padding=1)) + shortcut[2](
+        pool(conv(x, shortcut[0].weight))
+    )
+    torch.testing.assert_close(block(x), expected.relu())
+
+
+class TestTimm:
+    @pytest.mark.parametrize(
+        ("name", "size", "channels"),
+        [("resnet18", 32, 1), ("vit_tiny_patch16_224", 64, 3), ("mobilenetv3_small_050", 32, 3)],
+    )
+    def test_models_train(self, name, size, channels):
+        pytest.importorskip("timm")
+        check_training(f"timm:{name}", size=size, channels=channels)
+
+    def test_parameters_are_those_of_torchvision(self):
+        pytest.importorskip("timm")
+        assert count(made("timm:resnet18", size=64, classes=1000)) == 11_689_512
+
+    @pytest.mark.parametrize(
+        ("name", "hint"),
+        [
+            ("resnet-18", "did you mean 'timm:resnet18'?"),
+            ("hf-hub:a/b", "timm.list_models() names all"),
+        ],
+    )
+    def test_an_unknown_name_is_refused_with_the_nearest(self, name, hint):
+        pytest.importorskip("timm")
+        with pytest.raises(UsageError) as error:
+            made(f"timm:{name}")
+        assert str(error.value) == f"unknown network 'timm:{name}': {hint}"
+
+    def test_a_model_that_does_not_fit_is_refused_in_one_line(self):
+        pytest.importorskip("timm")
+        with pytest.raises(
+            UsageError, match="network 'timm:inception_v3' cannot be built for 32 px: "
+        ) as error:
+            made("timm:inception_v3")
+        assert "\n" not in str(error.value)
+
+    def test_without_timm_the_line_says_how_to_get_it(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "timm", None)
+        with pytest.raises(UsageError, match=r"needs timm: pip install 'ddlabel\[timm\]'"):
+            made("timm:resnet18")
+
+
+def test_weights_are_a_function_of_the_seed_and_leave_the_global_generator_alone():
+    torch.default_generator.manual_seed(5)
+    before = torch.get_rng_state()
+    first, again, other = (made("convnet-d1:width=4", seed=seed).state_dict() for seed in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert not torch.equal(first["body.0.weight"], other["body.0.weight"])
+
+
+def test_normalisation_by_hand():
+    prepare = normalisation((0.5, 0.25), (0.5, 0.125))
+    out = prepare(torch.tensor([[[[1.0]], [[0.5]]]]))
+    assert out.flatten().tolist() == [1.0, 2.0]
+
+
+def test_whitening_layer_makes_covariance_s_over_s_plus_epsilon():
+    # Whitened data have covariance U S/(S + ε) Uᵀ.
+    generator = np.random.default_rng(0)
+    images = (
+        (generator.normal(size=(500, 4)) @ generator.normal(size=(4, 4)))
+        .reshape(500, 1, 2, 2)
+        .astype(np.float32)
+    )
+    mean, matrix = whitening.fit(images)
+    white = Prepare(torch.from_numpy(mean), torch.ones(1), torch.from_numpy(matrix))(
+        torch.from_numpy(images)
+    )
+    values, vectors = np.linalg.eigh(np.cov(images.reshape(500, 4).T))
+    expected = vectors @ np.diag(values / (values + 0.1)) @ vectors.T
+    np.testing.assert_allclose(np.cov(white.flatten(1).numpy().T), expected, atol=1e-4)
