@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddlabel.core.registry import Registry, trying
+from ddlabel.core.registry import Registry, as_usage_error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ mixes: Registry[Callable[..., Mixed]] = Registry("mixing")
 def mix_of(spec: str) -> Mix:
     """The mixing of a spec, tried on black images first; UsageError for an unknown one, or values out of range."""
     mix = mixes.resolve(spec)
-    with trying(f"mixing {spec!r} does not work"):
+    with as_usage_error(f"mixing {spec!r} does not work"):
         mix(torch.zeros(2, 1, 2, 2), 0)
     return mix
 

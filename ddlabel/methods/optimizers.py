@@ -10,7 +10,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from ddlabel.core.errors import UsageError
-from ddlabel.core.registry import Registry, trying, with_options_of
+from ddlabel.core.registry import Registry, as_usage_error, with_options_of
 
 Parameters = Iterable[Parameter]
 Groups = list[dict[str, Any]]
@@ -22,7 +22,7 @@ schedules: Registry[Callable[..., float]] = Registry("schedule")
 def optimizer_of(spec: str, parameters: Parameters) -> Optimizer:
     """The optimizer of a spec over these parameters; UsageError for an unknown one, or a value that it cannot have."""
     make = optimizers.resolve(spec)
-    with trying(f"optimizer {spec!r}"):
+    with as_usage_error(f"optimizer {spec!r}"):
         optimizer = make(parameters)
     if optimizer.param_groups[0]["lr"] > 1e30:  # beyond float32, torch fails in the step
         raise UsageError(f"optimizer {spec!r}: expected a learning rate of at most 1e30")

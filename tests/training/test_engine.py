@@ -285,7 +285,7 @@ def test_every_network_stacks_or_says_that_it_does_not(name):
 
 def test_quick_students_take_the_machine_of_their_command():
     options = EvaluateOptions(**TINY, device="cpu", compile="off", precision="bf16")
-    assert options.machine == {"device": "cpu", "compile": "off", "precision": "bf16"}
+    assert options.runtime_settings == {"device": "cpu", "compile": "off", "precision": "bf16"}
     bundle = easy_bundle()
     settled = settle(Experiment(bundle=lambda _: bundle, test=bundle, options=options, digests={}))
     ((*_, record), *_) = evaluate([settled], set())

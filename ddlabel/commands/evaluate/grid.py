@@ -152,7 +152,7 @@ def _draws(case: Experiment, bundle: Bundle, real: Bundle) -> Callable[[int], Bu
             np.concatenate(rows)
         )
         for field in fields:
-            made = RelabelOptions(temperature=bundle.label(field).temperature, **options.machine)
+            made = RelabelOptions(temperature=bundle.label(field).temperature, **options.runtime_settings)
             if field == "soft":
                 images = relabel(images, case.teacher, made)
             else:

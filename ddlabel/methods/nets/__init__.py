@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from ddlabel.core.registry import trying
+from ddlabel.core.registry import as_usage_error
 from ddlabel.methods.nets import convnet, plain, resnet, timm, transformer  # noqa: F401 - they register their networks
 from ddlabel.methods.nets.prepare import Prepare
 from ddlabel.methods.nets.registry import nets
@@ -32,7 +32,7 @@ def build(
     # Layers draw their weights from torch's global generator: lend it a seed, and give it back as it was.
     with (
         torch.random.fork_rng(devices=[]),
-        trying(f"network {spec!r} cannot be built for {size} px"),
+        as_usage_error(f"network {spec!r} cannot be built for {size} px"),
     ):
         torch.default_generator.manual_seed(seed)
         body = make(channels=channels, size=size, classes=classes)
