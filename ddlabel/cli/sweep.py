@@ -59,12 +59,6 @@ def sweep(grid: Grid, options: SweepOptions, reporter: Reporter) -> None:
         raise UsageError(
             f"--shard is {options.shard!r}: expected I/N with I from 1 to N, such as 2/8"
         )
-    if not options.ray and (
-        options.ray_address != "local" or options.cpus_per_cell > 1 or options.gpus_per_cell
-    ):
-        raise UsageError(
-            "--ray-address, --cpus-per-cell and --gpus-per-cell are for --ray: give that too"
-        )
     check_results(Path(options.out))
     cells = _cells(grid)[int(part) - 1 :: int(of)]
     done = finished(options.out, reporter, lambda record: (record["key"], record["cell"]))

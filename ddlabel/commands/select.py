@@ -40,10 +40,11 @@ def select(
     asks = "experts" in inspect.signature(selector).parameters
     if asks and not picks:
         raise UsageError(f"--method {options.method} needs an expert: name its run with --expert")
-    if not asks and (picks or options.epoch != SelectOptions.epoch):
+    if not asks and picks:
         raise UsageError(
             f"--method {options.method} asks no expert: leave out --expert and --epoch"
         )
+    options.check_together(objects=("expert",) if picks else ())
     given = (
         {"experts": Labeler(picks, Runtime.of(options, training=False), images=len(bundle))}
         if asks

@@ -23,7 +23,9 @@ class Situation:
 
     def setting(self, name: str) -> str:
         """Return an option and its value as the user writes them, such as `--select val`."""
-        return f"{self.flags[name]} {self.values[name]}"
+        value = self.values[name]
+        text = " ".join(value) if isinstance(value, tuple) else value
+        return f"{self.flags[name]} {text}"
 
 
 @dataclass(frozen=True)

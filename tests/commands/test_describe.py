@@ -194,7 +194,7 @@ class TestExperts:
         cli("relabel", "few.safetensors", "soft.safetensors", "--expert", "expert")
         for words, code, message in (
             (["--expert", "expert@1"], 2, "leave out the @EPOCH"),
-            (["--expert", "expert", "--field", "dense"], 2, "leave out --field dense"),
+            (["--expert", "expert", "--field", "dense"], 2, "--field dense"),
             (["--expert", "nowhere"], 3, "no such expert run"),
             (["--field", "dense"], 5, "ddlabel densify"),
             (["--against", "few.safetensors"], 5, "--against has no soft labels"),

@@ -8,7 +8,14 @@ from functools import lru_cache
 import numpy as np
 
 from ddlabel.commands.evaluate.device_cache import DeviceCache
-from ddlabel.commands.evaluate.experiment import VIEWS_ONLY, Experiment, Record, key_of, settle
+from ddlabel.commands.evaluate.experiment import (
+    VIEWS_ONLY,
+    Experiment,
+    Record,
+    key_of,
+    record_of,
+    settle,
+)
 from ddlabel.commands.evaluate.students import run
 from ddlabel.commands.relabel import label_views, relabel
 from ddlabel.core import rng
@@ -56,7 +63,7 @@ def evaluate(
             continue
         pending = [each for each in pending if each not in stack]
         for (number, seed), (figures, cost) in zip(stack, outcomes, strict=True):
-            yield number, seed, key_of(cases[number], seed) | {"result": figures, "cost": cost}
+            yield number, seed, record_of(cases[number], seed) | {"result": figures, "cost": cost}
 
 
 def controls(case: Experiment, real: Bundle, digest: str, *, every: bool) -> list[Experiment]:
@@ -152,7 +159,9 @@ def _draws(case: Experiment, bundle: Bundle, real: Bundle) -> Callable[[int], Bu
             np.concatenate(rows)
         )
         for field in fields:
-            made = RelabelOptions(temperature=bundle.label(field).temperature, **options.runtime_settings)
+            made = RelabelOptions(
+                temperature=bundle.label(field).temperature, **options.runtime_settings
+            )
             if field == "soft":
                 images = relabel(images, case.teacher, made)
             else:
