@@ -26,7 +26,7 @@ from ddlabel.methods.labels.target import Target
 from ddlabel.training import distributed as ranks
 from ddlabel.training.device_data import DeviceBundle
 from ddlabel.training.image_stream import ImageFolder, _cut
-from ddlabel.training.loop import order
+from ddlabel.training.loop import shuffled_rows
 
 CPU = torch.device("cpu")
 # Starts the command with its own first arguments on rank 0, and with others on rank 1.
@@ -252,7 +252,7 @@ def read(folder: Path, steps: range, **options) -> list[tuple[torch.Tensor, torc
     stream, _ = ImageFolder.open(folder, 8)
     settled = TrainExpertOptions(batch_size=15, **options)
     data, _ = stream.read(DeviceBundle.of(stream, CPU), settled, 3, steps)
-    rows_of = order(len(stream), 15, lambda number: number, CPU)
+    rows_of = shuffled_rows(len(stream), 15, lambda number: number, CPU)
     return [(data.unit(rows_of(step)), data.hard_target(rows_of(step)).hard) for step in steps]
 
 

@@ -10,7 +10,7 @@ from itertools import chain
 import numpy as np
 import pytest
 import torch
-from samples import make_bundle
+from samples import make_bundle, with_arrays
 from test_evaluate import TINY, case, easy_bundle, results
 from torch import nn
 
@@ -101,7 +101,7 @@ class TestStack:
         ],
     )
     def test_what_is_seen_of_students_is_the_same(self, options):
-        bundle = replace(easy_bundle(), soft=easy_bundle().soft)
+        bundle = with_arrays(easy_bundle(), soft=easy_bundle().soft)
         labels = {"labels": "soft"} if "mix" in options else {}
         alone, stack = (
             results(case(bundle, **options, **labels, stack=size)) for size in (1.0, 2.0)
@@ -239,9 +239,9 @@ class TestCost:
     def test_bundles_of_the_same_options_cost_what_their_views_do(self):
         def with_views(n: int) -> Experiment:
             plain = easy_bundle()
-            boxes = views.grid(len(plain), 8, 8, 0, n=n, r=0.625)["dense_boxes"]
+            boxes = views.grid(len(plain), 8, 8, 0, n=n, r=0.625).boxes
             labels = np.zeros((len(plain), n * n, 3), np.float32)
-            bundle = replace(
+            bundle = with_arrays(
                 plain, dense_labels=labels, dense_boxes=boxes, dense=LabelMeta(space="logits")
             )
             settled = case(
