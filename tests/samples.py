@@ -14,7 +14,7 @@ from ddlabel.data.schema import LabelMeta, Pixels
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 
 
-TINY = ["--net", "convnet-d1:width=4", "--epochs", "2"]
+TINY = ["--net", "convnet-d1:width=4", "--epochs", "2", "--precision", "fp32"]
 
 
 SHARED = Path(__file__).parent.parent.parent / "shared"

@@ -31,7 +31,13 @@ from ddlabel.methods.metrics import (
 )
 from ddlabel.training.device_data import DeviceBundle
 
-TINY = {"net": "convnet-d1:width=8", "epochs": 15, "augment": "none", "optimizer": "adam:lr=0.01"}
+TINY = {
+    "net": "convnet-d1:width=8",
+    "epochs": 15,
+    "augment": "none",
+    "optimizer": "adam:lr=0.01",
+    "precision": "fp32",
+}
 
 
 def easy_bundle(images: int = 30, seed: int = 0) -> Bundle:
@@ -68,7 +74,12 @@ def expert(tmp_path_factory) -> ExpertRun:
     """An expert of the easy images with two checkpoints."""
     real, folder = easy_bundle(60, seed=5), tmp_path_factory.mktemp("expert")
     options = TrainExpertOptions(
-        net="convnet-d1:width=8", epochs=2, batch_size=20, augment="none", compile="off"
+        net="convnet-d1:width=8",
+        epochs=2,
+        batch_size=20,
+        augment="none",
+        compile="off",
+        precision="fp32",
     )
     ((path, about),) = plan(real, folder, options, "digest")
     return train_expert(real, None, path, about, options, lambda _: None)
