@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from ddlabel.core.errors import ResourceError
-from ddlabel.data.bundle import Array
+from ddlabel.data.labels import Array
 
 EPSILON = 0.1
 _MAX_PIXELS = 3 * 64 * 64

@@ -11,9 +11,10 @@ import numpy as np
 
 from ddlabel.core.config import ImportOptions
 from ddlabel.core.errors import UsageError
-from ddlabel.data.bundle import Array, Bundle
+from ddlabel.data.bundle import Bundle
 from ddlabel.data.importers import cifar, folder, idx, npz, pt
 from ddlabel.data.importers.source import given_statistics
+from ddlabel.data.labels import Array, Labels
 from ddlabel.data.schema import LabelMeta, Pixels, require
 
 IMPORTERS = {module.__name__.rpartition(".")[2]: module for module in (folder, cifar, idx, npz, pt)}
@@ -43,15 +44,16 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Bundle:
     if options.rgb and images.shape[1] == 1:
         images = np.repeat(images, 3, axis=1)
     mean, std = given_statistics(options, images.shape[1]) or statistics(images)
+    soft = None
+    if source.soft_labels is not None:
+        meta = LabelMeta(space=source.label_space, source="import")
+        soft = Labels(values=source.soft_labels, meta=meta)
     return Bundle(
         classes=classes,
         pixels=Pixels(space="uint8" if images.dtype == np.uint8 else "unit", mean=mean, std=std),
         images=images,
         hard_labels=source.hard_labels.astype(np.int64),
-        soft_labels=source.soft_labels,
-        soft=None
-        if source.soft_labels is None
-        else LabelMeta(space=source.label_space, source="import"),
+        soft=soft,
     )
 
 

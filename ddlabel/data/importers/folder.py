@@ -14,8 +14,8 @@ from PIL import Image
 from ddlabel.core.config import ImportOptions
 from ddlabel.core.errors import InvalidInputError, UnsafeInputError, UsageError
 from ddlabel.data.atomic import reading, scratch
-from ddlabel.data.bundle import Array
 from ddlabel.data.importers.source import Source, check_size, is_archive
+from ddlabel.data.labels import Array
 from ddlabel.data.schema import require
 
 PAIR = False

@@ -9,8 +9,8 @@ import numpy as np
 
 from ddlabel.core.config import ImportOptions
 from ddlabel.data.atomic import reading
-from ddlabel.data.bundle import Array
 from ddlabel.data.importers.source import Source, check_size, from_pair
+from ddlabel.data.labels import Array
 from ddlabel.data.schema import require
 
 PAIR = True

@@ -12,7 +12,8 @@ import numpy as np
 from ddlabel.core.config import ImportOptions
 from ddlabel.core.errors import UnsafeInputError, UsageError
 from ddlabel.data import formats, whitening
-from ddlabel.data.bundle import Array, check_rows, sum_to_one
+from ddlabel.data.checks import check_rows, sum_to_one
+from ddlabel.data.labels import Array
 from ddlabel.data.schema import Space, require
 
 _MAX_CLASSES = 1 << 16
