@@ -132,7 +132,9 @@ class Conditions:
 
 
 def parse_conditions(
-    only_with: str | Sequence[str], not_with: str | Sequence[str], needs: Mapping[str, str] | None
+    only_with: str | Sequence[str] = (),
+    not_with: str | Sequence[str] = (),
+    needs: Mapping[str, str] | None = None,
 ) -> Conditions:
     """Read the conditions that the arguments of `option` declare."""
     return Conditions(

@@ -37,10 +37,7 @@ from ddlabel.training.loop import Batch
 
 Record = dict[str, Any]
 # Options that mean something for dense labels only, with their defaults.
-VIEWS_ONLY = {
-    name: getattr(EvaluateOptions, name)
-    for name in ("dense_batches", "global_labels", "dense_loss")
-}
+VIEWS_ONLY = EvaluateOptions.only_with("labels=dense")
 
 
 @dataclass(frozen=True, kw_only=True)
