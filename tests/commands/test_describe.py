@@ -173,7 +173,7 @@ class TestExperts:
         found = by_epoch(own, runs, OPTIONS)
         assert found["epoch"] == [0.5, 1, 1.5, 2]
         theirs = [
-            relabel(few, pick(few, runs, str(at)), LABEL_OPTIONS).soft_labels
+            relabel(few, pick(few, runs, str(at)), LABEL_OPTIONS).soft.values
             for at in found["epoch"]
         ]
         labels = [softmax(each.astype(np.float64), 1) for each in (own.soft.values, *theirs)]

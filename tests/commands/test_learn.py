@@ -266,7 +266,7 @@ def test_the_gradient_is_shortened(learner):
     options = LearnOptions(
         **FAST | {"method": "test"}, iterations=1, start="uniform", optimizer=STEEP, clip=0.5
     )
-    labels = learn(make_bundle(), options, print).soft_labels
+    labels = learn(make_bundle(), options, print).soft.values
     assert float(np.linalg.norm(labels)) == pytest.approx(0.5)
 
 

@@ -215,7 +215,7 @@ def test_blended_views_cannot_be_parted_from_their_partners():
 )
 def test_recorded_views_that_have_no_meaning(change, message):
     with pytest.raises(InvalidInputError, match=message):
-        replace(recorded_views("mixup"), **change).check_values()
+        with_arrays(recorded_views("mixup"), **change).check_values()
 
 
 def test_directions_and_distributions_do_not_mix():
