@@ -212,7 +212,7 @@ def _inputs(
         )
         train = select(real, SelectOptions(ipc=10))
         return train, tested, {"bundle": train.header().digest, "test": tested.header().digest}
-    # EvaluateOptions: neither goes without the other.
+    # The options `bundle` and `test` are refused without each other.
     assert bundle is not None
     assert test is not None
     train, header = formats.load(bundle)

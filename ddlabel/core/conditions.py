@@ -22,10 +22,16 @@ class Situation:
     flags: Mapping[str, str]
 
     def setting(self, name: str) -> str:
-        """Return an option and its value as the user writes them, such as `--select val`."""
+        """Return an option and its value as the user writes them, such as `--select val`.
+
+        An object that is passed beside the config has no text: it is the option's name alone.
+        """
         value = self.values[name]
-        text = " ".join(value) if isinstance(value, tuple) else value
-        return f"{self.flags[name]} {text}"
+        flag = self.flags[name]
+        if value is None or isinstance(value, bool):
+            return flag
+        text = " ".join(value) if isinstance(value, tuple) else str(value)
+        return f"{flag} {text}".rstrip()
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,10 @@ class TestNotWith:
         with pytest.raises(UsageError, match="--cargo salt"):
             check(**options)
 
+    def test_object_beside_the_config_is_named_without_a_value(self):
+        with pytest.raises(UsageError, match="--cargo salt cannot be combined with --crew:"):
+            check(cargo="salt", objects=("crew",))
+
     def test_several_values_are_named_as_words(self):
         with pytest.raises(UsageError, match="--crew Ann Bob"):
             check(cargo="salt", crew=("Ann", "Bob"))
