@@ -13,9 +13,9 @@ from ddlabel.commands.describe import compare
 from ddlabel.core import rng
 from ddlabel.core.config import CompressOptions
 from ddlabel.core.errors import IncompatibleError, UsageError
-from ddlabel.data import atomic as files
 from ddlabel.data.bundle import Array, Bundle, image_chunks
 from ddlabel.data.codecs import Stored, codecs
+from ddlabel.data.scratch import scratch_array
 from ddlabel.methods.labels.blocks import label_blocks, label_bytes
 from ddlabel.methods.labels.pruning import prunings
 
@@ -54,7 +54,7 @@ def encode(bundle: Bundle, field: str, codec: Callable[..., Stored]) -> Stored:
     label = bundle.label(field)
 
     def room(part: Array) -> Array:
-        return files.scratch((len(bundle), *part.shape[1:]), part.dtype)
+        return scratch_array((len(bundle), *part.shape[1:]), part.dtype)
 
     first = codec(bundle.labels(field, slice(0, 1)), label)
     whole = Stored(
@@ -90,7 +90,7 @@ def prune(bundle: Bundle, spec: str) -> Bundle:
         if name == "dense_boxes" and array.ndim == 2:
             changes[name] = array[picks[0] if shared else picks]
             continue
-        changes[name] = files.scratch((*picks.shape, *array.shape[2:]), array.dtype)
+        changes[name] = scratch_array((*picks.shape, *array.shape[2:]), array.dtype)
         for rows in image_chunks(bundle):
             changes[name][rows] = array[rows][np.arange(len(picks[rows]))[:, None], picks[rows]]
     return replace(bundle, **changes)

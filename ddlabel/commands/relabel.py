@@ -11,11 +11,12 @@ from ddlabel.commands.refine import refine
 from ddlabel.core import rng
 from ddlabel.core.config import DensifyOptions, RefineOptions, RelabelOptions
 from ddlabel.core.errors import IncompatibleError, UsageError
-from ddlabel.data import atomic as files
 from ddlabel.data.bundle import Bundle, class_difference, image_chunks
 from ddlabel.data.codecs import Stored
-from ddlabel.data.expert_run import ExpertRun, early_stop
+from ddlabel.data.early_stopping import early_stop
+from ddlabel.data.expert_run import ExpertRun
 from ddlabel.data.schema import LabelMeta
+from ddlabel.data.scratch import scratch_array
 from ddlabel.methods.labels.views import Arrays, layouts
 from ddlabel.training import distributed as ranks
 from ddlabel.training.batches import ViewIndex
@@ -65,7 +66,7 @@ def relabel(bundle: Bundle, picks: Checkpoints, options: RelabelOptions) -> Bund
     """
     labeler, label = _labeler(picks, options, len(bundle))
     device = pick_device(options.device)
-    values = files.scratch((len(bundle), len(bundle.classes)), np.float32)
+    values = scratch_array((len(bundle), len(bundle.classes)), np.float32)
     for rows in ranks.chunks_for_rank(image_chunks(bundle), values):
         values[rows] = labeler(to_unit(to_device(bundle.images[rows], device))).cpu().numpy()
     return bundle.with_labels("soft", Stored(values, label))
@@ -91,7 +92,7 @@ def label_views(
     """
     count = views["dense_boxes"].shape[-2]
     labeler, label = _labeler(picks, options, len(bundle) * count)
-    values = files.scratch((len(bundle), count, len(bundle.classes)), np.float32)
+    values = scratch_array((len(bundle), count, len(bundle.classes)), np.float32)
     dense = replace(bundle.without_views(), dense_labels=values, dense=label, **views)  # type: ignore[arg-type]
     for rows in ranks.chunks_for_rank(image_chunks(bundle), values):
         block = replace(dense, soft_labels=None, soft_index=None, soft=None).take(

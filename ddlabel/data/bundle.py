@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddlabel.core.errors import IncompatibleError, InvalidInputError
-from ddlabel.data import atomic as files
 from ddlabel.data import codecs
 from ddlabel.data.provenance import Entry, sha256_of_array
 from ddlabel.data.schema import ARRAYS, ArrayInfo, Header, LabelMeta, Pixels, require
+from ddlabel.data.scratch import scratch_array
 
 Array = NDArray[Any]
 CHUNK = 512  # images; a power of two, as batches of labelling are
@@ -241,7 +241,7 @@ class Bundle:
 
 def _rows(array: Array, rows: Array) -> Array:
     """Some rows of an array, copied in blocks: the copy may be as large as what is mapped."""
-    copy = files.scratch((len(rows), *array.shape[1:]), array.dtype)
+    copy = scratch_array((len(rows), *array.shape[1:]), array.dtype)
     for start in range(0, len(rows), _ROWS_AT_ONCE):
         copy[start : start + _ROWS_AT_ONCE] = array[rows[start : start + _ROWS_AT_ONCE]]
     return copy

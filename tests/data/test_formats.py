@@ -33,8 +33,7 @@ from ddlabel.core.errors import (
     UnsafeInputError,
     UsageError,
 )
-from ddlabel.data import atomic as files
-from ddlabel.data import formats
+from ddlabel.data import atomic, formats
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.provenance import Entry, Input
 from ddlabel.data.schema import LabelMeta, Pixels
@@ -188,9 +187,7 @@ def test_header_holds_the_sha256_of_each_arrays_bytes(path):
 
 def test_bytes_do_not_depend_on_the_process(tmp_path, path, suffix):
     other = tmp_path / f"other{suffix}"
-    program = (
-        "import sys; from ddlabel import formats as f; f.write(sys.argv[2], f.read(sys.argv[1]))"
-    )
+    program = "import sys; from ddlabel.data import formats as f; f.write(sys.argv[2], f.read(sys.argv[1]))"
     environment = os.environ | {"PYTHONHASHSEED": "7", "OMP_NUM_THREADS": "1"}
     subprocess.run([sys.executable, "-c", program, path, str(other)], check=True, env=environment)
     assert other.read_bytes() == Path(path).read_bytes()
@@ -767,7 +764,7 @@ def test_hdf5_that_declares_a_huge_array_is_refused_at_once(tmp_path):
 
 def test_plugins_of_hdf5_are_switched_off(tmp_path):
     """In a process of its own: the library reads the variable once."""
-    program = "import sys, os; from ddlabel import formats; formats.read(sys.argv[1]); import h5py.h5pl as p;"
+    program = "import sys, os; from ddlabel.data import formats; formats.read(sys.argv[1]); import h5py.h5pl as p;"
     program += "print(os.environ['HDF5_PLUGIN_PRELOAD'])"
     formats.write(str(tmp_path / "x.h5"), small())
     words = [sys.executable, "-c", program, str(tmp_path / "x.h5")]
@@ -962,7 +959,7 @@ def umask():
 
 
 def put(path: Path | str, content: bytes) -> None:
-    files.write(str(path), [content[:3], memoryview(content)[3:]], size=len(content))
+    atomic.write(str(path), [content[:3], memoryview(content)[3:]], size=len(content))
 
 
 def mode(path: Path) -> int:
@@ -1071,7 +1068,7 @@ def test_an_exception_while_the_content_is_made_leaves_the_old_file_alone(old, e
         raise error("halfway")
 
     with pytest.raises(error, match="halfway"):
-        files.write(str(old), chunks(), size=150_000)
+        atomic.write(str(old), chunks(), size=150_000)
     assert_untouched(old)
 
 
@@ -1109,7 +1106,7 @@ def test_more_than_the_disk_has_free_is_refused_before_it_is_written(old):
         yield b""
 
     with pytest.raises(StorageError, match="free"):
-        files.write(str(old), chunks(), size=1 << 60)
+        atomic.write(str(old), chunks(), size=1 << 60)
     assert_untouched(old)
 
 
@@ -1161,7 +1158,7 @@ def test_two_writers_with_one_process_id_never_take_each_others_half(tmp_path):
         yield b"half"
 
     with pytest.raises(StorageError, match="nothing was changed"):
-        files.write(str(tmp_path / "file"), chunks(), size=10)
+        atomic.write(str(tmp_path / "file"), chunks(), size=10)
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_bytes() == b"second"
 

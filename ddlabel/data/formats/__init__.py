@@ -14,10 +14,11 @@ from types import ModuleType
 import numpy as np
 
 from ddlabel.core.errors import DDLabelError, StorageError, UsageError
-from ddlabel.data import atomic as files
+from ddlabel.data import atomic
 from ddlabel.data.bundle import Array, Bundle
 from ddlabel.data.formats import hdf5, safetensors
 from ddlabel.data.provenance import sha256_of_array
+from ddlabel.data.reading import STANDARD, is_stream, spool_standard_input
 from ddlabel.data.schema import Header, require
 
 FORMATS = {suffix: module for module in (safetensors, hdf5) for suffix in module.SUFFIXES}
@@ -25,7 +26,7 @@ FORMATS = {suffix: module for module in (safetensors, hdf5) for suffix in module
 
 def format_of(path: str) -> ModuleType:
     """The format of a path's suffix, UsageError if none has it; standard streams, pipes, devices are safetensors."""
-    if path == files.STANDARD or files.is_stream(Path(path)):
+    if path == STANDARD or is_stream(Path(path)):
         return safetensors
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:
@@ -81,13 +82,13 @@ def write(path: str, bundle: Bundle) -> Header:
             bundle.header
         )  # whose digests are made while the arrays are being written
         head, chunks, size = format_of(path).write(bundle, header.result)
-        files.write(path, chunks, size=size, head=head)
+        atomic.write(path, chunks, size=size, head=head)
     return header.result()
 
 
 def _locate(path: str) -> tuple[Header, Path, dict[str, int]]:
     """The header, the file that can be mapped, and where each array begins in it."""
-    source = files.spool_standard_input() if path == files.STANDARD else Path(path)
+    source = spool_standard_input() if path == STANDARD else Path(path)
     require(
         not source.is_dir(),
         "it is a folder, not a bundle: an expert run, or images for 'ddlabel import'",
@@ -100,7 +101,7 @@ def _locate(path: str) -> tuple[Header, Path, dict[str, int]]:
 @contextmanager
 def _naming(path: str) -> Iterator[None]:
     """Errors of ours with the file's name in front, and those of the operating system as ours."""
-    shown = "standard input" if path == files.STANDARD else path
+    shown = "standard input" if path == STANDARD else path
     try:
         yield
     except UsageError:

@@ -11,8 +11,8 @@ import numpy as np
 
 from ddlabel.core.config import ImportOptions
 from ddlabel.core.errors import UnsafeInputError
-from ddlabel.data.atomic import reading
 from ddlabel.data.importers.source import Source, check_size, is_archive
+from ddlabel.data.reading import reading
 from ddlabel.data.schema import require
 
 PAIR = False

@@ -13,10 +13,11 @@ from PIL import Image
 
 from ddlabel.core.config import ImportOptions
 from ddlabel.core.errors import InvalidInputError, UnsafeInputError, UsageError
-from ddlabel.data.atomic import reading, scratch
 from ddlabel.data.bundle import Array
 from ddlabel.data.importers.source import Source, check_size, is_archive
+from ddlabel.data.reading import reading
 from ddlabel.data.schema import require
+from ddlabel.data.scratch import scratch_array
 
 PAIR = False
 OPTIONS = {"split", "size"}
@@ -47,7 +48,7 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
     path = paths[0]
     members, hard, classes = listed(path, options)
     first = decode(*members[0], options, None)
-    images = scratch((len(members), *first.shape), np.uint8)
+    images = scratch_array((len(members), *first.shape), np.uint8)
     for row, (name, read) in enumerate(members):
         image = decode(name, read, options, None)
         if image.shape != first.shape:

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from ddlabel.core.config import ImportOptions
-from ddlabel.data.atomic import reading
 from ddlabel.data.bundle import Array
 from ddlabel.data.importers.source import Source, check_size, from_pair
+from ddlabel.data.reading import reading
 from ddlabel.data.schema import require
 
 PAIR = True

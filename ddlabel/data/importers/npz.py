@@ -8,9 +8,9 @@ import numpy as np
 
 from ddlabel.core.config import ImportOptions
 from ddlabel.core.errors import InvalidInputError, UnsafeInputError
-from ddlabel.data.atomic import reading
 from ddlabel.data.bundle import Array
 from ddlabel.data.importers.source import Source, check_size, from_arrays
+from ddlabel.data.reading import reading
 
 PAIR = False
 OPTIONS = {"split", "pixels", "label_space", "zca_from"}

@@ -10,9 +10,9 @@ import numpy as np
 
 from ddlabel.core.config import ImportOptions
 from ddlabel.core.errors import InvalidInputError, UnsafeInputError
-from ddlabel.data.atomic import reading
 from ddlabel.data.bundle import Array
 from ddlabel.data.importers.source import Source, check_size, from_pair
+from ddlabel.data.reading import reading
 
 PAIR = True
 OPTIONS = {"pixels", "label_space", "zca_from"}

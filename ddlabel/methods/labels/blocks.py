@@ -8,9 +8,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ddlabel.data import atomic as files
 from ddlabel.data.bundle import Bundle, image_chunks
 from ddlabel.data.codecs import Stored
+from ddlabel.data.scratch import scratch_array
 from ddlabel.methods.labels.target import Target, shares
 from ddlabel.methods.metrics import correct, entropy
 
@@ -43,7 +43,7 @@ def map_labels(
 ) -> Bundle:
     """The bundle with its soft or dense labels changed in blocks; `how` is added to where they come from."""
     label = bundle.label(field)
-    values = files.scratch(
+    values = scratch_array(
         (*bundle.arrays[f"{field}_labels"].shape[:-1], len(bundle.classes)), np.float32
     )
     for rows, target in label_blocks(bundle, field):

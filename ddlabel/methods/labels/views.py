@@ -13,9 +13,9 @@ from torch import Tensor
 
 from ddlabel.core.errors import UsageError
 from ddlabel.core.registry import Registry
-from ddlabel.data import atomic as files
 from ddlabel.data.bundle import CHUNK, Array
 from ddlabel.data.schema import require
+from ddlabel.data.scratch import scratch_array
 
 Arrays = dict[str, Array]
 layouts: Registry[Callable[..., Arrays]] = Registry("view layout")
@@ -55,7 +55,7 @@ def random_boxes(
         )
     generator, boxes = (
         torch.Generator().manual_seed(seed),
-        files.scratch((images, count, 4), np.float32),
+        scratch_array((images, count, 4), np.float32),
     )
     for block in np.array_split(boxes, range(CHUNK, images, CHUNK)):  # views of it
 
@@ -92,12 +92,12 @@ def fkd(
         UsageError,
     )
     arrays = random_boxes(images, height, width, seed, count=count, low=low, high=high)
-    arrays["dense_flip"] = files.scratch((images, count), np.uint8)
+    arrays["dense_flip"] = scratch_array((images, count), np.uint8)
     if mix != "none":
-        arrays["dense_mix"] = files.scratch((images, count), np.int64)
-        arrays["dense_mix_weight"] = files.scratch((images, count), np.float32)
+        arrays["dense_mix"] = scratch_array((images, count), np.int64)
+        arrays["dense_mix_weight"] = scratch_array((images, count), np.float32)
     if mix == "cutmix":
-        arrays["dense_mix_box"] = files.scratch((images, count, 4), np.float32)
+        arrays["dense_mix_box"] = scratch_array((images, count, 4), np.float32)
     draw = np.random.default_rng(seed)
     for start in range(0, images, CHUNK):
         block = {name: array[start : start + CHUNK] for name, array in arrays.items()}
