@@ -143,7 +143,9 @@ def command(
         file = {"config_file": Annotated[str | None, toml]} if flags else {}
         added = flags | file | {"quiet": Quiet, "as_json": AsJson}
         own = inspect.signature(function, eval_str=True).parameters.values()
-        parameters = [p.replace(kind=_KEYWORD) for p in own if p.name not in ("options", "reporter")]
+        parameters = [
+            p.replace(kind=_KEYWORD) for p in own if p.name not in ("options", "reporter")
+        ]
         parameters += [
             inspect.Parameter(key, _KEYWORD, default=None, annotation=each)
             for key, each in added.items()

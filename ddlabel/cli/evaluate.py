@@ -89,7 +89,7 @@ def cases_of(
         return own, others, []
     real, header = formats.load(options.real)
     stored = {
-        label.source
+        label.meta.source
         for label in (bundle.soft, bundle.dense)
         if label and own[0].options.labels != "online"
     }

@@ -298,11 +298,7 @@ def _flops(given: Values) -> int | None:
         )
     if name in ("relabel", "densify") and options.real is None:
         images, _, *size = formats.read_header(values["bundle"]).arrays["images"].shape
-        views = (
-            layouts.resolve(options.views)(1, *size, 0)["dense_boxes"].shape[-2]
-            if name == "densify"
-            else 1
-        )
+        views = layouts.resolve(options.views)(1, *size, 0).num_views if name == "densify" else 1
         experts = runs_of(values["expert"], quiet)
         return sum(network_flops(run.about, backward=False) for run in experts) * images * views
     return None

@@ -28,7 +28,7 @@ def describe(bundle: Bundle, field: str) -> dict[str, Any]:
     appendix C.1 and Fig. 10, shown without the diagonal). Directions have accuracy and size alone.
     """
     figures = {**label_figures(bundle, field), "size": label_bytes(bundle, field)}
-    if bundle.label(field).space == "direction":
+    if bundle.labels(field).meta.space == "direction":
         return figures
     size = len(bundle.classes)
     sums, counts = (
@@ -62,9 +62,7 @@ def compare(first: Bundle, second: Bundle, field: str) -> dict[str, float | None
         )
     if getattr(second, field) is None:
         raise IncompatibleError(f"--against has no {field} labels to compare with")
-    shape, other = (
-        each.arrays[f"{field}_labels"].shape[:-1] for each in (first, second) if each.label(field)
-    )
+    shape, other = (each.labels(field).shape[:-1] for each in (first, second))
     if shape != other:
         raise IncompatibleError(
             f"--against has labels of {list(other)} images (and views): expected {list(shape)}"

@@ -15,8 +15,9 @@ from ddlabel.core import rng
 from ddlabel.core.config import SelectOptions
 from ddlabel.core.errors import UsageError
 from ddlabel.core.registry import Registry
-from ddlabel.data.bundle import Array, Bundle, image_chunks
+from ddlabel.data.bundle import Bundle, image_chunks
 from ddlabel.data.expert_run import ExpertRun
+from ddlabel.data.labels import Array
 from ddlabel.data.scratch import scratch_array
 from ddlabel.methods.labels import views
 from ddlabel.training.device_data import to_device, to_unit

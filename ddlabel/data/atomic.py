@@ -26,7 +26,7 @@ def check_output(path: str, *, force: bool) -> None:
 
     Raises:
         OutputExistsError: `path` is a folder, or an existing file and `force` is not set.
-        StorageError: the folder of `path` is missing or not writable.
+        StorageError: The folder of `path` is missing or not writable.
         UsageError: `path` is `-` and standard output is a terminal.
     """
     if path == STANDARD:
@@ -68,15 +68,15 @@ def write(path: str, chunks: Iterable[Chunk], *, size: int, head: Head = (0, byt
     the mode that the umask allows, a replaced file keeps its mode.
 
     Args:
-        path: the file, or `-` for standard output.
-        chunks: the content after the head.
-        size: the number of bytes of head and chunks, compared with the free space.
-        head: the length of the first bytes and the function that makes them. For a file it is
+        path: The file, or `-` for standard output.
+        chunks: The content after the head.
+        size: The number of bytes of head and chunks, compared with the free space.
+        head: The length of the first bytes and the function that makes them. For a file it is
             called after the last chunk was written, so that it can depend on all of them.
 
     Raises:
-        StorageError: the disk is full or the operating system refuses.
-        ClosedPipeError: the reader of a pipe is gone.
+        StorageError: The disk is full or the operating system refuses.
+        ClosedPipeError: The reader of a pipe is gone.
     """
     streamed = path == STANDARD or is_stream(Path(path))
     try:
@@ -211,7 +211,7 @@ def make_folder(path: Path) -> None:
     """Make a folder and its parents.
 
     Raises:
-        StorageError: the operating system refuses.
+        StorageError: The operating system refuses.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)

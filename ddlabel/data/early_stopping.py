@@ -24,7 +24,7 @@ def early_stop(run: ExpertRun, ipc: float) -> int:
     `share_of_best(ipc)` of the run's best. Test data are never looked at.
 
     Raises:
-        InvalidInputError: the run has no training accuracies, or the checkpoint is missing.
+        InvalidInputError: The run has no training accuracies, or the checkpoint is missing.
     """
     accuracies: dict[int, float] = {}
     for record in run.metrics():

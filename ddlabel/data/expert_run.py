@@ -51,7 +51,7 @@ class ExpertRun:
         """Read `expert.json` of a folder.
 
         Raises:
-            InvalidInputError: the folder is not an expert run, or of another format version.
+            InvalidInputError: The folder is not an expert run, or of another format version.
         """
         self.folder = folder
         self.epoch = epoch
@@ -72,7 +72,7 @@ class ExpertRun:
         """Make the folder of a new run and write its `expert.json`.
 
         Raises:
-            StorageError: the operating system refuses.
+            StorageError: The operating system refuses.
         """
         atomic.make_folder(folder)
         text = json.dumps(asdict(about), indent=1, sort_keys=True)
@@ -86,7 +86,7 @@ class ExpertRun:
         A path such as `folder@12` also names the epoch of the runs.
 
         Raises:
-            InvalidInputError: there is no expert run.
+            InvalidInputError: There is no expert run.
         """
         folder = Path(path)
         epoch = ""
@@ -124,7 +124,7 @@ class ExpertRun:
 
         Raises:
             UsageError: `epoch` is not a number and not `last`.
-            InvalidInputError: there is no such checkpoint.
+            InvalidInputError: There is no such checkpoint.
         """
         epochs = self.epochs
         require(epochs, f"{self.folder}: the expert run has no checkpoint yet")
@@ -152,7 +152,7 @@ class ExpertRun:
         """Return the parameters and buffers of a checkpoint by name.
 
         Raises:
-            InvalidInputError: the file is missing, damaged or not the one of its record's sha256.
+            InvalidInputError: The file is missing, damaged or not the one of its record's sha256.
         """
         sha256 = None
         for record in self.metrics():
@@ -174,7 +174,7 @@ class ExpertRun:
         """Return the run's ZCA as `mean` [1, C, H, W] and `matrix` [D, D].
 
         Raises:
-            InvalidInputError: the file is missing or damaged.
+            InvalidInputError: The file is missing or damaged.
         """
         return _read_arrays(self.folder / _WHITENING)
 
@@ -186,7 +186,7 @@ class ExpertRun:
         """Return the records of the checkpoints, in order.
 
         Raises:
-            InvalidInputError: the file cannot be read.
+            InvalidInputError: The file cannot be read.
         """
         path = self.folder / _METRICS
         with reading(path, "cannot be read"):

@@ -9,8 +9,9 @@ import numpy as np
 
 from ddlabel.core import rng
 from ddlabel.core.config import ImportOptions
-from ddlabel.data.bundle import Array, Bundle
+from ddlabel.data.bundle import Bundle
 from ddlabel.data.importers.folder import Cut, Member, decode, list_images
+from ddlabel.data.labels import Array
 from ddlabel.data.provenance import canonical_json, sha256_of_text
 from ddlabel.data.schema import Pixels, require
 from ddlabel.data.statistics import statistics
@@ -23,8 +24,8 @@ class ImageFolder:
     """The images of class folders as `import --size --rgb` reads them, decoded on demand.
 
     Attributes:
-        path: the folder.
-        size: the side of the decoded images in pixels.
+        path: The folder.
+        size: The side of the decoded images in pixels.
         classes: the names of the classes.
         members: the image files, in the order of `import`.
         hard_labels: the class number [N] of each image.
@@ -49,9 +50,9 @@ class ImageFolder:
         """List the images of the class folders in `path`, or in its part `train/`, and sample them.
 
         Raises:
-            InvalidInputError: it is not a folder of class folders, or an image of the sample cannot
+            InvalidInputError: It is not a folder of class folders, or an image of the sample cannot
                 be read.
-            UnsafeInputError: an image of the sample has too many pixels.
+            UnsafeInputError: An image of the sample has too many pixels.
         """
         require(path.is_dir(), f"{path}: expected a folder of class folders")
         options = _import_options(size)
@@ -93,8 +94,8 @@ class ImageFolder:
                 the centre.
 
         Raises:
-            InvalidInputError: an image cannot be read.
-            UnsafeInputError: an image has too many pixels.
+            InvalidInputError: An image cannot be read.
+            UnsafeInputError: An image has too many pixels.
         """
         options = _import_options(self.size)
         if cuts is None:

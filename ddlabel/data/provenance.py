@@ -18,8 +18,8 @@ def canonical_json(value: Any) -> str:
     """Return the canonical JSON text of a value: keys sorted, no spaces.
 
     Raises:
-        ValueError: the value holds NaN or infinity.
-        TypeError: the value holds something that JSON has no form for.
+        ValueError: The value holds NaN or infinity.
+        TypeError: The value holds something that JSON has no form for.
     """
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
@@ -98,7 +98,7 @@ class Entry:
         """Make an entry out of its JSON object in a header.
 
         Raises:
-            TypeError, KeyError, ValueError, AttributeError: the value has another form.
+            TypeError, KeyError, ValueError, AttributeError: The value has another form.
         """
         inputs = []
         for item in value["inputs"]:

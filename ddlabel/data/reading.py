@@ -23,7 +23,7 @@ def reading(name: PurePath, failure: str) -> Iterator[None]:
     damaged or foreign; `failure` says so in the message. A MemoryError passes.
 
     Raises:
-        InvalidInputError: the block raised an error that is not ours.
+        InvalidInputError: The block raised an error that is not ours.
     """
     try:
         yield
@@ -45,7 +45,7 @@ def spool_standard_input() -> Path:
     """Copy standard input to an unnamed temporary file that can be mapped, and return its path.
 
     Raises:
-        InvalidInputError: standard input is a terminal or empty.
+        InvalidInputError: Standard input is a terminal or empty.
     """
     require(
         not sys.stdin.isatty(), "a bundle is expected and it is a terminal: pipe one in, or name it"

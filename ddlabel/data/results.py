@@ -49,8 +49,8 @@ class Record:
         """Return the record as canonical JSON.
 
         Raises:
-            ValueError: it holds NaN or infinity.
-            TypeError: it holds something that JSON has no form for.
+            ValueError: It holds NaN or infinity.
+            TypeError: It holds something that JSON has no form for.
         """
         values = asdict(self)
         for name in _OPTIONAL:
@@ -63,7 +63,7 @@ class Record:
         """Read a record.
 
         Raises:
-            ValueError, TypeError, KeyError: the text is not JSON, or not that of a record.
+            ValueError, TypeError, KeyError: The text is not JSON, or not that of a record.
         """
         record = cls(**json.loads(text))
         if record.kind not in get_args(Kind):
@@ -122,9 +122,9 @@ class Results:
         """Refuse a results file that cannot be one, before any training.
 
         Raises:
-            UsageError: the suffix is not .jsonl.
-            OutputExistsError: the path is a folder.
-            StorageError: its folder is missing or not writable.
+            UsageError: The suffix is not .jsonl.
+            OutputExistsError: The path is a folder.
+            StorageError: Its folder is missing or not writable.
         """
         if self.path.suffix != SUFFIX:
             raise UsageError(
@@ -139,7 +139,7 @@ class Results:
         sentence that says so. Of several records with one key the last counts.
 
         Raises:
-            InvalidInputError: a line is not a record, or one of another kind.
+            InvalidInputError: A line is not a record, or one of another kind.
         """
         lines, was_cut = atomic.whole_lines(self.path)
         if was_cut and note is not None:
@@ -167,8 +167,8 @@ class Results:
         """Append a record.
 
         Raises:
-            StorageError: the disk is full or the operating system refuses.
-            ValueError, TypeError: the record cannot be written as JSON.
+            StorageError: The disk is full or the operating system refuses.
+            ValueError, TypeError: The record cannot be written as JSON.
         """
         line = record.to_json()
         try:

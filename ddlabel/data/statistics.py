@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ddlabel.data.bundle import Array
+from ddlabel.data.labels import Array
 
 _ROWS_AT_ONCE = 4096
 _SMALLEST_STD = 1e-3

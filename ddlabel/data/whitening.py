@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from ddlabel.core.errors import ResourceError
-from ddlabel.data.bundle import Array
+from ddlabel.data.labels import Array
 
 EPSILON = 0.1
 _MAX_PIXELS = 3 * 64 * 64
@@ -20,7 +20,7 @@ def fit(images: Array) -> tuple[Array, Array]:
     uint8 or in unit space. Of more than 20,000 images every second, third, … is used.
 
     Raises:
-        ResourceError: the images are larger than 64 px, so that the matrix would not fit.
+        ResourceError: The images are larger than 64 px, so that the matrix would not fit.
     """
     num_pixels = math.prod(images.shape[1:])
     if num_pixels > _MAX_PIXELS:

@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ddlabel.core.errors import IncompatibleError, ResourceError
-from ddlabel.data.bundle import Array
+from ddlabel.data.labels import Array
 from ddlabel.training.loop import Batch
 from ddlabel.training.runtime import pick_device
 

@@ -16,8 +16,9 @@ from ddlabel.core import rng
 from ddlabel.core.config import ImportOptions, TrainExpertOptions
 from ddlabel.core.errors import DDLabelError
 from ddlabel.core.registry import parse_spec
-from ddlabel.data.bundle import Array, Bundle
+from ddlabel.data.bundle import Bundle
 from ddlabel.data.importers.folder import Cut, Member, decode, list_images
+from ddlabel.data.labels import Array
 from ddlabel.data.provenance import canonical_json, sha256_of_text
 from ddlabel.data.schema import Pixels
 from ddlabel.data.statistics import statistics

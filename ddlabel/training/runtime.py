@@ -65,7 +65,7 @@ class Runtime:
         device, precision = pick_device(options.device), options.precision
         cuda = device.type == "cuda"
         if precision == "auto":
-            precision = "bf16" if training and _has_bf16(device) else "fp32"
+            precision = "bf16" if training and has_bfloat16_units(device) else "fp32"
         if precision in ("tf32", "fp16") and not cuda:
             raise ResourceError(
                 f"--precision {precision} needs a CUDA device and this is {device}: use fp32 or bf16"
@@ -208,13 +208,17 @@ def _worth_compiling(body: nn.Module, images: int, shape: Sequence[int], backwar
     return saved > _SECONDS_PER_LAYER * layers
 
 
-def _has_bf16(device: torch.device) -> bool:
+def has_bfloat16_units(device: torch.device) -> bool:
+    """Return whether a device computes in bfloat16 faster than in float32.
+
+    Units are tensor cores of compute capability 8.0 on a GPU, AMX or AVX-512 on an x86 CPU.
+    """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    here: dict[str, Any] = getattr(
-        torch.cpu, "get_capabilities", dict
-    )()  # older releases cannot tell
-    return bool(here.get("amx_bf16") or here.get("avx512_bf16"))
+    # Older releases of torch have no such function.
+    get_capabilities = getattr(torch.cpu, "get_capabilities", dict)
+    capabilities: dict[str, Any] = get_capabilities()
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 
 @functools.cache

@@ -107,9 +107,7 @@ class TestCells:
         ids=["import", "select", "train-expert", "edit"],
     )  # fmt: skip
     def test_of_any_command(self, cli, digits, text, out):
-        Path("a.npz").write_bytes(
-            (Path(__file__).parents[2] / "fixtures/digits.npz").read_bytes()
-        )
+        Path("a.npz").write_bytes((Path(__file__).parents[2] / "fixtures/digits.npz").read_bytes())
         cli("sweep", grid(text, **{"[options]": f'[options]\nout = "{out}"'}))
         assert len(cells()) == 2
         assert all(Path(cell["out"]).exists() for cell in cells())

@@ -100,7 +100,7 @@ def test_class_folders_are_read_in_the_order_of_their_characters(animals, packed
     assert bundle.images.dtype == np.uint8
     assert bundle.images[:, 0, 1, 2].tolist() == [20, 11, 12, 31, 32, 33]
     assert bundle.hard_labels.tolist() == [0, 1, 1, 2, 2, 2]
-    assert (bundle.soft_labels, bundle.pixels.space) == (None, "uint8")
+    assert (bundle.soft, bundle.pixels.space) == (None, "uint8")
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -825,8 +825,8 @@ def test_pt_logits_that_require_gradients_are_soft_labels(tmp_path):
     logits = torch.tensor([[0.5, -1.0, 2.0], [4.0, 3.0, -2.0]], requires_grad=True)
     images = torch.nn.Parameter(torch.tensor(UNIT))
     bundle = load(*pair(tmp_path, images, logits), pixels="unit")
-    assert bundle.soft_labels.tolist() == [[0.5, -1.0, 2.0], [4.0, 3.0, -2.0]]
-    assert (bundle.soft.space, bundle.soft.temperature) == ("logits", 1.0)
+    assert bundle.soft.values.tolist() == [[0.5, -1.0, 2.0], [4.0, 3.0, -2.0]]
+    assert (bundle.soft.meta.space, bundle.soft.meta.temperature) == ("logits", 1.0)
     assert bundle.hard_labels.tolist() == [2, 0]
     assert bundle.images.tolist() == UNIT.tolist()
 
@@ -1101,22 +1101,22 @@ def test_labels_with_negative_numbers_are_logits_and_distributions_are_probs(tmp
         ([[0.25, 0.75], [1.0, 0.0]], "probs"),
     ):
         bundle = load(*pair(tmp_path, labels=values), pixels="unit")
-        assert bundle.soft.space == space
-        assert bundle.soft_labels.tolist() == values
+        assert bundle.soft.meta.space == space
+        assert bundle.soft.values.tolist() == values
 
 
 def test_labels_that_could_be_either_have_to_be_stated(tmp_path):
     paths = pair(tmp_path, labels=[[1.0, 2.0], [0.5, 3.0]])
     with pytest.raises(UsageError, match="--label-space"):
         load(*paths, pixels="unit")
-    assert load(*paths, pixels="unit", label_space="logits").soft.space == "logits"
+    assert load(*paths, pixels="unit", label_space="logits").soft.meta.space == "logits"
     with pytest.raises(InvalidInputError, match="sum to 1"):
         load(*paths, pixels="unit", label_space="probs")
 
 
 def test_a_stated_label_space_outranks_what_the_numbers_look_like(tmp_path):
     paths = pair(tmp_path, labels=[[0.25, 0.75], [1.0, 0.0]])
-    assert load(*paths, pixels="unit", label_space="logits").soft.space == "logits"
+    assert load(*paths, pixels="unit", label_space="logits").soft.meta.space == "logits"
 
 
 def test_distributions_in_half_precision_can_be_used(tmp_path):
@@ -1125,10 +1125,10 @@ def test_distributions_in_half_precision_can_be_used(tmp_path):
     miss = abs(values.sum(1, dtype=np.float64) - 1)
     assert 1e-4 < miss.max() < 1e-3
     bundle = load(save_npz(tmp_path / "x.npz", x=UINT8, y=values))
-    assert bundle.soft.space == "probs"
-    assert (bundle.soft_labels.dtype, bundle.soft_labels.tolist()) == (np.float16, values.tolist())
+    assert bundle.soft.meta.space == "probs"
+    assert (bundle.soft.values.dtype, bundle.soft.values.tolist()) == (np.float16, values.tolist())
     bundle = load(*pair(tmp_path, UINT8, torch.tensor(values)))
-    assert (bundle.soft_labels.dtype, bundle.soft_labels.tolist()) == (np.float16, values.tolist())
+    assert (bundle.soft.values.dtype, bundle.soft.values.tolist()) == (np.float16, values.tolist())
 
 
 def test_rows_that_nearly_sum_to_1_are_no_distributions_in_single_precision(tmp_path):

@@ -13,7 +13,8 @@ from ddlabel.commands.relabel import Checkpoints
 from ddlabel.core import protocols, rng
 from ddlabel.core.config import EvaluateOptions, gift_batch_size
 from ddlabel.core.errors import UsageError
-from ddlabel.data.bundle import Array, Bundle, check_same_task
+from ddlabel.data.bundle import Bundle, check_same_task
+from ddlabel.data.labels import Array
 from ddlabel.methods.augmentations import augment_of
 from ddlabel.methods.labels.target import Target
 from ddlabel.methods.losses import loss_of
@@ -21,7 +22,14 @@ from ddlabel.methods.mixing import mix_of
 from ddlabel.methods.nets import Network, build
 from ddlabel.methods.nets.prepare import Prepare, normalisation
 from ddlabel.methods.optimizers import optimizer_of, rate_of
-from ddlabel.training.batches import BatchTransform, Split, Teach, ViewIndex, of_images, of_items
+from ddlabel.training.batches import (
+    BatchTransform,
+    OnlineLabels,
+    SplitTarget,
+    ViewIndex,
+    image_batches,
+    view_batches,
+)
 from ddlabel.training.cost import flops
 from ddlabel.training.device_data import DeviceBundle
 from ddlabel.training.labeler import network_flops
@@ -121,7 +129,11 @@ def student(case: Experiment, bundle: Bundle, seed: int) -> Network:
 
 
 def batches(
-    options: EvaluateOptions, data: DeviceBundle, prepare: Prepare, seed: int, teach: Teach | None
+    options: EvaluateOptions,
+    data: DeviceBundle,
+    prepare: Prepare,
+    seed: int,
+    teach: OnlineLabels | None,
 ) -> Batch:
     """What a student is trained on, step by step."""
     augment = augment_of(options.augment, channels=data.images.shape[1], size=data.images.shape[2])
@@ -131,10 +143,10 @@ def batches(
     size = options.batch_size or 1
     if options.labels != "dense":
         target = data.soft_target if options.labels == "soft" else data.hard_target
-        return of_images(data, pictures, target, batch_size=size, seed=seed, teach=teach)
+        return image_batches(data, pictures, target, batch_size=size, seed=seed, online=teach)
     items = ViewIndex(data, options.global_labels)
     together, split = options.dense_batches != "mix", options.dense_loss is not None
-    return of_items(items, pictures, together=together, batch_size=size, seed=seed, split=split)
+    return view_batches(items, pictures, together=together, batch_size=size, seed=seed, split=split)
 
 
 def steps_per_epoch(options: EvaluateOptions, images: int) -> int:
@@ -144,9 +156,9 @@ def steps_per_epoch(options: EvaluateOptions, images: int) -> int:
 
 def shown_per_epoch(options: EvaluateOptions, data: DeviceBundle | Bundle) -> int:
     """Images and views that an epoch shows to the student."""
-    if options.labels != "dense" or options.dense_batches == "mix" or data.dense_boxes is None:
+    if options.labels != "dense" or options.dense_batches == "mix" or data.views is None:
         return len(data)
-    return len(data) * (data.dense_boxes.shape[-2] + (options.global_labels != "none"))
+    return len(data) * (data.views.boxes.shape[-2] + (options.global_labels != "none"))
 
 
 def training_flops(case: Experiment, bundle: Bundle) -> int:
@@ -159,7 +171,7 @@ def training_flops(case: Experiment, bundle: Bundle) -> int:
 
 def loss_for(
     options: EvaluateOptions, data: DeviceBundle
-) -> Callable[[Tensor, Target | Split, int], Tensor]:
+) -> Callable[[Tensor, Target | SplitTarget, int], Tensor]:
     """The loss of a step: of a target, or of a split one with the views' own loss.
 
     LADD's sum over an image and its views (Eq. 5) is their number times the mean over all of them.
@@ -170,7 +182,7 @@ def loss_for(
     )
     factor = shown_per_epoch(options, data) // len(data) if options.dense_batches == "sum" else 1
 
-    def loss(logits: Tensor, target: Target | Split, step: int) -> Tensor:
+    def loss(logits: Tensor, target: Target | SplitTarget, step: int) -> Tensor:
         if isinstance(target, Target):
             return factor * whole(logits, target, step)
         total = logits.new_zeros(())
@@ -194,7 +206,7 @@ def _labels(bundle: Bundle, options: EvaluateOptions, taught: bool) -> str:
         )
         return "online" if taught and options.control == "none" else stored
     if wanted in ("soft", "dense"):
-        bundle.label(wanted)  # refuses if there are none
+        bundle.labels(wanted)  # refuses if there are none
     if wanted == "online" and not taught:
         raise UsageError("--labels online needs an expert: name its run with --teacher")
     return wanted
@@ -226,7 +238,7 @@ def _check_options(bundle: Bundle, options: EvaluateOptions) -> None:
         raise UsageError(
             f"--continual {options.continual}: there are {len(bundle.classes)} classes; take fewer steps"
         )
-    if bundle.dense_mix is not None and (options.select == "val" or options.continual is not None):
+    if _mixes(bundle) and (options.select == "val" or options.continual is not None):
         raise UsageError(
             "views are blended across images: --select val and --continual, which part them, cannot be"
         )
@@ -240,18 +252,20 @@ def _check_options(bundle: Bundle, options: EvaluateOptions) -> None:
     rate_of(options.schedule, epochs=options.epochs, steps_per_epoch=1, warm_up=options.warm_up)
 
 
+def _mixes(bundle: Bundle) -> bool:
+    return bundle.views is not None and bundle.views.mix is not None
+
+
 def _try_a_step(bundle: Bundle, case: Experiment) -> None:
     """Carry out one small step: a network, an augmentation or a loss that does not fit says so now."""
     options = case.options
     network = student(case, bundle, options.seed)
     optimizer_of(options.optimizer, network.parameters())
     # The last batch may be the smallest: batch norm cannot train on one image.
-    if (
-        bundle.dense_mix is not None
-    ):  # each blended with itself: its partner need not be among the few
-        bundle = replace(
-            bundle, dense_mix=np.arange(len(bundle))[:, None].repeat(bundle.dense_mix.shape[1], 1)
-        )
+    if bundle.views is not None and bundle.views.mix is not None:
+        # Blend each image with itself: its partner need not be among the few.
+        own_row = np.arange(len(bundle))[:, None].repeat(bundle.views.num_views, 1)
+        bundle = replace(bundle, views=replace(bundle.views, mix=own_row))
     last = len(bundle) % (options.batch_size or 1) or (options.batch_size or 1)
     data = DeviceBundle.of(bundle.take(np.arange(min(2, last, len(bundle)))), torch.device("cpu"))
     teach = (

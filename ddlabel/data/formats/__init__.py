@@ -15,8 +15,9 @@ import numpy as np
 
 from ddlabel.core.errors import DDLabelError, StorageError, UsageError
 from ddlabel.data import atomic
-from ddlabel.data.bundle import Array, Bundle
+from ddlabel.data.bundle import Bundle
 from ddlabel.data.formats import hdf5, safetensors
+from ddlabel.data.labels import Array
 from ddlabel.data.provenance import sha256_of_array
 from ddlabel.data.reading import STANDARD, is_stream, spool_standard_input
 from ddlabel.data.schema import Header, require

@@ -16,6 +16,7 @@ from ddlabel.data.bundle import Bundle
 from ddlabel.data.importers import cifar, folder, idx, npz, pt
 from ddlabel.data.importers.pixels import given_statistics
 from ddlabel.data.importers.source import Source
+from ddlabel.data.labels import Labels
 from ddlabel.data.schema import LabelMeta, Pixels, require
 from ddlabel.data.statistics import statistics
 
@@ -30,9 +31,9 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Bundle:
     are converted with the channels of the file.
 
     Raises:
-        InvalidInputError: a file is missing, damaged or of no known kind.
-        UnsafeInputError: a file could run code or exhaust the machine.
-        UsageError: an option is missing or does not fit the source.
+        InvalidInputError: A file is missing, damaged or of no known kind.
+        UnsafeInputError: A file could run code or exhaust the machine.
+        UsageError: An option is missing or does not fit the source.
     """
     for path in paths:
         require(path.exists(), f"{path}: there is no such file or folder")
@@ -52,13 +53,13 @@ def _bundle_of(source: Source, options: ImportOptions) -> Bundle:
     mean, std = given_statistics(options, images.shape[1]) or statistics(images)
     soft = None
     if source.soft_labels is not None:
-        soft = LabelMeta(space=source.label_space, source="import")
+        meta = LabelMeta(space=source.label_space, source="import")
+        soft = Labels(values=source.soft_labels, meta=meta)
     return Bundle(
         classes=classes,
         pixels=Pixels(space="uint8" if images.dtype == np.uint8 else "unit", mean=mean, std=std),
         images=images,
         hard_labels=source.hard_labels.astype(np.int64),
-        soft_labels=source.soft_labels,
         soft=soft,
     )
 

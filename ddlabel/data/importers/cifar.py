@@ -11,8 +11,8 @@ import numpy as np
 
 from ddlabel.core.config import ImportOptions
 from ddlabel.core.errors import UnsafeInputError
-from ddlabel.data.bundle import Array
 from ddlabel.data.importers.source import Source, check_size, is_archive
+from ddlabel.data.labels import Array
 from ddlabel.data.reading import reading
 from ddlabel.data.schema import require
 
@@ -44,8 +44,8 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
     The classes are sorted by name, which is CIFAR's order and that of class folders.
 
     Raises:
-        InvalidInputError: the part is unknown, or the archive is damaged or another one.
-        UnsafeInputError: a pickle asks for code, or a member declares too many bytes.
+        InvalidInputError: The part is unknown, or the archive is damaged or another one.
+        UnsafeInputError: A pickle asks for code, or a member declares too many bytes.
     """
     path = paths[0]
     require(

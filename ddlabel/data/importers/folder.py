@@ -14,8 +14,8 @@ from PIL import Image
 
 from ddlabel.core.config import ImportOptions
 from ddlabel.core.errors import InvalidInputError, UnsafeInputError, UsageError
-from ddlabel.data.bundle import Array
 from ddlabel.data.importers.source import Source, check_size, is_archive
+from ddlabel.data.labels import Array
 from ddlabel.data.reading import reading
 from ddlabel.data.schema import require
 from ddlabel.data.scratch import scratch_array
@@ -63,9 +63,9 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
     several sizes need `options.size`.
 
     Raises:
-        InvalidInputError: there is no image, one cannot be read, or their sizes differ.
-        UnsafeInputError: an image or a member of the archive is too large or outside of it.
-        UsageError: a part is asked for and there are none.
+        InvalidInputError: There is no image, one cannot be read, or their sizes differ.
+        UnsafeInputError: An image or a member of the archive is too large or outside of it.
+        UsageError: A part is asked for and there are none.
     """
     path = paths[0]
     members, hard_labels, classes = list_images(path, options)
@@ -91,9 +91,9 @@ def list_images(path: Path, options: ImportOptions) -> tuple[list[Member], Array
     """Return the image files in the order of `load`, the class number [N] of each, the classes.
 
     Raises:
-        InvalidInputError: there is no image, or one is in no class folder.
-        UnsafeInputError: a member of the archive is too large or outside of it.
-        UsageError: a part is asked for and there are none.
+        InvalidInputError: There is no image, or one is in no class folder.
+        UnsafeInputError: A member of the archive is too large or outside of it.
+        UsageError: A part is asked for and there are none.
     """
     members = _of_part(path, _members(path), options)
     members.sort(key=lambda member: (_class_order(member.class_name), str(member.path)))
@@ -167,8 +167,8 @@ def decode(member: Member, options: ImportOptions, cut: Cut | None = None) -> Ar
     With `options.size` it is resized and cropped to its centre, or as `cut` does it.
 
     Raises:
-        InvalidInputError: the file is not an image or is damaged.
-        UnsafeInputError: the image has too many pixels.
+        InvalidInputError: The file is not an image or is damaged.
+        UnsafeInputError: The image has too many pixels.
     """
     # Pillow warns of images above its own limit, and refuses those far above it: ours is below.
     quiet = warnings.catch_warnings(action="ignore")

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from ddlabel.core.config import ImportOptions
-from ddlabel.data.bundle import Array
 from ddlabel.data.importers.source import Source, check_size, from_pair
+from ddlabel.data.labels import Array
 from ddlabel.data.reading import reading
 from ddlabel.data.schema import require
 
@@ -34,8 +34,8 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
     unpacked one is read.
 
     Raises:
-        InvalidInputError: a file is missing, damaged or not IDX.
-        UnsafeInputError: a file declares too many bytes.
+        InvalidInputError: A file is missing, damaged or not IDX.
+        UnsafeInputError: A file declares too many bytes.
     """
     if len(paths) == 1 and paths[0].is_dir():
         paths = _files_of_part(paths[0], options.part)

@@ -8,8 +8,8 @@ import numpy as np
 
 from ddlabel.core.config import ImportOptions
 from ddlabel.core.errors import InvalidInputError, UnsafeInputError
-from ddlabel.data.bundle import Array
 from ddlabel.data.importers.source import Source, check_size, from_arrays
+from ddlabel.data.labels import Array
 from ddlabel.data.reading import reading
 
 PAIR = False
@@ -31,9 +31,9 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
     With an explicit `options.split` only names with a part are looked for.
 
     Raises:
-        InvalidInputError: the archive is damaged or lacks the arrays.
-        UnsafeInputError: it declares too many bytes or holds pickled objects.
-        UsageError: a space is ambiguous and not stated.
+        InvalidInputError: The archive is damaged or lacks the arrays.
+        UnsafeInputError: It declares too many bytes or holds pickled objects.
+        UsageError: A space is ambiguous and not stated.
     """
     path = paths[0]
     with reading(path, "cannot be read as an .npz archive"), zipfile.ZipFile(path) as archive:

@@ -5,7 +5,7 @@ import numpy as np
 from ddlabel.core.config import ImportOptions
 from ddlabel.core.errors import UsageError
 from ddlabel.data import formats, whitening
-from ddlabel.data.bundle import Array
+from ddlabel.data.labels import Array
 from ddlabel.data.schema import require
 
 
@@ -15,8 +15,8 @@ def to_unit(name: str, images: Array, options: ImportOptions) -> Array:
     Bytes are uint8. The space of other numbers has to be stated with `options.pixels`.
 
     Raises:
-        UsageError: the space is not stated, or another option does not go with it.
-        InvalidInputError: the numbers cannot be in the space that is stated.
+        UsageError: The space is not stated, or another option does not go with it.
+        InvalidInputError: The numbers cannot be in the space that is stated.
     """
     low = float(images.min())
     high = float(images.max())
@@ -83,7 +83,7 @@ def given_statistics(
     """Return mean [C] and std [C] of the options, or None; one number stands for every channel.
 
     Raises:
-        UsageError: only one of the two is given, or they are not C numbers in unit space with std
+        UsageError: Only one of the two is given, or they are not C numbers in unit space with std
             above 0.
     """
     if options.mean is None and options.std is None:

@@ -10,8 +10,8 @@ import numpy as np
 
 from ddlabel.core.config import ImportOptions
 from ddlabel.core.errors import InvalidInputError, UnsafeInputError
-from ddlabel.data.bundle import Array
 from ddlabel.data.importers.source import Source, check_size, from_pair
+from ddlabel.data.labels import Array
 from ddlabel.data.reading import reading
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
     """Read one tensor of images [N, C, H, W] and one of labels [N] or [N, K], in either order.
 
     Raises:
-        InvalidInputError: a file is damaged or does not hold one tensor of numbers.
-        UnsafeInputError: a file asks for code, or declares more than its bytes hold.
-        UsageError: a space is ambiguous and not stated.
+        InvalidInputError: A file is damaged or does not hold one tensor of numbers.
+        UnsafeInputError: A file asks for code, or declares more than its bytes hold.
+        UsageError: A space is ambiguous and not stated.
     """
     return from_pair("a .pt file of images and one of labels", paths, _read, options)
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from ddlabel.core.config import ImportOptions
 from ddlabel.core.errors import UnsafeInputError, UsageError
-from ddlabel.data.bundle import Array, check_rows, sum_to_one
+from ddlabel.data.checks import check_rows, sum_to_one
 from ddlabel.data.importers.pixels import to_unit
+from ddlabel.data.labels import Array
 from ddlabel.data.schema import Space, require
 
 _MAX_CLASSES = 1 << 16
@@ -57,8 +58,8 @@ def from_pair(
     """Read one file of images and one of labels, in either order, with `from_arrays`.
 
     Raises:
-        InvalidInputError: there are not two files, or both hold images or labels.
-        UsageError: a space is ambiguous and not stated.
+        InvalidInputError: There are not two files, or both hold images or labels.
+        UsageError: A space is ambiguous and not stated.
     """
     arrays = [read(path) for path in paths]
     images = [array for array in arrays if array.ndim >= 3]
@@ -79,8 +80,8 @@ def from_arrays(name: str, images: Array, labels: Array, options: ImportOptions)
     are the hard labels.
 
     Raises:
-        InvalidInputError: the shapes do not fit together, or a number is not finite.
-        UsageError: a space is ambiguous and not stated.
+        InvalidInputError: The shapes do not fit together, or a number is not finite.
+        UsageError: A space is ambiguous and not stated.
     """
     images = _channels_first(images)
     if labels.ndim == 2 and labels.shape[1] == 1:
