@@ -10,15 +10,23 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from ddlabel.core.errors import ClosedPipeError, OutputExistsError, StorageError, UsageError
 from ddlabel.data.reading import STANDARD, is_stream
 from ddlabel.data.schema import require
 
 Chunk = bytes | memoryview
-# The length of a file's head in bytes, and a function that makes it.
-Head = tuple[int, Callable[[], bytes]]
+
+
+class Head(NamedTuple):
+    """The first bytes of a file: their number, and a function that makes them."""
+
+    length: int
+    make: Callable[[], bytes]
+
+
+NO_HEAD = Head(0, bytes)
 
 
 def check_output(path: str, *, force: bool) -> None:
@@ -60,7 +68,7 @@ def _check_standard_output() -> None:
         )
 
 
-def write(path: str, chunks: Iterable[Chunk], *, size: int, head: Head = (0, bytes)) -> None:
+def write(path: str, chunks: Iterable[Chunk], *, size: int, head: Head = NO_HEAD) -> None:
     """Write `head` and then `chunks` to `path`, all of it or nothing.
 
     After a crash at any moment, `path` holds the old file or the new one, never a part. A symbolic
@@ -71,8 +79,8 @@ def write(path: str, chunks: Iterable[Chunk], *, size: int, head: Head = (0, byt
         path: The file, or `-` for standard output.
         chunks: The content after the head.
         size: The number of bytes of head and chunks, compared with the free space.
-        head: The length of the first bytes and the function that makes them. For a file it is
-            called after the last chunk was written, so that it can depend on all of them.
+        head: The first bytes. For a file they are made after the last chunk was written, so that
+            they can depend on all of them.
 
     Raises:
         StorageError: The disk is full or the operating system refuses.
@@ -93,9 +101,8 @@ def write(path: str, chunks: Iterable[Chunk], *, size: int, head: Head = (0, byt
 
 def _stream(path: str, chunks: Iterable[Chunk], head: Head) -> None:
     """Write to standard output, a FIFO or a device."""
-    _, make_head = head
     with _open_stream(path) as sink:
-        sink.write(make_head())
+        sink.write(head.make())
         sink.writelines(chunks)
         sink.flush()
 
@@ -120,15 +127,14 @@ def _replace(target: Path, chunks: Iterable[Chunk], size: int, head: Head) -> No
     _remove_stale_parts(target)
     part = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-    head_length, make_head = head
     try:
         with os.fdopen(descriptor, "wb") as sink:
             if target.exists():
                 os.fchmod(descriptor, stat.S_IMODE(target.stat().st_mode))
-            sink.seek(head_length)
+            sink.seek(head.length)
             sink.writelines(chunks)
             sink.seek(0)
-            sink.write(make_head())
+            sink.write(head.make())
             sink.flush()
             os.fsync(descriptor)
         part.replace(target)
