@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from foreign_sources import Hostile, correlated, save_png
+from format_samples import SUFFIXES, small, split
 
 from ddlabel.data import formats
 from ddlabel.data.bundle import Bundle
@@ -51,3 +52,28 @@ def real(tmp_path) -> Path:
     )
     formats.write(str(tmp_path / "real.safetensors"), bundle)
     return tmp_path / "real.safetensors"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("formats")
+
+
+@pytest.fixture(params=SUFFIXES)
+def suffix(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def path(tmp_path, suffix) -> str:
+    """A bundle file of each format."""
+    name = str(tmp_path / f"bundle{suffix}")
+    formats.write(name, small())
+    return name
+
+
+@pytest.fixture
+def parts(tmp_path):
+    name = tmp_path / "x.safetensors"
+    formats.write(str(name), small())
+    return name, *split(name.read_bytes())
