@@ -11,8 +11,7 @@ from ddlabel.cli.command import Reporter, T, command, one_standard_input
 from ddlabel.cli.tables import Cell, axes_of, line, spread, table, varying_axes
 from ddlabel.core.config import EvaluateOptions, ImportOptions, SelectOptions
 from ddlabel.core.errors import InvalidInputError, UsageError
-from ddlabel.data import atomic as files
-from ddlabel.data import formats
+from ddlabel.data import atomic, formats
 from ddlabel.data.bundle import Bundle, check_same_task
 from ddlabel.data.expert_run import ExpertRun
 from ddlabel.data.provenance import canonical_json
@@ -138,7 +137,7 @@ def _train(cases: Sequence["Experiment"], out: str | None, reporter: Reporter) -
         reporter.note(f"{len(keys & results.keys())} of {len(keys)} students are in {out} already")
     for number, seed, record in evaluate(cases, results.keys(), reporter.bar):
         if out is not None:
-            files.append_line(Path(out), canonical_json(record))
+            atomic.append_line(Path(out), canonical_json(record))
         results[canonical_json(key_of(cases[number], seed))] = record["result"]
         what = (
             f"student {seed}"
@@ -224,7 +223,7 @@ def check_results(path: Path) -> None:
     """Refuse a results file that cannot be one, before any training."""
     if path.suffix != ".jsonl":
         raise UsageError(f"--out {path}: results are a .jsonl file, to which records are appended")
-    files.check_output(str(path), force=True)
+    atomic.check_output(str(path), force=True)
 
 
 def finished(
@@ -241,7 +240,7 @@ def finished(
         InvalidInputError: A line is not JSON, or `read` raised ValueError, KeyError, TypeError or
             AttributeError.
     """
-    lines, cut = files.whole_lines(Path(out))
+    lines, cut = atomic.whole_lines(Path(out))
     if cut:
         reporter.note(f"{out}: its last line was cut off, and is removed")
     found = dict[str, T]()

@@ -319,7 +319,7 @@ def test_views_are_labelled_as_they_are_replayed(layout, expert):
 @pytest.mark.parametrize("layout", [None, "grid:n=2,r=0.75", "fkd:count=4"])
 def test_memory_does_not_grow_with_the_number_of_images(layout, expert, tmp_path, monkeypatch):
     """numpy's memory at N and at 8 N: what is made lies in files, of which a chunk is held at a time."""
-    monkeypatch.setattr("ddlabel.data.atomic._IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr("ddlabel.data.scratch.IN_MEMORY_BYTES", 0)
     options = {"epoch": "last", "compile": "off"}
     peaks = []
     for images in (1500, 12000):
