@@ -64,7 +64,7 @@ class Task:
             prepare,
             channels=channels,
             size=size,
-            classes=self.data.num_classes,
+            num_classes=self.data.num_classes,
             seed=seed,
         )
         return self.functional(net, self.options.net)

@@ -22,7 +22,8 @@ from ddlabel.methods.augmentations import augment_of
 from ddlabel.methods.losses import loss_of
 from ddlabel.methods.metrics import correct
 from ddlabel.methods.nets import Network
-from ddlabel.methods.optimizers import optimizer_of, rate_of
+from ddlabel.methods.optimizers import optimizer_of
+from ddlabel.methods.schedules import rate_of
 from ddlabel.training import distributed as ranks
 from ddlabel.training.batches import BatchTransform, image_batches
 from ddlabel.training.device_data import DeviceBundle, predict

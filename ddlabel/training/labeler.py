@@ -27,7 +27,7 @@ def network_of(about: ExpertInfo, run: ExpertRun | None = None) -> Network:
         prepare,
         channels=about.channels,
         size=about.size,
-        classes=len(about.classes),
+        num_classes=len(about.classes),
         seed=seed,
     )
 

@@ -21,7 +21,8 @@ from ddlabel.methods.losses import loss_of
 from ddlabel.methods.mixing import mix_of
 from ddlabel.methods.nets import Network, build
 from ddlabel.methods.nets.prepare import Prepare, normalisation
-from ddlabel.methods.optimizers import optimizer_of, rate_of
+from ddlabel.methods.optimizers import optimizer_of
+from ddlabel.methods.schedules import rate_of
 from ddlabel.training.batches import (
     BatchTransform,
     OnlineLabels,
@@ -160,7 +161,7 @@ def student(case: Experiment, bundle: Bundle, seed: int) -> Network:
         prepare,
         channels=channels,
         size=size,
-        classes=len(bundle.classes),
+        num_classes=len(bundle.classes),
         seed=weights,
     )
 
