@@ -13,7 +13,8 @@ from ddlabel.data.bundle import Array, Bundle
 from ddlabel.data.schema import LabelMeta
 from ddlabel.methods.labels.target import Target, shares
 from ddlabel.methods.nets import Network
-from ddlabel.training.runtime import Forward, batches_of
+from ddlabel.training.chunking import cache_sized_chunks
+from ddlabel.training.stacking import Forward
 
 
 def to_device(array: Array, device: torch.device) -> Tensor:
@@ -100,7 +101,7 @@ def predict(networks: Sequence[Network], forward: Forward, data: DeviceBundle) -
     for network in networks:
         network.eval()
     out = []
-    for part in batches_of(data.images):
+    for part in cache_sized_chunks(data.images):
         images = networks[0].prepare(to_unit(part))
         out.append(forward(images.expand(len(networks), *images.shape)))
     for network in networks:
