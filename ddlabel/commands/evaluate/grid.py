@@ -26,7 +26,7 @@ from ddlabel.data.labels import Views
 from ddlabel.data.provenance import canonical_json
 from ddlabel.methods.metrics import Summary, dd_ranking, summarise
 from ddlabel.training.loop import Progress
-from ddlabel.training.runtime import say_once
+from ddlabel.training.warning import warn_once
 
 
 def evaluate(
@@ -60,7 +60,7 @@ def evaluate(
             if len(stack) == 1:
                 raise
             largest = len(stack) // 2
-            say_once(f"{len(stack)} students side by side: {error}; going on with {largest}")
+            warn_once(f"{len(stack)} students side by side: {error}; going on with {largest}")
             continue
         pending = [each for each in pending if each not in stack]
         for (number, seed), (figures, cost) in zip(stack, outcomes, strict=True):
