@@ -19,10 +19,10 @@ from ddlabel.core.conditions import Conditions
 from ddlabel.core.errors import ClosedPipeError, UsageError
 from ddlabel.core.options import Options, flag_of
 from ddlabel.core.registry import nearest
-from ddlabel.data import atomic as files
-from ddlabel.data import formats
+from ddlabel.data import atomic, formats
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.provenance import Entry, Input
+from ddlabel.data.reading import STANDARD
 from ddlabel.data.schema import Header
 
 app = typer.Typer(
@@ -182,7 +182,7 @@ def _check_ranked(name: str, given: dict[str, Any]) -> None:
         raise UsageError(
             f"{name} runs in one process, unlike train-expert, relabel, densify: leave out torchrun"
         )
-    if getattr(given["options"], "real", None) or files.STANDARD in (
+    if getattr(given["options"], "real", None) or STANDARD in (
         given.get("bundle"),
         given.get("real"),
     ):
@@ -238,7 +238,7 @@ def run_filter(
 
     The step may be what settles `inputs`: they are read after it. Returns the bundle that was written.
     """
-    files.check_output(out, force=force)
+    atomic.check_output(out, force=force)
     formats.format_of(out)
     source, header = formats.load(bundle)
     return finish(name, step(source), out, options, reporter, inputs, header.digest)
@@ -264,7 +264,7 @@ def finish(
         inputs=tuple(inputs),
     )
     header = formats.write(out, replace(bundle, history=(*bundle.history, entry)))
-    if out != files.STANDARD:
+    if out != STANDARD:
         reporter.data(out, {"out": out, "digest": header.digest, "shapes": shapes(header)})
     return bundle
 
@@ -282,5 +282,5 @@ def shapes(header: Header) -> dict[str, list[int]]:
 
 def one_standard_input(paths: Sequence[str]) -> None:
     """Raise UsageError for more than one `-`."""
-    if sum(path == files.STANDARD for path in paths) > 1:
+    if sum(path == STANDARD for path in paths) > 1:
         raise UsageError("only one input can be standard input: name a file for the other")

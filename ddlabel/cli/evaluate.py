@@ -11,8 +11,7 @@ from ddlabel.cli.command import Reporter, T, command, one_standard_input
 from ddlabel.cli.tables import Cell, axes_of, line, spread, table, varying_axes
 from ddlabel.core.config import EvaluateOptions, ImportOptions, SelectOptions
 from ddlabel.core.errors import InvalidInputError, UsageError
-from ddlabel.data import atomic as files
-from ddlabel.data import formats
+from ddlabel.data import atomic, formats
 from ddlabel.data.bundle import Bundle, check_same_task
 from ddlabel.data.expert_run import ExpertRun
 from ddlabel.data.provenance import canonical_json
@@ -128,7 +127,7 @@ def _check_together(
 
 def _train(cases: Sequence["Experiment"], out: str | None, reporter: Reporter) -> Results:
     """The result of every student by its key: from the results file, or trained now and appended to it."""
-    from ddlabel.commands.evaluate.experiment import key_of
+    from ddlabel.commands.evaluate.records import key_of
     from ddlabel.commands.evaluate.grid import evaluate
 
     read = partial(_key_and_result, options=cases[0].options)
@@ -138,7 +137,7 @@ def _train(cases: Sequence["Experiment"], out: str | None, reporter: Reporter) -
         reporter.note(f"{len(keys & results.keys())} of {len(keys)} students are in {out} already")
     for number, seed, record in evaluate(cases, results.keys(), reporter.bar):
         if out is not None:
-            files.append_line(Path(out), canonical_json(record))
+            atomic.append_line(Path(out), canonical_json(record))
         results[canonical_json(key_of(cases[number], seed))] = record["result"]
         what = (
             f"student {seed}"
@@ -150,7 +149,7 @@ def _train(cases: Sequence["Experiment"], out: str | None, reporter: Reporter) -
 
 
 def _cell(case: "Experiment", results: Results) -> Cell:
-    from ddlabel.commands.evaluate.experiment import key_of
+    from ddlabel.commands.evaluate.records import key_of
 
     return Cell(
         options=case.options,
@@ -224,7 +223,7 @@ def check_results(path: Path) -> None:
     """Refuse a results file that cannot be one, before any training."""
     if path.suffix != ".jsonl":
         raise UsageError(f"--out {path}: results are a .jsonl file, to which records are appended")
-    files.check_output(str(path), force=True)
+    atomic.check_output(str(path), force=True)
 
 
 def finished(
@@ -241,7 +240,7 @@ def finished(
         InvalidInputError: A line is not JSON, or `read` raised ValueError, KeyError, TypeError or
             AttributeError.
     """
-    lines, cut = files.whole_lines(Path(out))
+    lines, cut = atomic.whole_lines(Path(out))
     if cut:
         reporter.note(f"{out}: its last line was cut off, and is removed")
     found = dict[str, T]()
@@ -266,7 +265,7 @@ def _key_and_result(
     Raises:
         ValueError: The accuracy is not in [0, 1].
     """
-    from ddlabel.commands.evaluate.experiment import has_figures, key_of_record
+    from ddlabel.commands.evaluate.records import has_figures, key_of_record
 
     result = record["result"]
     key = canonical_json(key_of_record(record))

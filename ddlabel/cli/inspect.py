@@ -27,7 +27,7 @@ from ddlabel.data.schema import Header
 KINDS = {
     "losses": ("ddlabel.methods.losses", "losses"),
     "optimizers": ("ddlabel.methods.optimizers", "optimizers"),
-    "schedules": ("ddlabel.methods.optimizers", "schedules"),
+    "schedules": ("ddlabel.methods.schedules", "schedules"),
     "augmentations": ("ddlabel.methods.augmentations", "augmentations"),
     "mixes": ("ddlabel.methods.mixing", "mixes"),
     "nets": ("ddlabel.methods.nets", "nets"),

@@ -23,7 +23,7 @@ from ddlabel.core.config import (
 from ddlabel.core.errors import UsageError
 from ddlabel.data import formats
 from ddlabel.data.bundle import Bundle
-from ddlabel.data.expert_run import share_of_best
+from ddlabel.data.early_stopping import share_of_best
 from ddlabel.data.provenance import Input
 
 

@@ -17,8 +17,7 @@ from ddlabel.cli.command import (
 )
 from ddlabel.core import config
 from ddlabel.core.errors import UsageError
-from ddlabel.data import atomic as files
-from ddlabel.data import formats
+from ddlabel.data import atomic, formats
 from ddlabel.data.bundle import Bundle, check_same_task
 from ddlabel.data.expert_run import ExpertRun
 from ddlabel.data.provenance import Input, sha256_of_path
@@ -56,7 +55,7 @@ def import_(
     force: Force = False,
 ) -> None:
     """Make a bundle of foreign files: class folders or a zip of them, CIFAR, IDX, .npz, a pair of .pt files."""
-    files.check_output(out, force=force)
+    atomic.check_output(out, force=force)
     formats.format_of(out)
     from ddlabel.data import importers
 

@@ -13,10 +13,10 @@ from ddlabel.commands.describe import compare
 from ddlabel.core import rng
 from ddlabel.core.config import CompressOptions
 from ddlabel.core.errors import IncompatibleError, UsageError
-from ddlabel.data import atomic as files
 from ddlabel.data.bundle import Bundle, image_chunks
 from ddlabel.data.codecs import codecs
 from ddlabel.data.labels import Array, Labels, Views
+from ddlabel.data.scratch import scratch_array
 from ddlabel.methods.labels.blocks import label_blocks, label_bytes
 from ddlabel.methods.labels.pruning import prunings
 
@@ -56,7 +56,7 @@ def encode(bundle: Bundle, field: str, codec: Callable[..., Labels]) -> Labels:
     labels = bundle.labels(field)
 
     def scratch_like(part: Array) -> Array:
-        return files.scratch((len(bundle), *part.shape[1:]), part.dtype)
+        return scratch_array((len(bundle), *part.shape[1:]), part.dtype)
 
     first = codec(labels.decode(slice(0, 1)), labels.meta)
     whole = replace(
@@ -92,7 +92,7 @@ def prune(bundle: Bundle, spec: str) -> Bundle:
         )
 
     def kept(array: Array) -> Array:
-        copy = files.scratch((*picks.shape, *array.shape[2:]), array.dtype)
+        copy = scratch_array((*picks.shape, *array.shape[2:]), array.dtype)
         for rows in image_chunks(bundle):
             copy[rows] = array[rows][np.arange(len(picks[rows]))[:, None], picks[rows]]
         return copy

@@ -12,9 +12,9 @@ from torch import Tensor
 from ddlabel.commands.relabel import pick, relabel
 from ddlabel.core.config import RelabelOptions, RuntimeOptions
 from ddlabel.core.errors import IncompatibleError, UsageError
-from ddlabel.data import atomic as files
 from ddlabel.data.bundle import Bundle, class_difference, image_chunks
 from ddlabel.data.expert_run import ExpertRun
+from ddlabel.data.scratch import scratch_array
 from ddlabel.methods.labels.blocks import label_blocks, label_bytes, label_figures
 from ddlabel.methods.labels.target import Target
 from ddlabel.methods.metrics import entropy
@@ -96,7 +96,7 @@ def by_epoch(
     epochs = sorted(set.intersection(*({*run.epochs.values()} for run in runs)))
     if not epochs:
         raise IncompatibleError("--expert: the runs have no checkpoint, or none of the same epoch")
-    distances = files.scratch((len(epochs), len(bundle)), np.float64)
+    distances = scratch_array((len(epochs), len(bundle)), np.float64)
     for number in progress(range(len(epochs))):
         labelled = relabel(
             bundle, pick(bundle, runs, repr(epochs[number])), RelabelOptions(**options.runtime_settings)

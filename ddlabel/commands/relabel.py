@@ -11,11 +11,12 @@ from ddlabel.commands.refine import refine
 from ddlabel.core import rng
 from ddlabel.core.config import DensifyOptions, RefineOptions, RelabelOptions
 from ddlabel.core.errors import IncompatibleError, UsageError
-from ddlabel.data import atomic as files
 from ddlabel.data.bundle import Bundle, class_difference, image_chunks
-from ddlabel.data.expert_run import ExpertRun, early_stop
+from ddlabel.data.early_stopping import early_stop
+from ddlabel.data.expert_run import ExpertRun
 from ddlabel.data.labels import Labels, Views
 from ddlabel.data.schema import LabelMeta
+from ddlabel.data.scratch import scratch_array
 from ddlabel.methods.labels.views import layouts
 from ddlabel.training import distributed as ranks
 from ddlabel.training.batches import ViewIndex
@@ -65,7 +66,7 @@ def relabel(bundle: Bundle, picks: Checkpoints, options: RelabelOptions) -> Bund
     """
     labeler, label = _labeler(picks, options, len(bundle))
     device = pick_device(options.device)
-    values = files.scratch((len(bundle), len(bundle.classes)), np.float32)
+    values = scratch_array((len(bundle), len(bundle.classes)), np.float32)
     for rows in ranks.chunks_for_rank(image_chunks(bundle), values):
         values[rows] = labeler(to_unit(to_device(bundle.images[rows], device))).cpu().numpy()
     return bundle.with_labels("soft", Labels(values=values, meta=label))
@@ -91,7 +92,7 @@ def label_views(
     """
     count = views.num_views
     labeler, label = _labeler(picks, options, len(bundle) * count)
-    values = files.scratch((len(bundle), count, len(bundle.classes)), np.float32)
+    values = scratch_array((len(bundle), count, len(bundle.classes)), np.float32)
     dense = replace(bundle, dense=Labels(values=values, meta=label), views=views)
     for rows in ranks.chunks_for_rank(image_chunks(bundle), values):
         block = replace(dense, soft=None).take(np.arange(len(bundle))[rows])
@@ -127,8 +128,8 @@ def _labeler(picks: Checkpoints, options: RelabelOptions, images: int) -> tuple[
     labeler = Labeler(
         picks,
         Runtime.of(options, training=False),
-        images=images,
-        how=options.mean,
+        num_images=images,
+        mean=options.mean,
         weights=weights,
         temperature=options.temperature,
     )

@@ -24,14 +24,13 @@ class Situation:
     def setting(self, name: str) -> str:
         """Return an option and its value as the user writes them, such as `--select val`.
 
-        An object that is passed beside the config has no text: it is the option's name alone.
+        Values that have no text on the command line, such as objects in Python, are left out.
         """
         value = self.values[name]
-        flag = self.flags[name]
-        if value is None or isinstance(value, bool):
-            return flag
-        text = " ".join(value) if isinstance(value, tuple) else str(value)
-        return f"{flag} {text}".rstrip()
+        parts = value if isinstance(value, tuple) else (value,)
+        texts = [str(part) for part in parts if isinstance(part, str | int | float)]
+        has_text = not isinstance(value, bool) and len(texts) == len(parts)
+        return " ".join([self.flags[name], *(texts if has_text else [])])
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddlabel.core.errors import IncompatibleError
-from ddlabel.data import atomic
 from ddlabel.data.schema import LabelMeta
+from ddlabel.data.scratch import scratch_array
 
 Array = NDArray[Any]
 _ROWS_AT_ONCE = 4096
@@ -147,7 +147,7 @@ def take_rows(array: Array, rows: slice | Array) -> Array:
     """Copy some rows of an array in blocks: the copy may be as large as the mapped file."""
     if isinstance(rows, slice):
         return array[rows]
-    copy = atomic.scratch((len(rows), *array.shape[1:]), array.dtype)
+    copy = scratch_array((len(rows), *array.shape[1:]), array.dtype)
     for start in range(0, len(rows), _ROWS_AT_ONCE):
         block = slice(start, start + _ROWS_AT_ONCE)
         copy[block] = array[rows[block]]

@@ -8,13 +8,8 @@ from pathlib import Path
 import pytest
 from samples import TINY, make_bundle, records
 
-from ddlabel.commands.evaluate.experiment import (
-    Experiment,
-    has_figures,
-    key_of,
-    key_of_record,
-    record_of,
-)
+from ddlabel.commands.evaluate.experiment import Experiment
+from ddlabel.commands.evaluate.records import has_figures, key_of, key_of_record, record_of
 from ddlabel.core.config import EvaluateOptions
 
 OUT = Path("results.jsonl")

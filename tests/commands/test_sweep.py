@@ -221,10 +221,10 @@ def test_shards_are_disjoint_and_complete(cli, digits):
 
 def test_processes_that_append_at_once_lose_no_line(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from ddlabel import files\n"
+        "import sys; from pathlib import Path; from ddlabel.data import atomic\n"
         "for number in range(100):\n"
-        "    files.append_line(Path('lines'), sys.argv[1] * 2000)\n"
-        "    assert not files.whole_lines(Path('lines'))[1]"
+        "    atomic.append_line(Path('lines'), sys.argv[1] * 2000)\n"
+        "    assert not atomic.whole_lines(Path('lines'))[1]"
     )
     words = [sys.executable, "-c", code]
     several = [subprocess.Popen([*words, letter], cwd=tmp_path) for letter in "abc"]

@@ -94,7 +94,7 @@ def test_summed_batches_give_ladds_equation_5(whole):
     data = DeviceBundle.of(bundle, CPU)
     items = ViewIndex(data, whole)
     batch = view_batches(items, PICTURES, together=True, batch_size=6, seed=0)
-    network = build(options.net, PREPARE, channels=1, size=8, classes=3, seed=0)
+    network = build(options.net, PREPARE, channels=1, size=8, num_classes=3, seed=0)
     images, target = batch(0)
     ours = loss_for(options, data)(network.body(images), target, 0)
 
@@ -240,7 +240,7 @@ def test_images_come_with_their_own_labels():
 def test_predict_is_the_network_in_evaluation_mode():
     bundle = make_bundle(images=20, size=64)  # two batches
     network = build(
-        "convnet-d1:norm=batch,width=4", PREPARE, channels=1, size=64, classes=3, seed=0
+        "convnet-d1:norm=batch,width=4", PREPARE, channels=1, size=64, num_classes=3, seed=0
     )
     out = predict([network], stacked([network.body]), DeviceBundle.of(bundle, CPU))[0]
     assert network.training
@@ -319,7 +319,7 @@ def test_views_are_labelled_as_they_are_replayed(layout, expert):
 @pytest.mark.parametrize("layout", [None, "grid:n=2,r=0.75", "fkd:count=4"])
 def test_memory_does_not_grow_with_the_number_of_images(layout, expert, tmp_path, monkeypatch):
     """numpy's memory at N and at 8 N: what is made lies in files, of which a chunk is held at a time."""
-    monkeypatch.setattr("ddlabel.data.atomic._IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr("ddlabel.data.scratch.IN_MEMORY_BYTES", 0)
     options = {"epoch": "last", "compile": "off"}
     peaks = []
     for images in (1500, 12000):

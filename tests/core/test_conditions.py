@@ -29,6 +29,14 @@ class Trip(Options):
     end: str | None = option(None, "where to end", only_with="start")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Walk(Options):
+    """A walk, which cannot be combined with a flag."""
+
+    by: str = option("hiking", "how to walk", not_with="rocket")
+    rocket: bool = option(default=False, help="take the rocket")
+
+
 def check(objects=(), **options):
     Trip(**options).check_together(objects=objects)
 
@@ -94,6 +102,14 @@ class TestNotWith:
     def test_object_beside_the_config_is_named_without_a_value(self):
         with pytest.raises(UsageError, match="--cargo salt cannot be combined with --crew:"):
             check(cargo="salt", objects=("crew",))
+
+    def test_object_in_the_config_is_named_without_its_value(self):
+        with pytest.raises(UsageError, match="--cargo salt cannot be combined with --crew:"):
+            check(cargo="salt", crew=(object(),))
+
+    def test_flag_is_named_without_a_value(self):
+        with pytest.raises(UsageError, match="--rocket: leave"):
+            Walk(by="foot", rocket=True).check_together()
 
     def test_several_values_are_named_as_words(self):
         with pytest.raises(UsageError, match="--crew Ann Bob"):

@@ -411,7 +411,8 @@ class TestCompress:
         bundle = make_bundle(images=1203, classes=4)
         made, _ = compress(bundle, CompressOptions(codec="top-k:k=2"))
         assert np.array_equal(
-            made.labels("soft").decode(), coded("top-k:k=2", bundle.soft.values, bundle.soft.meta)[0]
+            made.labels("soft").decode(),
+            coded("top-k:k=2", bundle.soft.values, bundle.soft.meta)[0],
         )
 
     def test_directions_have_no_distance(self):

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddlabel import __version__
 from ddlabel.commands.relabel import Checkpoints
 from ddlabel.core import protocols, rng
 from ddlabel.core.config import EvaluateOptions, gift_batch_size
@@ -21,7 +20,8 @@ from ddlabel.methods.losses import loss_of
 from ddlabel.methods.mixing import mix_of
 from ddlabel.methods.nets import Network, build
 from ddlabel.methods.nets.prepare import Prepare, normalisation
-from ddlabel.methods.optimizers import optimizer_of, rate_of
+from ddlabel.methods.optimizers import optimizer_of
+from ddlabel.methods.schedules import rate_of
 from ddlabel.training.batches import (
     BatchTransform,
     OnlineLabels,
@@ -98,52 +98,6 @@ def settle(case: Experiment) -> Experiment:
     return case
 
 
-def key_of(case: Experiment, seed: int) -> Record:
-    """Return everything that decides the outcome of one student.
-
-    Options that only add figures to the record, such as `curve`, are left out.
-    """
-    return _described(case, case.options.key_options(), seed)
-
-
-def record_of(case: Experiment, seed: int) -> Record:
-    """Return the part of a student's record that is known before it is trained.
-
-    It has the key of `key_of` and the options that only add figures to the record.
-    """
-    return _described(case, case.options.recorded(), seed)
-
-
-def key_of_record(record: Record) -> Record:
-    """Return the key, see `key_of`, of a student's record."""
-    key = {name: value for name, value in record.items() if name not in ("result", "cost")}
-    figures = EvaluateOptions.figure_options()
-    options = {name: value for name, value in key["options"].items() if name not in figures}
-    return key | {"options": options}
-
-
-def has_figures(result: Record, options: EvaluateOptions) -> bool:
-    """Return whether a student's result has the figures that the options ask for.
-
-    A class-incremental student has them in each of its steps.
-    """
-    asked = [name for name in options.figure_options() if getattr(options, name)]
-    parts = result.get("steps", [result])
-    return all(name in part for part in parts for name in asked)
-
-
-def _described(case: Experiment, options: dict[str, Any], seed: int) -> Record:
-    """Return the version, the inputs and these options of one student of a case."""
-    options = {name: value for name, value in options.items() if name != "seeds"}
-    options["seed"] = seed
-    record: Record = {"version": __version__, "role": case.role, **case.digests, "options": options}
-    preset = protocols.preset(case.options.protocol, case.options.net)
-    changed = {name: value for name, value in preset.items() if options.get(name, value) != value}
-    if changed:
-        record["protocol_overridden"] = changed
-    return record
-
-
 def student(case: Experiment, bundle: Bundle, seed: int) -> Network:
     """A student with fresh weights for the images and classes of a bundle."""
     channels, size = bundle.images.shape[1], bundle.side
@@ -157,7 +111,7 @@ def student(case: Experiment, bundle: Bundle, seed: int) -> Network:
         prepare,
         channels=channels,
         size=size,
-        classes=len(bundle.classes),
+        num_classes=len(bundle.classes),
         seed=weights,
     )
 

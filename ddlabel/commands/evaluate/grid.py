@@ -8,14 +8,8 @@ from functools import lru_cache
 import numpy as np
 
 from ddlabel.commands.evaluate.device_cache import DeviceCache
-from ddlabel.commands.evaluate.experiment import (
-    VIEWS_ONLY,
-    Experiment,
-    Record,
-    key_of,
-    record_of,
-    settle,
-)
+from ddlabel.commands.evaluate.experiment import VIEWS_ONLY, Experiment, Record, settle
+from ddlabel.commands.evaluate.records import key_of, record_of
 from ddlabel.commands.evaluate.students import run
 from ddlabel.commands.relabel import label_views, relabel
 from ddlabel.core import rng
@@ -26,7 +20,7 @@ from ddlabel.data.labels import Views
 from ddlabel.data.provenance import canonical_json
 from ddlabel.methods.metrics import Summary, dd_ranking, summarise
 from ddlabel.training.loop import Progress
-from ddlabel.training.runtime import say_once
+from ddlabel.training.warning import warn_once
 
 
 def evaluate(
@@ -60,7 +54,7 @@ def evaluate(
             if len(stack) == 1:
                 raise
             largest = len(stack) // 2
-            say_once(f"{len(stack)} students side by side: {error}; going on with {largest}")
+            warn_once(f"{len(stack)} students side by side: {error}; going on with {largest}")
             continue
         pending = [each for each in pending if each not in stack]
         for (number, seed), (figures, cost) in zip(stack, outcomes, strict=True):

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddlabel.data import atomic
 from ddlabel.data.bundle import Bundle, image_chunks
 from ddlabel.data.labels import Labels
+from ddlabel.data.scratch import scratch_array
 from ddlabel.methods.labels.target import Target, shares
 from ddlabel.methods.metrics import correct, entropy
 
@@ -58,7 +58,7 @@ def map_labels(
     `how` is appended to the source of the labels.
     """
     labels = bundle.labels(field)
-    values = atomic.scratch(labels.shape, np.float32)
+    values = scratch_array(labels.shape, np.float32)
     for rows, target in label_blocks(bundle, field):
         changed = change(target)
         values[rows] = changed.values.view(values[rows].shape).numpy()

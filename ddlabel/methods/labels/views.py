@@ -15,10 +15,10 @@ from torch import Tensor
 
 from ddlabel.core.errors import UsageError
 from ddlabel.core.registry import Registry
-from ddlabel.data import atomic
 from ddlabel.data.bundle import CHUNK
 from ddlabel.data.labels import Array, Views
 from ddlabel.data.schema import require
+from ddlabel.data.scratch import scratch_array
 
 layouts: Registry[Callable[..., Views]] = Registry("view layout")
 
@@ -72,7 +72,7 @@ def random_boxes(
         given = f"count {count}, low {low}, high {high}"
         raise UsageError(f"{given}: expected count ≥ 1 and 0 < low ≤ high ≤ 1")
     generator = torch.Generator().manual_seed(seed)
-    boxes = atomic.scratch((num_images, count, 4), np.float32)
+    boxes = scratch_array((num_images, count, 4), np.float32)
     for start in range(0, num_images, CHUNK):
         block = boxes[start : start + CHUNK]
         num_boxes = len(block) * count
@@ -115,13 +115,13 @@ def fkd(
     )
     shape = (num_images, count)
     views = random_boxes(num_images, height, width, seed, count=count, low=low, high=high)
-    views = replace(views, flip=atomic.scratch(shape, np.uint8))
+    views = replace(views, flip=scratch_array(shape, np.uint8))
     if mix != "none":
         views = replace(
             views,
-            mix=atomic.scratch(shape, np.int64),
-            mix_weight=atomic.scratch(shape, np.float32),
-            mix_box=atomic.scratch((*shape, 4), np.float32) if mix == "cutmix" else None,
+            mix=scratch_array(shape, np.int64),
+            mix_weight=scratch_array(shape, np.float32),
+            mix_box=scratch_array((*shape, 4), np.float32) if mix == "cutmix" else None,
         )
     generator = np.random.default_rng(seed)
     for start in range(0, num_images, CHUNK):
