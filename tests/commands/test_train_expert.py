@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from samples import make_bundle, with_arrays
 
 from ddlabel.commands import train_expert
+from ddlabel.commands.densify import densify_images as densify
 from ddlabel.commands.evaluate.experiment import loss_for
-from ddlabel.commands.relabel import densify, relabel
+from ddlabel.commands.labeling import label_images as relabel
 from ddlabel.core.config import DensifyOptions, EvaluateOptions, RelabelOptions, TrainExpertOptions
 from ddlabel.core.errors import IncompatibleError, InvalidInputError
 from ddlabel.data import formats
@@ -306,7 +307,7 @@ def test_views_are_labelled_as_they_are_replayed(layout, expert):
         patch.setattr("ddlabel.commands.relabel.Labeler", Spy)
         plain = replace(make_bundle(images=30), classes=expert.about.classes)
         options = DensifyOptions(epoch="last", views=layout, compile="off")
-        dense = densify(plain, [(expert, expert.step_of("last"))], options)
+        dense = densify(plain, [Checkpoint(expert, expert.step_of("last"))], options)
     dense.check_values()
     items = ViewIndex(DeviceBundle.of(dense, CPU), "none")
     order = torch.randperm(30 * items.items_per_image, generator=torch.Generator().manual_seed(0))
@@ -325,7 +326,7 @@ def test_memory_does_not_grow_with_the_number_of_images(layout, expert, tmp_path
     for images in (1500, 12000):
         formats.write(str(tmp_path / "b.safetensors"), make_bundle(images=images))
         bundle = formats.read(str(tmp_path / "b.safetensors"))
-        picks = [(expert, expert.step_of("last"))]
+        picks = [Checkpoint(expert, expert.step_of("last"))]
         tracemalloc.start()
         if layout is None:
             relabel(bundle, picks, RelabelOptions(**options))

@@ -17,7 +17,8 @@ from ddlabel.commands.evaluate.experiment import (
     settle,
 )
 from ddlabel.commands.evaluate.students import run
-from ddlabel.commands.relabel import label_views, relabel
+from ddlabel.commands.labeling import label_images as relabel
+from ddlabel.commands.labeling import label_views
 from ddlabel.core import rng
 from ddlabel.core.config import RelabelOptions
 from ddlabel.core.errors import IncompatibleError, UsageError
