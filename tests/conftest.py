@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,35 @@ from samples import FIXTURES, TINY, make_bundle
 
 from ddlabel.cli.app import main
 from ddlabel.data.bundle import Bundle
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--pretend-bf16",
+        choices=("here", "yes", "no", "other"),
+        default="here",
+        help="whether this process's devices are said to have bfloat16 units: as they do (here), "
+        "yes, no, or the opposite of what the CPU has (other)",
+    )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def pretended_bfloat16_units(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Run the whole session as on a machine with or without bfloat16 units: `--pretend-bf16`."""
+    pretended = request.config.getoption("--pretend-bf16")
+    if pretended == "here":
+        yield
+        return
+    import torch
+
+    from ddlabel.training import runtime
+
+    units = pretended == "yes"
+    if pretended == "other":
+        units = not runtime.has_bfloat16_units(torch.device("cpu"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runtime, "has_bfloat16_units", lambda _: units)
+        yield
 
 
 @pytest.fixture

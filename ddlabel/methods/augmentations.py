@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ddlabel.core import rng
-from ddlabel.core.registry import Registry, trying, with_options_of
+from ddlabel.core.registry import Registry, as_usage_error, with_options_of
 from ddlabel.methods.labels import views
 
 Augment = Callable[[Tensor, int], Tensor]
@@ -34,7 +34,7 @@ def augment_of(spec: str, *, channels: int, size: int) -> Augment:
     # Only a + before a letter joins two parts: 1e+3 is a number.
     parts = [augmentations.resolve(part) for part in re.split(r"\+(?=\s*[a-zA-Z])", spec)]
     black = torch.zeros(2, channels, size, size)
-    with trying(f"augmentation {spec!r} does not work on {size} px"):
+    with as_usage_error(f"augmentation {spec!r} does not work on {size} px"):
         for part in parts:
             # These seeds select each of DSA's operations in mode s once.
             for seed in range(len(_DSA_OPERATIONS)):

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddlabel.core.registry import Registry, trying
+from ddlabel.core.registry import Registry, as_usage_error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ def mix_of(spec: str) -> Mix:
     """
     mix = mixes.resolve(spec)
     black = torch.zeros(2, 1, 2, 2)
-    with trying(f"mixing {spec!r} does not work"):
+    with as_usage_error(f"mixing {spec!r} does not work"):
         mix(black, 0)
     return mix
 

@@ -9,7 +9,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from ddlabel.core.errors import UsageError
-from ddlabel.core.registry import Registry, trying, with_options_of
+from ddlabel.core.registry import Registry, as_usage_error, with_options_of
 
 Parameters = Iterable[Parameter]
 ParamGroups = list[dict[str, Any]]
@@ -27,7 +27,7 @@ def optimizer_of(spec: str, parameters: Parameters) -> Optimizer:
         UsageError: The optimizer or one of its options is unknown, or a value is out of range.
     """
     factory = optimizers.resolve(spec)
-    with trying(f"optimizer {spec!r}"):
+    with as_usage_error(f"optimizer {spec!r}"):
         optimizer = factory(parameters)
     lr = optimizer.param_groups[0]["lr"]
     if lr > _MAX_LR:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from samples import make_bundle
+from samples import make_bundle, with_arrays
 from torch import nn
 
 from ddlabel.commands.learn import learn, learners
@@ -162,7 +162,7 @@ def test_one_step_of_a_linear_student_towards_an_expert(tmp_path):
         inner="sgd:lr=0.1",
         **FAST | {"net": LearnOptions.net},
     )
-    gradient = -learn(bundle, options, print, experts=[run]).soft_labels
+    gradient = -learn(bundle, options, print, experts=[run]).soft.values
 
     x = np.hstack([(bundle.images.reshape(4, -1) / 255 - 0.5) / 0.25, np.ones((4, 1))])
     layer = network_of(run.about).body[1]
@@ -230,9 +230,9 @@ def test_labels_are_learned_from_real_images_against_wrong_ones():
     states = []
     options = LearnOptions(**BPTT, optimizer=QUICK, iterations=40, save_every=5)
     learned = learn(wrong, options, states.append, real=real)
-    assert (learned.soft_labels.argmax(1) == 1 - wrong.hard_labels).all()
+    assert (learned.soft.values.argmax(1) == 1 - wrong.hard_labels).all()
     assert states[-1]["loss"] < 0.5 * states[0]["loss"]
-    assert (learned.soft.space, learned.soft.source) == ("logits", "bptt")
+    assert (learned.soft.meta.space, learned.soft.meta.source) == ("logits", "bptt")
     assert (learned.images == wrong.images).all()
 
 
@@ -244,7 +244,7 @@ def test_a_run_goes_on_to_the_same_bytes():
     assert [state["iteration"] for state in states] == [2, 4, 6]
     for state in states:
         again = learn(wrong, options, print, real=real, state=state)
-        assert again.soft_labels.tobytes() == whole.soft_labels.tobytes()
+        assert again.soft.values.tobytes() == whole.soft.values.tobytes()
     with pytest.raises(UsageError, match="4 are done"):
         learn(wrong, replace(options, iterations=3), print, real=real, state=states[1])
 
@@ -258,7 +258,7 @@ def test_divergence_stops_where_it_appears_and_keeps_what_was_learned(broken, le
         learn(bundle, options, states.append)
     before = learn(bundle, replace(options, iterations=3), print, state=states[0])
     expected = learn(bundle, replace(options, iterations=3), print)
-    assert before.soft_labels.tobytes() == expected.soft_labels.tobytes()
+    assert before.soft.values.tobytes() == expected.soft.values.tobytes()
 
 
 def test_the_gradient_is_shortened(learner):
@@ -266,7 +266,7 @@ def test_the_gradient_is_shortened(learner):
     options = LearnOptions(
         **FAST | {"method": "test"}, iterations=1, start="uniform", optimizer=STEEP, clip=0.5
     )
-    labels = learn(make_bundle(), options, print).soft_labels
+    labels = learn(make_bundle(), options, print).soft.values
     assert float(np.linalg.norm(labels)) == pytest.approx(0.5)
 
 
@@ -276,13 +276,13 @@ def test_labels_begin_as_asked(learner):
     hard, uniform, stored = (
         learn(
             bundle, LearnOptions(**FAST | {"method": "test"}, iterations=1, start=start), print
-        ).soft_labels
+        ).soft.values
         for start in ("hard", "uniform", "stored")
     )
     smoothed = np.where(np.eye(3)[bundle.hard_labels] == 1, 0.9, 0.05)
     np.testing.assert_allclose(np.exp(hard), smoothed, rtol=1e-5)
     assert not uniform.any()
-    soft = torch.from_numpy(bundle.soft_labels).log_softmax(1)
+    soft = torch.from_numpy(bundle.soft.values).log_softmax(1)
     np.testing.assert_allclose(stored, soft, rtol=1e-5)
 
 
@@ -325,7 +325,7 @@ def test_refusals(options, given, error, message, tmp_path):
     experts = (
         [expert(tmp_path / "run", foreign)] if given in ("expert", "foreign", "real expert") else []
     )
-    few = replace(bundle, soft_labels=None, soft=None) if "unlabelled" in given else bundle
+    few = with_arrays(bundle, soft_labels=None, soft=None) if "unlabelled" in given else bundle
     with pytest.raises(error, match=message):
         learn(few, LearnOptions(**FAST | options), print, real=real, experts=experts)
 

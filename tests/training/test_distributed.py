@@ -26,7 +26,7 @@ from ddlabel.methods.labels.target import Target
 from ddlabel.training import distributed as ranks
 from ddlabel.training.device_data import DeviceBundle
 from ddlabel.training.image_stream import ImageFolder, _cut
-from ddlabel.training.loop import order
+from ddlabel.training.loop import shuffled_rows
 
 CPU = torch.device("cpu")
 # Starts the command with its own first arguments on rank 0, and with others on rank 1.
@@ -151,7 +151,10 @@ class TestShares:
 
 def test_two_ranks_learn_what_one_process_does(torchrun, cli, digits):
     """On 120 images in batches of 7: the last has one."""
-    words = "--net convnet-d1:width=4 --epochs 2 --save-every 0.25 --batch-size 7 --optimizer sgd:lr=0.1"
+    words = (
+        "--net convnet-d1:width=4 --epochs 2 --save-every 0.25 --batch-size 7 "
+        "--optimizer sgd:lr=0.1 --precision fp32"
+    )
     done = torchrun(f"train-expert real.safetensors two {words} --test test.safetensors")
     cli("train-expert", "real.safetensors", "one", *words.split(), "--test", "test.safetensors")
     assert done.stdout == b"two\n"
@@ -207,7 +210,7 @@ def test_what_is_wrong_at_one_rank_is_said_by_that_one(torchrun, digits):
 
 @pytest.mark.slow
 def test_a_killed_rank_ends_the_job_and_it_goes_on_from_there(torchrun, cli, digits):
-    words = "--net convnet-d1:width=4 --epochs 40 --save-every 0.5 --batch-size 7"
+    words = "--net convnet-d1:width=4 --epochs 40 --save-every 0.5 --batch-size 7 --precision fp32"
     cli("train-expert", "real.safetensors", "one", *words.split())
     (digits / "die.py").write_text(
         "import os, runpy, sys\n"
@@ -252,7 +255,7 @@ def read(folder: Path, steps: range, **options) -> list[tuple[torch.Tensor, torc
     stream, _ = ImageFolder.open(folder, 8)
     settled = TrainExpertOptions(batch_size=15, **options)
     data, _ = stream.read(DeviceBundle.of(stream, CPU), settled, 3, steps)
-    rows_of = order(len(stream), 15, lambda number: number, CPU)
+    rows_of = shuffled_rows(len(stream), 15, lambda number: number, CPU)
     return [(data.unit(rows_of(step)), data.hard_target(rows_of(step)).hard) for step in steps]
 
 
@@ -338,6 +341,7 @@ class TestStreams:
             batch_size=15,
             augment="random-resized-crop+flip",
             compile="off",
+            precision="fp32",
         )
         before = len([*Path("/proc/self/fd").iterdir()])
 
@@ -380,6 +384,8 @@ class TestStreams:
             "convnet-d1:width=4",
             "--epochs",
             "9999",
+            "--precision",
+            "fp32",
         ]
         how = settings(tmp_path) | {"capture_output": False, "timeout": None}
         how = {key: value for key, value in how.items() if value}

@@ -10,8 +10,8 @@ from itertools import chain
 import numpy as np
 import pytest
 import torch
-from samples import make_bundle
-from test_evaluate import TINY, case, easy_bundle, results
+from samples import make_bundle, with_arrays
+from students import QUICK, easy_bundle, experiment, student_results
 from torch import nn
 
 from ddlabel.commands.evaluate import grid as evaluate_step
@@ -28,6 +28,8 @@ from ddlabel.training.cost import activations, flops
 from ddlabel.training.runtime import Runtime, pick_device, stackable, stacked
 
 CPU = torch.device("cpu")
+# Taken before the session pretends another machine (`--pretend-bf16`).
+REAL_HAS_UNITS = device_module.has_bfloat16_units
 PREPARE = normalisation([0.5], [0.25])
 
 
@@ -36,7 +38,9 @@ def body(spec: str = "convnet-d1:width=8", seed: int = 0, size: int = 8) -> nn.M
 
 
 def machine(**options: str) -> Runtime:
-    return Runtime.of(RuntimeOptions(**{"device": "cpu", "compile": "off"} | options))
+    return Runtime.of(
+        RuntimeOptions(**{"device": "cpu", "compile": "off", "precision": "fp32"} | options)
+    )
 
 
 def close(first: list[list[dict]], second: list[list[dict]]) -> None:
@@ -71,23 +75,30 @@ class TestStack:
             {"loss": "cosine", "optimizer": "sgd:lr=0.1"},
             {"loss": "ce", "optimizer": "lion", "schedule": "cosine", "augment": "flip"},
         ]
-        alone = [case(**variant, batch_size=7) for variant in variants]
+        alone = [experiment(**variant, batch_size=7) for variant in variants]
         stack = [replace(each, options=replace(each.options, stack=4.0)) for each in alone]
-        close(results(*stack), results(*alone))
+        close(student_results(*stack), student_results(*alone))
 
     def test_how_many_go_side_by_side_is_recorded(self):
-        grid = [case(stack=2.0, loss=loss) for loss in ("ce", "cosine")]
+        grid = [experiment(stack=2.0, loss=loss) for loss in ("ce", "cosine")]
         costs = [record["cost"]["stack"] for _, _, record in evaluate(grid, set())]
         assert costs == [2, 2, 2, 2]
-        assert [r["cost"]["stack"] for _, _, r in evaluate([case(stack=3.0)], set())] == [2, 2]
+        assert [r["cost"]["stack"] for _, _, r in evaluate([experiment(stack=3.0)], set())] == [
+            2,
+            2,
+        ]
 
     def test_students_of_another_kind_go_by_themselves(self):
-        grid = [case(stack=8.0), case(stack=8.0, net="convnet-d2"), case(stack=8.0, epochs=3)]
+        grid = [
+            experiment(stack=8.0),
+            experiment(stack=8.0, net="convnet-d2"),
+            experiment(stack=8.0, epochs=3),
+        ]
         found = [(number, record["cost"]["stack"]) for number, _, record in evaluate(grid, set())]
         assert sorted(found) == [(0, 2), (0, 2), (1, 2), (1, 2), (2, 2), (2, 2)]
         for options in ({"continual": 2}, {"select": "val"}, {"net": "alexnet", "epochs": 1}):
             bundle = make_bundle(images=9, size=32) if "net" in options else easy_bundle()
-            ((*_, record), _) = evaluate([case(bundle, stack=8.0, **options)], set())
+            ((*_, record), _) = evaluate([experiment(bundle, stack=8.0, **options)], set())
             assert record["cost"]["stack"] == 1
 
     @pytest.mark.parametrize(
@@ -101,10 +112,11 @@ class TestStack:
         ],
     )
     def test_what_is_seen_of_students_is_the_same(self, options):
-        bundle = replace(easy_bundle(), soft=easy_bundle().soft)
+        bundle = easy_bundle()
         labels = {"labels": "soft"} if "mix" in options else {}
         alone, stack = (
-            results(case(bundle, **options, **labels, stack=size)) for size in (1.0, 2.0)
+            student_results(experiment(bundle, **options, **labels, stack=size))
+            for size in (1.0, 2.0)
         )
         close(stack, alone)
         for a, b in zip(alone[0], stack[0], strict=True):
@@ -123,7 +135,7 @@ class TestStack:
         with pytest.raises(
             ResourceError, match="--stack is 5: there is memory for 1 such students"
         ):
-            results(case(stack=5.0, seeds=5))
+            student_results(experiment(stack=5.0, seeds=5))
 
     def test_a_stack_that_runs_out_of_memory_is_halved(self, monkeypatch):
         sizes, run = [], evaluate_step.run
@@ -134,13 +146,16 @@ class TestStack:
                 raise torch.OutOfMemoryError("no room")
             return run(bench, stack, progress)
 
-        alone = results(case(seeds=5))
+        alone = student_results(experiment(seeds=5))
         monkeypatch.setattr(evaluate_step, "run", tight)
-        close(results(case(seeds=5, stack=5.0)), alone)
+        close(student_results(experiment(seeds=5, stack=5.0)), alone)
         assert sizes == [5, 2, 2, 1]
 
     def test_auto_is_one_on_a_cpu(self):
-        assert [record["cost"]["stack"] for _, _, record in evaluate([case()], set())] == [1, 1]
+        assert [record["cost"]["stack"] for _, _, record in evaluate([experiment()], set())] == [
+            1,
+            1,
+        ]
 
 
 class TestPrecision:
@@ -149,10 +164,15 @@ class TestPrecision:
     ):
         assert Runtime.of(RuntimeOptions(device="cpu"), training=False).precision == "fp32"
         for units, expected in ((True, "bf16"), (False, "fp32")):
-            monkeypatch.setattr(
-                torch.cpu, "get_capabilities", lambda units=units: {"avx512_bf16": units}
-            )
-            assert machine().precision == expected
+            monkeypatch.setattr(device_module, "has_bfloat16_units", lambda _, units=units: units)
+            assert machine(precision="auto").precision == expected
+
+    @pytest.mark.parametrize("unit", ["amx_bf16", "avx512_bf16"])
+    @pytest.mark.parametrize("there", [True, False])
+    def test_units_of_a_cpu_are_what_torch_says(self, monkeypatch, unit, there):
+        capabilities = {"amx_bf16": False, "avx512_bf16": False, unit: there}
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+        assert REAL_HAS_UNITS(CPU) == there
 
     def test_bfloat16_logits_are_those_of_float32_to_three_digits(self):
         network, images = (
@@ -165,7 +185,7 @@ class TestPrecision:
         assert 0 < (rough - exact).abs().max() < 0.05 * exact.abs().max()
 
     def test_a_student_in_bfloat16_learns(self):
-        ((a, b),) = results(case(precision="bf16"))
+        ((a, b),) = student_results(experiment(precision="bf16"))
         assert [a["accuracy"], b["accuracy"]] == [1.0, 1.0]
 
     @pytest.mark.parametrize("precision", ["tf32", "fp16"])
@@ -239,12 +259,12 @@ class TestCost:
     def test_bundles_of_the_same_options_cost_what_their_views_do(self):
         def with_views(n: int) -> Experiment:
             plain = easy_bundle()
-            boxes = views.grid(len(plain), 8, 8, 0, n=n, r=0.625)["dense_boxes"]
+            boxes = views.grid(len(plain), 8, 8, 0, n=n, r=0.625).boxes
             labels = np.zeros((len(plain), n * n, 3), np.float32)
-            bundle = replace(
+            bundle = with_arrays(
                 plain, dense_labels=labels, dense_boxes=boxes, dense=LabelMeta(space="logits")
             )
-            settled = case(
+            settled = experiment(
                 bundle, labels="dense", dense_batches="sum", loss="soft-ce", epochs=1, seeds=1
             )
             return replace(settled, digests={"bundle": str(n), "test": "t"})
@@ -286,8 +306,8 @@ def test_every_network_stacks_or_says_that_it_does_not(name):
 
 
 def test_quick_students_take_the_machine_of_their_command():
-    options = EvaluateOptions(**TINY, device="cpu", compile="off", precision="bf16")
-    assert options.machine == {"device": "cpu", "compile": "off", "precision": "bf16"}
+    options = EvaluateOptions(**QUICK | {"device": "cpu", "compile": "off", "precision": "bf16"})
+    assert options.runtime_settings == {"device": "cpu", "compile": "off", "precision": "bf16"}
     bundle = easy_bundle()
     settled = settle(Experiment(bundle=lambda _: bundle, test=bundle, options=options, digests={}))
     ((*_, record), *_) = evaluate([settled], set())

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from ddlabel.core.registry import trying
+from ddlabel.core.registry import as_usage_error
 
 # Each module registers its networks, in the order in which `ddlabel list nets` shows them.
 # isort: off
@@ -46,7 +46,7 @@ def build(
     # Layers draw their weights from torch's global generator: seed it, and restore it afterwards.
     with (
         torch.random.fork_rng(devices=[]),
-        trying(f"network {spec!r} cannot be built for {size} px"),
+        as_usage_error(f"network {spec!r} cannot be built for {size} px"),
     ):
         torch.default_generator.manual_seed(seed)
         body = make(channels=channels, size=size, num_classes=num_classes)
