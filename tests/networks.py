@@ -18,7 +18,7 @@ PREPARE = normalisation([0.5], [0.25])
 
 def build_body(spec: str = "convnet-d1:width=8", *, seed: int = 0, size: int = 8) -> nn.Module:
     """A network with fresh weights."""
-    return build(spec, PREPARE, channels=1, size=size, classes=NUM_CLASSES, seed=seed).body
+    return build(spec, PREPARE, channels=1, size=size, num_classes=NUM_CLASSES, seed=seed).body
 
 
 def cpu_runtime(**options: str) -> Runtime:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from samples import make_bundle
+from samples import make_bundle, with_arrays
 
 from ddlabel.cli.app import app
 from ddlabel.cli.inspect import KINDS
@@ -43,7 +42,7 @@ def test_every_flag_in_the_readme_exists(cli):
 
 def test_the_library_snippet_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    formats.write("soft.safetensors", replace(make_bundle(), soft=LabelMeta(space="logits")))
+    formats.write("soft.safetensors", with_arrays(make_bundle(), soft=LabelMeta(space="logits")))
     snippet = re.search(r"```python\n(.*?)```", README, re.S)
     exec(compile(snippet[1], "README.md", "exec"), {})
-    assert formats.read("refined.safetensors").soft.space == "probs"
+    assert formats.read("refined.safetensors").soft.meta.space == "probs"

@@ -13,9 +13,10 @@ from ddlabel.commands.describe import compare
 from ddlabel.core import rng
 from ddlabel.core.config import CompressOptions
 from ddlabel.core.errors import IncompatibleError, UsageError
-from ddlabel.data import atomic as files
-from ddlabel.data.bundle import Array, Bundle, image_chunks
-from ddlabel.data.codecs import Stored, codecs
+from ddlabel.data.bundle import Bundle, image_chunks
+from ddlabel.data.codecs import codecs
+from ddlabel.data.labels import Array, Labels, Views
+from ddlabel.data.scratch import scratch_array
 from ddlabel.methods.labels.blocks import label_blocks, label_bytes
 from ddlabel.methods.labels.pruning import prunings
 
@@ -32,6 +33,7 @@ def compress(bundle: Bundle, options: CompressOptions) -> tuple[Bundle, Figures]
     `same_class`, which directions have none of. IncompatibleError if there are no such labels or the codec cannot
     store them, UsageError if no codec meets the budget.
     """
+    options.check_together()
     there = [name for name in ("soft", "dense") if getattr(bundle, name)] or ["soft"]
     fields = there if options.field == "all" else [options.field]
     before = _bytes(bundle, fields)
@@ -40,7 +42,7 @@ def compress(bundle: Bundle, options: CompressOptions) -> tuple[Bundle, Figures]
     sample = _sample(bundle, fields)
     if options.share is None:
         found = _tried(bundle, sample, fields, options.codec or "uint8")
-    elif any(bundle.label(field).space == "direction" for field in fields):
+    elif any(bundle.labels(field).meta.space == "direction" for field in fields):
         raise IncompatibleError(
             "--budget compares distributions and labels are directions: use --codec float16"
         )
@@ -49,19 +51,21 @@ def compress(bundle: Bundle, options: CompressOptions) -> tuple[Bundle, Figures]
     return _stored(bundle, fields, found["codec"]), {"before": before} | found
 
 
-def encode(bundle: Bundle, field: str, codec: Callable[..., Stored]) -> Stored:
+def encode(bundle: Bundle, field: str, codec: Callable[..., Labels]) -> Labels:
     """Soft or dense labels as a codec stores them, in blocks of images."""
-    label = bundle.label(field)
+    labels = bundle.labels(field)
 
-    def room(part: Array) -> Array:
-        return files.scratch((len(bundle), *part.shape[1:]), part.dtype)
+    def scratch_like(part: Array) -> Array:
+        return scratch_array((len(bundle), *part.shape[1:]), part.dtype)
 
-    first = codec(bundle.labels(field, slice(0, 1)), label)
-    whole = Stored(
-        room(first.values), first.label, None if first.index is None else room(first.index)
+    first = codec(labels.decode(slice(0, 1)), labels.meta)
+    whole = replace(
+        first,
+        values=scratch_like(first.values),
+        index=None if first.index is None else scratch_like(first.index),
     )
     for rows in image_chunks(bundle):
-        block = codec(bundle.labels(field, rows), label)
+        block = codec(labels.decode(rows), labels.meta)
         whole.values[rows] = block.values
         if whole.index is not None:
             whole.index[rows] = block.index
@@ -80,20 +84,29 @@ def prune(bundle: Bundle, spec: str) -> Bundle:
     ]
     picks = torch.cat(chosen).numpy()
     shared = bool((picks == picks[0]).all())
-    if bundle.dense_mix is not None and not shared:
+    views = bundle.views
+    assert views is not None  # dense labels have views
+    if views.mix is not None and not shared:
         raise IncompatibleError(
             "--prune: views are blended with ones of the same number, which this parts: use random"
         )
-    changes: dict[str, Any] = {}
-    for name in (name for name in bundle.arrays if name.startswith("dense")):
-        array = bundle.arrays[name]
-        if name == "dense_boxes" and array.ndim == 2:
-            changes[name] = array[picks[0] if shared else picks]
-            continue
-        changes[name] = files.scratch((*picks.shape, *array.shape[2:]), array.dtype)
+
+    def kept(array: Array) -> Array:
+        copy = scratch_array((*picks.shape, *array.shape[2:]), array.dtype)
         for rows in image_chunks(bundle):
-            changes[name][rows] = array[rows][np.arange(len(picks[rows]))[:, None], picks[rows]]
-    return replace(bundle, **changes)
+            copy[rows] = array[rows][np.arange(len(picks[rows]))[:, None], picks[rows]]
+        return copy
+
+    arrays = {}
+    for name, array in views.arrays():
+        if name == "boxes" and views.are_shared:
+            arrays[name] = array[picks[0] if shared else picks]
+        else:
+            arrays[name] = kept(array)
+    labels = bundle.labels("dense")
+    index = None if labels.index is None else kept(labels.index)
+    dense = replace(labels, values=kept(labels.values), index=index)
+    return replace(bundle, dense=dense, views=Views(**arrays))
 
 
 def _best(bundle: Bundle, sample: Bundle, fields: Sequence[str], share: float) -> Figures:
@@ -128,7 +141,7 @@ def _tried(bundle: Bundle, sample: Bundle, fields: Sequence[str], spec: str) -> 
     known = [
         compare(sample, stored, field)
         for field in fields
-        if bundle.label(field).space != "direction"
+        if bundle.labels(field).meta.space != "direction"
     ]
     names = ("js_distance", "same_class")
     means = {
@@ -146,10 +159,10 @@ def _stored(bundle: Bundle, fields: Sequence[str], spec: str) -> Bundle:
 
 def _sample(bundle: Bundle, fields: Sequence[str]) -> Bundle:
     """Random images with up to 1,000 labels, or one image with more."""
-    bundle = replace(
-        bundle, dense_mix=None, dense_mix_weight=None, dense_mix_box=None
-    )  # partners are left out
-    views = bundle.arrays["dense_labels"].shape[1] if "dense" in fields else 1
+    if bundle.views is not None:  # partners are left out
+        unmixed = replace(bundle.views, mix=None, mix_weight=None, mix_box=None)
+        bundle = replace(bundle, views=unmixed)
+    views = bundle.labels("dense").values.shape[1] if "dense" in fields else 1
     rows = np.random.default_rng(rng.stream(0, "compress")).permutation(len(bundle))
     return bundle.take(np.sort(rows[: max(1, _LABELS // views)]))
 

@@ -25,7 +25,7 @@ def edit(bundle: Bundle, options: EditOptions) -> Bundle:
         )
     if not changes:
         return bundle
-    if bundle.label(options.field).space == "direction":
+    if bundle.labels(options.field).meta.space == "direction":
         raise IncompatibleError(
             "directions have no probabilities to edit: edit the labels before 'ddlabel refine'"
         )

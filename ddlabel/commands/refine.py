@@ -21,7 +21,7 @@ def refine(bundle: Bundle, options: RefineOptions) -> Bundle:
         raise UsageError(
             "--gamma auto is chosen on real images: name them with --real, or give a number"
         )
-    if " refined at " in bundle.label(options.field).source:
+    if " refined at " in bundle.labels(options.field).meta.source:
         raise IncompatibleError(
             "the labels are refined already: refine the labels that they were made from"
         )

@@ -11,12 +11,13 @@ from ddlabel.commands.refine import refine
 from ddlabel.core import rng
 from ddlabel.core.config import DensifyOptions, RefineOptions, RelabelOptions
 from ddlabel.core.errors import IncompatibleError, UsageError
-from ddlabel.data import atomic as files
 from ddlabel.data.bundle import Bundle, class_difference, image_chunks
-from ddlabel.data.codecs import Stored
-from ddlabel.data.expert_run import ExpertRun, early_stop
+from ddlabel.data.early_stopping import early_stop
+from ddlabel.data.expert_run import ExpertRun
+from ddlabel.data.labels import Labels, Views
 from ddlabel.data.schema import LabelMeta
-from ddlabel.methods.labels.views import Arrays, layouts
+from ddlabel.data.scratch import scratch_array
+from ddlabel.methods.labels.views import layouts
 from ddlabel.training import distributed as ranks
 from ddlabel.training.batches import ViewIndex
 from ddlabel.training.device_data import DeviceBundle, to_device, to_unit
@@ -65,10 +66,10 @@ def relabel(bundle: Bundle, picks: Checkpoints, options: RelabelOptions) -> Bund
     """
     labeler, label = _labeler(picks, options, len(bundle))
     device = pick_device(options.device)
-    values = files.scratch((len(bundle), len(bundle.classes)), np.float32)
+    values = scratch_array((len(bundle), len(bundle.classes)), np.float32)
     for rows in ranks.chunks_for_rank(image_chunks(bundle), values):
         values[rows] = labeler(to_unit(to_device(bundle.images[rows], device))).cpu().numpy()
-    return bundle.with_labels("soft", Stored(values, label))
+    return bundle.with_labels("soft", Labels(values=values, meta=label))
 
 
 def densify(bundle: Bundle, picks: Checkpoints, options: DensifyOptions) -> Bundle:
@@ -83,20 +84,18 @@ def densify(bundle: Bundle, picks: Checkpoints, options: DensifyOptions) -> Bund
 
 
 def label_views(
-    bundle: Bundle, views: Arrays, picks: Checkpoints, options: RelabelOptions
+    bundle: Bundle, views: Views, picks: Checkpoints, options: RelabelOptions
 ) -> Bundle:
     """The bundle with these views (its `dense_*` arrays but the labels) and their labels.
 
     A view is made by the same code and from the same arrays as when a student is trained on it.
     """
-    count = views["dense_boxes"].shape[-2]
+    count = views.num_views
     labeler, label = _labeler(picks, options, len(bundle) * count)
-    values = files.scratch((len(bundle), count, len(bundle.classes)), np.float32)
-    dense = replace(bundle.without_views(), dense_labels=values, dense=label, **views)  # type: ignore[arg-type]
+    values = scratch_array((len(bundle), count, len(bundle.classes)), np.float32)
+    dense = replace(bundle, dense=Labels(values=values, meta=label), views=views)
     for rows in ranks.chunks_for_rank(image_chunks(bundle), values):
-        block = replace(dense, soft_labels=None, soft_index=None, soft=None).take(
-            np.arange(len(bundle))[rows]
-        )
+        block = replace(dense, soft=None).take(np.arange(len(bundle))[rows])
         items = ViewIndex(DeviceBundle.of(block, pick_device(options.device)), "none")
         first = torch.arange(len(block), device=items.boxes.device) * count
         for view in range(count):

@@ -22,9 +22,10 @@ from ddlabel.methods.augmentations import augment_of
 from ddlabel.methods.losses import loss_of
 from ddlabel.methods.metrics import correct
 from ddlabel.methods.nets import Network
-from ddlabel.methods.optimizers import optimizer_of, rate_of
+from ddlabel.methods.optimizers import optimizer_of
+from ddlabel.methods.schedules import rate_of
 from ddlabel.training import distributed as ranks
-from ddlabel.training.batches import BatchTransform, of_images
+from ddlabel.training.batches import BatchTransform, image_batches
 from ddlabel.training.device_data import DeviceBundle, predict
 from ddlabel.training.image_stream import SAMPLE, ImageFolder
 from ddlabel.training.labeler import network_of
@@ -172,7 +173,7 @@ def _batch(
     pictures = BatchTransform(
         prepare=network.prepare, augment=augment_of(left, channels=about.channels, size=about.size)
     )
-    return of_images(
+    return image_batches(
         data, pictures, data.hard_target, batch_size=options.batch_size, seed=about.seed
     )
 
@@ -195,7 +196,7 @@ def _sample(data: DeviceBundle, seed: int) -> DeviceBundle:
     """Training images, drawn once, whose accuracy is what `--epoch auto` goes by."""
     generator = torch.Generator().manual_seed(rng.stream(seed, "sample"))
     rows = torch.randperm(len(data), generator=generator)[:SAMPLE].to(data.images.device)
-    return replace(data, images=data.images[rows], hard=data.hard[rows])
+    return data.take(rows)
 
 
 def _accuracy(network: Network, forward: Forward, seen: DeviceBundle) -> float:

@@ -20,8 +20,9 @@ from ddlabel.core.config import (
     gift_batch_size,
 )
 from ddlabel.core.errors import IncompatibleError
-from ddlabel.data.bundle import Array, Bundle, check_same_task
+from ddlabel.data.bundle import Bundle, check_same_task
 from ddlabel.data.expert_run import ExpertRun
+from ddlabel.data.labels import Array
 from ddlabel.training.loop import Progress
 
 TEMPERATURES = (0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0)
@@ -100,7 +101,7 @@ def try_out(
         "net": options.trial_net,
         "optimizer": "adamw:lr=0.003",
         "schedule": "cosine",
-    } | options.machine
+    } | options.runtime_settings
     students = EvaluateOptions(labels=labels, loss=loss, epochs=epochs, seeds=options.trials, **how)
     cases = [
         settle(

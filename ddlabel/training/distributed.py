@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ddlabel.core.errors import IncompatibleError, ResourceError
-from ddlabel.data.bundle import Array
+from ddlabel.data.labels import Array
 from ddlabel.training.loop import Batch, StepLoss
 from ddlabel.training.runtime import pick_device
 

@@ -16,11 +16,12 @@ from ddlabel.core import rng
 from ddlabel.core.config import ImportOptions, TrainExpertOptions
 from ddlabel.core.errors import DDLabelError
 from ddlabel.core.registry import parse_spec
-from ddlabel.data.bundle import Array, Bundle
-from ddlabel.data.importers import statistics
-from ddlabel.data.importers.folder import Cut, Member, decode, listed
+from ddlabel.data.bundle import Bundle
+from ddlabel.data.importers.folder import Cut, Member, decode, list_images
+from ddlabel.data.labels import Array
 from ddlabel.data.provenance import canonical_json, sha256_of_text
 from ddlabel.data.schema import Pixels
+from ddlabel.data.statistics import statistics
 from ddlabel.methods.labels.views import draw_boxes
 from ddlabel.training.device_data import DeviceBundle, to_unit
 from ddlabel.training.distributed import rows_of_rank
@@ -43,9 +44,9 @@ class ImageFolder(Bundle):
         Their bytes are too many to be read for it. Raises what import does.
         """
         options = ImportOptions(size=size, rgb=True)
-        members, hard, classes = listed(path, options)
+        members, hard, classes = list_images(path, options)
         rows = np.random.default_rng(rng.stream(0, "sample")).permutation(len(members))[:SAMPLE]
-        images = np.stack([decode(*members[int(row)], options, None) for row in rows])
+        images = np.stack([decode(members[int(row)], options) for row in rows])
         mean, std = statistics(images)
         digest = sha256_of_text(
             canonical_json([[str(name), (path / name).stat().st_size] for name, _ in members])
@@ -102,7 +103,7 @@ class ImageFolder(Bundle):
         options = ImportOptions(size=self.side, rgb=True)
         try:
             return torch.from_numpy(
-                np.stack([decode(*self.members[row], options, cut) for row, cut in wanted])
+                np.stack([decode(self.members[row], options, cut) for row, cut in wanted])
             )
         except DDLabelError as error:
             return error

@@ -30,7 +30,7 @@ def network_of(info: ExpertInfo, run: ExpertRun | None = None) -> Network:
         prepare,
         channels=info.channels,
         size=info.size,
-        classes=len(info.classes),
+        num_classes=len(info.classes),
         seed=rng.stream(info.seed, "weights"),
     )
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from ddlabel.data import atomic as files
+from ddlabel.data import atomic
+from ddlabel.data.reading import reading
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
@@ -16,7 +17,7 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     content = buffer.getbuffer()
-    files.write(str(path), [content], size=content.nbytes)
+    atomic.write(str(path), [content], size=content.nbytes)
 
 
 @contextmanager
@@ -26,5 +27,5 @@ def loaded_state(path: Path) -> Iterator[dict[str, Any]]:
     Raises:
         InvalidInputError: The file is damaged, or the block cannot use its state.
     """
-    with files.reading(path, "cannot be read; delete it to begin again"):
+    with reading(path, "cannot be read; delete it to begin again"):
         yield torch.load(path, map_location="cpu", weights_only=True)

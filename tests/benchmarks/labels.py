@@ -78,7 +78,7 @@ def fast_relabel(path: Path, run: Path, device: str, options: Mapping[str, Any])
             found = relabel(
                 some(count), picks, RelabelOptions(epoch="last", device=device, **options)
             )
-        return {"count": times * count, "check": found.labels("soft")[:_CHECKED]}
+        return {"count": times * count, "check": found.labels("soft").decode()[:_CHECKED]}
 
     return turn
 
@@ -87,12 +87,7 @@ def plain_densify(path: Path, run: Path, device: str) -> Turn:
     """Views labelled by the reference; each image is normalised when its turn comes."""
     bundle, net = formats.read(str(path)), _expert(run, device)
     sides, rows = np.array([bundle.side] * 4), inputs.some(len(bundle), len(bundle))
-    boxes = (
-        (views.grid(1, bundle.side, bundle.side, 0)["dense_boxes"] * sides)
-        .round()
-        .astype(int)
-        .tolist()
-    )
+    boxes = (views.grid(1, bundle.side, bundle.side, 0).boxes * sides).round().astype(int).tolist()
 
     def turn(amount: int) -> Result:
         found = []
@@ -120,7 +115,11 @@ def fast_densify(
         chosen = DensifyOptions(epoch="last", views=layout, device=device, **options)
         with _Watched() as watched:
             for _ in range(times):
-                found = densify(bundle if whole else some(count), picks, chosen).labels("dense")
+                found = (
+                    densify(bundle if whole else some(count), picks, chosen)
+                    .labels("dense")
+                    .decode()
+                )
         return {
             "count": times * count * found.shape[1],
             "check": found[:_CHECKED],
@@ -151,7 +150,10 @@ class _Watched:
 def plain_refine(images: int) -> Turn:
     """Labels refined by the reference."""
     bundle = inputs.noise(images, 100)
-    logits, hard = torch.from_numpy(bundle.labels("soft")), torch.from_numpy(bundle.hard_labels)
+    logits, hard = (
+        torch.from_numpy(bundle.labels("soft").decode()),
+        torch.from_numpy(bundle.hard_labels),
+    )
 
     def turn(amount: int) -> Result:
         times, count = _passes(amount, images)
@@ -171,7 +173,7 @@ def fast_refine(images: int) -> Turn:
         times, count = _passes(amount, images)
         for _ in range(times):
             found = refine(some(count), RefineOptions())
-        return {"count": times * count, "check": found.labels("soft")[:_CHECKED]}
+        return {"count": times * count, "check": found.labels("soft").decode()[:_CHECKED]}
 
     return turn
 

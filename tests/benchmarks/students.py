@@ -58,7 +58,7 @@ def plain(work: Work) -> Turn:
     train, test = formats.read(str(work.train)), formats.read(str(work.test))
     images, labels = inputs.tensors(train, device=work.device)
     if work.labels == "soft":
-        labels = torch.from_numpy(train.labels("soft")).softmax(1).to(work.device)
+        labels = torch.from_numpy(train.labels("soft").decode()).softmax(1).to(work.device)
 
     def turn(epochs: int, tested: int | None = None) -> Result:
         rows, seeds = work.tested(test, tested, epochs), range(work.seeds)

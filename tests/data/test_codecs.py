@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from samples import TINY, make_bundle
+from samples import TINY, make_bundle, with_arrays
 from scipy.spatial.distance import jensenshannon
 from scipy.special import log_softmax, softmax
 from scipy.stats import entropy
@@ -25,7 +25,8 @@ from ddlabel.core.config import CompressOptions, EditOptions, EvaluateOptions, R
 from ddlabel.core.errors import IncompatibleError, InvalidInputError, UsageError
 from ddlabel.data import formats
 from ddlabel.data.bundle import Bundle
-from ddlabel.data.codecs import Stored, codecs, decode
+from ddlabel.data.codecs import codecs
+from ddlabel.data.labels import Labels
 from ddlabel.data.schema import LabelMeta, Pixels
 from ddlabel.methods.labels.pruning import prunings
 from ddlabel.methods.labels.target import Target
@@ -39,7 +40,7 @@ logits = hnp.arrays(np.float32, shapes, elements=st.floats(-200, 200, width=32))
 def coded(spec: str, values, label=LOGITS):
     """Values as a codec gives them back, and what it stored."""
     stored = codecs.resolve(spec)(np.asarray(values, np.float32), label)
-    return decode(stored.values, stored.index, stored.label, np.shape(values)[-1]), stored
+    return stored.decode(), stored
 
 
 def probs_of(values, label) -> np.ndarray:
@@ -56,7 +57,7 @@ def dense_bundle(images: int = 6, views: int = 4, classes: int = 5, **changes) -
     dense = np.random.default_rng(1).normal(size=(images, views, classes)).astype(np.float32) * 3
     boxes = np.array([[0, i / 10, 0.5, 0.5 + i / 10] for i in range(views)], np.float32)
     plain = make_bundle(images=images, classes=classes)
-    return replace(
+    return with_arrays(
         plain, soft=LOGITS, dense_labels=dense, dense_boxes=boxes, dense=LOGITS, **changes
     )
 
@@ -93,7 +94,7 @@ class TestErrors:
     def test_uint8_keeps_distances_to_the_largest(self, values, temperature):
         label = LabelMeta(space="logits", temperature=temperature)
         found, stored = coded("uint8", values, label)
-        assert (stored.values.dtype, stored.label) == (np.uint8, label)
+        assert (stored.values.dtype, stored.meta) == (np.uint8, label)
         assert np.abs(found.mean(-1)).max() < 1e-3
         nats = [
             (each.max(-1, keepdims=True) - each) / temperature
@@ -112,7 +113,7 @@ class TestErrors:
     def test_uint8_of_probabilities_is_that_of_their_logits(self, values):
         probs = softmax(values, -1)
         found, stored = coded("uint8", probs, PROBS)
-        assert stored.label == PROBS
+        assert stored.meta == PROBS
         np.testing.assert_allclose(found.sum(-1), 1, atol=1e-6)
         of_logits, _ = coded("uint8", np.log(np.maximum(probs, 1e-30)), LabelMeta(space="logits"))
         np.testing.assert_allclose(found, softmax(of_logits, -1), atol=1e-6)
@@ -136,7 +137,7 @@ class TestErrors:
         values = values if label is LOGITS else softmax(values, -1)
         for spec in ("float16", "bfloat16", "uint8", "top-k:k=4", "top-k:k=4,dtype=float16"):
             once, stored = coded(spec, values, label)
-            again = coded(spec, once, stored.label)[0]
+            again = coded(spec, once, stored.meta)[0]
             if label is PROBS and spec.endswith(
                 "float16"
             ):  # their sum is made 1 after each rounding
@@ -151,7 +152,7 @@ class TestErrors:
         probs = probs_of(values, label)
         for dtype, near in (("float32", 1e-5), ("float16", 1e-3), ("uint8", 0.13)):
             found, stored = coded(f"top-k:k={k},dtype={dtype}", values, label)
-            assert (stored.values.shape[1], stored.index.dtype, stored.label.space) == (
+            assert (stored.values.shape[1], stored.index.dtype, stored.meta.space) == (
                 k,
                 np.uint8,
                 "probs",
@@ -176,7 +177,7 @@ class TestErrors:
         found, stored = coded(
             f"top-k:k=2,dtype={dtype}", [[0.5, 0.0, 0.25], [0, 0, 0]], LabelMeta(space="mass")
         )
-        assert (found.tolist(), stored.label.space) == ([[0.5, 0, 0.25], [0, 0, 0]], "mass")
+        assert (found.tolist(), stored.meta.space) == ([[0.5, 0, 0.25], [0, 0, 0]], "mass")
 
     @pytest.mark.parametrize(
         ("classes", "dtype"), [(1, np.uint8), (256, np.uint8), (257, np.uint16)]
@@ -241,20 +242,22 @@ class TestFiles:
         self, tmp_path_factory, values, spec, suffix
     ):
         bundle = dense_bundle(images=3, views=2)
-        made, _ = compress(replace(bundle, dense_labels=values), CompressOptions(codec=spec))
+        made, _ = compress(with_arrays(bundle, dense_labels=values), CompressOptions(codec=spec))
         path = str(tmp_path_factory.mktemp("codecs") / f"x{suffix}")
         formats.write(path, made)
         read = formats.read(path)
         for field in ("soft", "dense"):
-            assert np.array_equal(made.labels(field), read.labels(field))
-            assert made.label(field) == read.label(field)
-        np.testing.assert_array_equal(read.labels("dense"), coded(spec, values)[0])
+            assert np.array_equal(made.labels(field).decode(), read.labels(field).decode())
+            assert made.labels(field).meta == read.labels(field).meta
+        np.testing.assert_array_equal(read.labels("dense").decode(), coded(spec, values)[0])
 
     @pytest.mark.parametrize("index", [[[0, 0], [1, 2]], [[1, 2], [0, 3]]])
     def test_an_index_names_classes_once(self, index):
         bundle = make_bundle(images=2, classes=3)
         values = np.array([[0.5, 0.5], [1, 0]], np.float32)
-        bad = replace(bundle, soft=PROBS, soft_labels=values, soft_index=np.array(index, np.uint8))
+        bad = with_arrays(
+            bundle, soft=PROBS, soft_labels=values, soft_index=np.array(index, np.uint8)
+        )
         with pytest.raises(
             InvalidInputError, match=r"soft_index, row [01]: expected (different )?classes"
         ):
@@ -263,14 +266,14 @@ class TestFiles:
     @pytest.mark.parametrize("label", [LabelMeta(space="direction"), LabelMeta(space="mass")])
     def test_uint8_is_of_distributions(self, label):
         with pytest.raises(InvalidInputError, match="expected logits or probs"):
-            replace(make_bundle(), soft=label, soft_labels=np.zeros((12, 3), np.uint8))
+            with_arrays(make_bundle(), soft=label, soft_labels=np.zeros((12, 3), np.uint8))
 
     def test_an_index_is_of_probabilities_and_fits_its_labels(self):
         index = np.zeros((12, 1), np.uint8)
         with pytest.raises(InvalidInputError, match="expected probs or mass"):
-            replace(make_bundle(), soft_labels=np.ones((12, 1), np.float32), soft_index=index)
+            with_arrays(make_bundle(), soft_labels=np.ones((12, 1), np.float32), soft_index=index)
         with pytest.raises(InvalidInputError, match=r"soft_(labels|index) has"):
-            replace(make_bundle(), soft=PROBS, soft_index=index)
+            with_arrays(make_bundle(), soft=PROBS, soft_index=index)
 
 
 class TestConsumers:
@@ -279,8 +282,10 @@ class TestConsumers:
     @pytest.fixture(params=["float16", "bfloat16", "uint8", "top-k:k=2", "top-k:k=4,dtype=float16"])
     def pair(self, request) -> tuple[Bundle, Bundle]:
         made, _ = compress(dense_bundle(images=12), CompressOptions(codec=request.param))
-        plain = {f"{field}_{part}": None for field in ("soft", "dense") for part in ("index",)}
-        plain |= {f"{field}_labels": made.labels(field) for field in ("soft", "dense")}
+        plain = {
+            field: Labels(values=made.labels(field).decode(), meta=made.labels(field).meta)
+            for field in ("soft", "dense")
+        }
         return made, replace(made, **plain)
 
     @pytest.mark.parametrize("codec", ["float16", "bfloat16"])
@@ -288,10 +293,10 @@ class TestConsumers:
     def test_rounded_probabilities_are_distributions_again(self, codec, op):
         labels = np.random.default_rng(0).dirichlet(np.full(60, 0.3), 200).astype(np.float32)
         plain = make_bundle(images=200, classes=60).with_labels(
-            "soft", Stored(labels, LabelMeta(space="probs"))
+            "soft", Labels(values=labels, meta=LabelMeta(space="probs"))
         )
         made, _ = compress(plain, CompressOptions(codec=codec))
-        stored = decode(made.soft_labels, None, LabelMeta(space="direction"), 60)
+        stored = replace(made.soft, meta=LabelMeta(space="direction")).decode()
         assert np.abs(stored.sum(1) - 1).max() > 1e-4
         edit(made, EditOptions(op=(op,))).check_values()
         compress(made, CompressOptions(codec="float32"))[0].check_values()
@@ -320,18 +325,20 @@ class TestConsumers:
     @pytest.mark.parametrize("field", ["soft", "dense"])
     def test_refine(self, pair, field):
         made, plain = (refine(bundle, RefineOptions(field=field)) for bundle in pair)
-        assert getattr(made, f"{field}_index") is None
-        assert np.array_equal(made.labels(field), plain.labels(field))
+        assert made.labels(field).index is None
+        assert np.array_equal(made.labels(field).decode(), plain.labels(field).decode())
         made.check_values()
 
     def test_take_and_of_classes(self, pair):
         made, plain = pair
         rows = np.array([5, 0, 7])
-        assert np.array_equal(made.take(rows).labels("dense"), plain.labels("dense")[rows])
+        assert np.array_equal(
+            made.take(rows).labels("dense").decode(), plain.labels("dense").decode()[rows]
+        )
         made, plain = (bundle.of_classes([3, 1]) for bundle in pair)
         made.check_values()
         for field in ("soft", "dense"):
-            assert np.array_equal(made.labels(field), plain.labels(field))
+            assert np.array_equal(made.labels(field).decode(), plain.labels(field).decode())
 
     def test_new_labels_have_no_old_index(self, cli, digits):
         words = ["--expert", "expert", "--epoch", "last"]
@@ -346,29 +353,34 @@ class TestConsumers:
             "--views",
             "grid:n=2,r=0.75",
         )
-        assert formats.read("small.safetensors").soft_index.shape == (20, 2)
+        assert formats.read("small.safetensors").soft.index.shape == (20, 2)
         assert np.array_equal(
-            formats.read("again.safetensors").soft_labels,
-            formats.read("soft.safetensors").soft_labels,
+            formats.read("again.safetensors").soft.values,
+            formats.read("soft.safetensors").soft.values,
         )
-        assert formats.read("again.safetensors").soft_index is None
-        assert formats.read("dense.safetensors").soft_index.shape == (20, 2)
+        assert formats.read("again.safetensors").soft.index is None
+        assert formats.read("dense.safetensors").soft.index.shape == (20, 2)
 
     def test_losses_of_logits_see_them_with_the_mean_0(self):
         bundle = make_bundle(images=50, classes=10)
-        centred = bundle.soft_labels - bundle.soft_labels.mean(1, keepdims=True)
+        centred = bundle.soft.values - bundle.soft.values.mean(1, keepdims=True)
         made, _ = compress(
-            replace(bundle, soft_labels=bundle.soft_labels + 100), CompressOptions(codec="uint8")
+            with_arrays(bundle, soft_labels=bundle.soft.values + 100),
+            CompressOptions(codec="uint8"),
         )
         target = Target(
-            hard=torch.zeros(50), values=torch.from_numpy(made.labels("soft")), label=made.soft
+            hard=torch.zeros(50),
+            values=torch.from_numpy(made.labels("soft").decode()),
+            label=made.soft.meta,
         )
         np.testing.assert_allclose(
             target.logits, centred, atol=0.06
         )  # √(32·5)/255 and as much again for the mean
         made, _ = compress(bundle, CompressOptions(codec="top-k:k=3"))
         target = Target(
-            hard=torch.zeros(50), values=torch.from_numpy(made.labels("soft")), label=made.soft
+            hard=torch.zeros(50),
+            values=torch.from_numpy(made.labels("soft").decode()),
+            label=made.soft.meta,
         )
         with pytest.raises(IncompatibleError, match="needs logits and the labels are probs"):
             _ = target.logits
@@ -383,29 +395,30 @@ class TestCompress:
         # Of an image 4 views of 5 float32, and the eighth part of a grid of 4 boxes; then 2 float16 and 2 uint8 each.
         assert (found["before"], found["after"]) == (4 * 5 * 4 + 8, 4 * 2 * 3 + 8)
         assert found["share"] == found["after"] / 64
-        p, q = softmax(np.float64(bundle.dense_labels) / 2, -1), made.labels("dense")
+        p, q = softmax(np.float64(bundle.dense.values) / 2, -1), made.labels("dense").decode()
         assert found["js_distance"] == pytest.approx(jensenshannon(p, q, axis=-1).mean(), rel=1e-4)
         assert found["same_class"] == 1.0
-        assert np.array_equal(made.soft_labels, bundle.soft_labels)
+        assert np.array_equal(made.soft.values, bundle.soft.values)
 
     def test_compressed_labels_are_decoded_first(self):
         once, _ = compress(dense_bundle(), CompressOptions(codec="top-k:k=2"))
         twice, found = compress(once, CompressOptions(codec="float32"))
-        assert twice.soft_index is None
-        assert np.array_equal(twice.labels("dense"), once.labels("dense"))
+        assert twice.soft.index is None
+        assert np.array_equal(twice.labels("dense").decode(), once.labels("dense").decode())
         assert found["js_distance"] == 0
 
     def test_blocks_make_one_array(self):
         bundle = make_bundle(images=1203, classes=4)
         made, _ = compress(bundle, CompressOptions(codec="top-k:k=2"))
         assert np.array_equal(
-            made.labels("soft"), coded("top-k:k=2", bundle.soft_labels, bundle.soft)[0]
+            made.labels("soft").decode(),
+            coded("top-k:k=2", bundle.soft.values, bundle.soft.meta)[0],
         )
 
     def test_directions_have_no_distance(self):
         bundle = refine(dense_bundle(), RefineOptions(space="logits"))
         made, found = compress(bundle, CompressOptions(codec="float16", field="soft"))
-        assert (found["js_distance"], made.soft.space) == (None, "direction")
+        assert (found["js_distance"], made.soft.meta.space) == (None, "direction")
         with pytest.raises(IncompatibleError, match="the labels are direction"):
             compress(bundle, CompressOptions())
         with pytest.raises(IncompatibleError, match="--budget compares distributions"):
@@ -416,7 +429,7 @@ class TestCompress:
         with pytest.raises(IncompatibleError, match="no dense labels"):
             compress(make_bundle(), CompressOptions(**options))
         with pytest.raises(IncompatibleError, match="no soft labels"):
-            compress(replace(make_bundle(), soft_labels=None, soft=None), CompressOptions())
+            compress(with_arrays(make_bundle(), soft_labels=None, soft=None), CompressOptions())
 
 
 class TestBudget:
@@ -449,7 +462,7 @@ class TestBudget:
 
     def test_of_equal_ones_the_smaller(self):
         bundle = make_bundle(images=9, classes=3)
-        one_hot = replace(
+        one_hot = with_arrays(
             bundle, soft=PROBS, soft_labels=np.eye(3, dtype=np.float32)[bundle.hard_labels]
         )
         assert (
@@ -458,7 +471,7 @@ class TestBudget:
 
     def test_what_cannot_store_the_labels_is_left_out(self):
         bundle = make_bundle()
-        mass = replace(
+        mass = with_arrays(
             bundle, soft=LabelMeta(space="mass"), soft_labels=np.full((12, 3), 0.3, np.float32)
         )
         assert compress(mass, CompressOptions(budget="10%"))[1]["codec"] == "float16"
@@ -470,12 +483,11 @@ class TestBudget:
         ):
             compress(bundle, CompressOptions(budget="20%", field="dense"))
         made, found = compress(bundle, CompressOptions(budget="29.17%", field="dense"))
-        assert (found["codec"], made.dense_index.shape) == ("top-k:k=1,dtype=uint8", (6, 4, 1))
+        assert (found["codec"], made.dense.index.shape) == ("top-k:k=1,dtype=uint8", (6, 4, 1))
 
     @pytest.mark.parametrize(
         ("given", "message"),
         [
-            ({"budget": "1%", "codec": "uint8"}, "leave out one"),
             ({"budget": "40"}, "--budget is '40'"),
             ({"budget": "-1%"}, "above 0"),
             ({"budget": "many%"}, "--budget"),
@@ -491,16 +503,16 @@ class TestPrune:
     def test_random_keeps_one_grid(self):
         bundle = dense_bundle(views=5, dense_flip=np.arange(30, dtype=np.uint8).reshape(6, 5) % 2)
         kept = prune(bundle, "random:keep=3,seed=1")
-        assert kept.dense_boxes.shape == (3, 4)
+        assert kept.views.boxes.shape == (3, 4)
         numbers = [
-            next(i for i, box in enumerate(bundle.dense_boxes) if (box == own).all())
-            for own in kept.dense_boxes
+            next(i for i, box in enumerate(bundle.views.boxes) if (box == own).all())
+            for own in kept.views.boxes
         ]
         assert numbers == sorted(set(numbers))
         for name in ("dense_labels", "dense_flip"):
             assert np.array_equal(kept.arrays[name], bundle.arrays[name][:, numbers])
         draws = {
-            prune(bundle, f"random:keep=3,seed={seed}").dense_boxes.tobytes() for seed in range(9)
+            prune(bundle, f"random:keep=3,seed={seed}").views.boxes.tobytes() for seed in range(9)
         }
         assert len(draws) > 1
 
@@ -509,7 +521,7 @@ class TestPrune:
     def test_labels_choose_views_of_each_image(self, name, order):
         bundle = dense_bundle(views=5)
         kept = prune(bundle, f"{name}:keep=2,order={order}")
-        probs = softmax(np.float64(bundle.dense_labels) / 2, -1)
+        probs = softmax(np.float64(bundle.dense.values) / 2, -1)
         mean = np.broadcast_to(probs.mean(1, keepdims=True), probs.shape)
         scores = (
             entropy(probs, axis=-1) if name == "entropy" else jensenshannon(probs, mean, axis=-1)
@@ -517,33 +529,33 @@ class TestPrune:
         ranked = np.argsort(scores if order == "lowest" else -scores, axis=1)
         chosen = np.sort(ranked[:, :2], axis=1)
         assert len(np.unique(chosen, axis=0)) > 1
-        assert np.array_equal(kept.dense_boxes, bundle.dense_boxes[chosen])
+        assert np.array_equal(kept.views.boxes, bundle.views.boxes[chosen])
         assert np.array_equal(
-            kept.dense_labels, np.take_along_axis(bundle.dense_labels, chosen[..., None], 1)
+            kept.dense.values, np.take_along_axis(bundle.dense.values, chosen[..., None], 1)
         )
 
     def test_boxes_of_each_image_stay_with_their_labels(self):
         plain = dense_bundle(images=1100, views=3)
         boxes = (
-            np.tile(plain.dense_boxes, (1100, 1, 1))
+            np.tile(plain.views.boxes, (1100, 1, 1))
             * np.linspace(0.5, 1, 1100, dtype=np.float32)[:, None, None]
         )
         made, _ = compress(
-            replace(plain, dense_boxes=boxes),
+            with_arrays(plain, dense_boxes=boxes),
             CompressOptions(codec="top-k:k=2", prune="entropy:keep=1"),
         )
-        entropies = entropy(softmax(np.float64(plain.dense_labels) / 2, -1), axis=-1)
+        entropies = entropy(softmax(np.float64(plain.dense.values) / 2, -1), axis=-1)
         rows = np.arange(1100)
-        assert np.array_equal(made.dense_boxes[:, 0], boxes[rows, entropies.argmin(1)])
-        own = plain.dense_labels[rows, entropies.argmin(1)]
-        assert np.array_equal(made.dense_index[:, 0], np.argsort(-own, 1)[:, :2])
+        assert np.array_equal(made.views.boxes[:, 0], boxes[rows, entropies.argmin(1)])
+        own = plain.dense.values[rows, entropies.argmin(1)]
+        assert np.array_equal(made.dense.index[:, 0], np.argsort(-own, 1)[:, :2])
 
     def test_views_are_pruned_as_they_are_stored(self):
         small, _ = compress(dense_bundle(), CompressOptions(codec="top-k:k=2"))
         kept = prune(small, "entropy:keep=4")  # all of them: the grid stays one
-        assert np.array_equal(kept.dense_labels, small.dense_labels)
-        assert np.array_equal(kept.dense_index, small.dense_index)
-        assert np.array_equal(kept.dense_boxes, small.dense_boxes)
+        assert np.array_equal(kept.dense.values, small.dense.values)
+        assert np.array_equal(kept.dense.index, small.dense.index)
+        assert np.array_equal(kept.views.boxes, small.views.boxes)
 
     def test_blended_views_keep_their_partners(self):
         shape = (6, 4)
@@ -554,13 +566,13 @@ class TestPrune:
         with pytest.raises(IncompatibleError, match="use random"):
             prune(mixed, "entropy:keep=2")
         made, _ = compress(mixed, CompressOptions(codec="uint8", prune="random:keep=2"))
-        pairs = {tuple(column) for column in mixed.dense_mix.T}
-        assert {tuple(column) for column in made.dense_mix.T} <= pairs
-        assert made.dense_mix_weight.shape == (6, 2)
+        pairs = {tuple(column) for column in mixed.views.mix.T}
+        assert {tuple(column) for column in made.views.mix.T} <= pairs
+        assert made.views.mix_weight.shape == (6, 2)
 
     def test_directions_can_only_be_drawn(self):
         bundle = refine(dense_bundle(), RefineOptions(space="logits", field="dense"))
-        assert prune(bundle, "random:keep=2").dense_labels.shape == (6, 2, 5)
+        assert prune(bundle, "random:keep=2").dense.values.shape == (6, 2, 5)
         with pytest.raises(IncompatibleError, match="use random"):
             prune(bundle, "entropy:keep=2")
 
@@ -581,7 +593,7 @@ def test_the_command_says_what_it_did(cli, digits):
     assert b"163 \xe2\x86\x92 " in said.err
     assert b"% keep their largest class" in said.err
     small = formats.read("small.h5")
-    assert small.dense_boxes.shape == (2, 4)
+    assert small.views.boxes.shape == (2, 4)
     assert small.history[-1].options == {
         "codec": None,
         "budget": "40%",

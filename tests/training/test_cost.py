@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from networks import CPU, SHAPE, build_body
+from samples import with_arrays
 from students import easy_bundle, experiment, student_records
 
 from ddlabel.commands.evaluate.experiment import Experiment
@@ -51,9 +52,9 @@ def test_the_fastest_matrix_product_counts(monkeypatch):
 def test_students_of_the_same_options_cost_what_their_views_do():
     def with_views(views_per_side: int) -> Experiment:
         plain = easy_bundle()
-        boxes = views.grid(len(plain), 8, 8, 0, n=views_per_side, r=0.625)["dense_boxes"]
+        boxes = views.grid(len(plain), 8, 8, 0, n=views_per_side, r=0.625).boxes
         labels = np.zeros((len(plain), views_per_side**2, 3), np.float32)
-        bundle = replace(
+        bundle = with_arrays(
             plain, dense_labels=labels, dense_boxes=boxes, dense=LabelMeta(space="logits")
         )
         settled = experiment(

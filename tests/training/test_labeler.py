@@ -142,6 +142,6 @@ def test_fresh_weights_are_those_of_the_seed(tmp_path):
 
 
 def test_flops_of_an_expert_are_countable_by_hand(tmp_path):
-    # 3 × 3 × 4 multiplications at 64 places, and 4 × 16 inputs of 3 classes; twice: an addition each.
+    # 3 × 3 × 4 multiplications at 64 places, and 4 × 16 inputs of 3 classes; as many additions.
     info = make_run(tmp_path / "run").about
     assert network_flops(info, backward=False) == 2 * (9 * 4 * 64 + 3 * 64)

@@ -124,7 +124,7 @@ class TestPrecision:
         options = EvaluateOptions(
             **QUICK | {"device": "cpu", "compile": "off", "precision": "bf16"}
         )
-        assert options.machine == {"device": "cpu", "compile": "off", "precision": "bf16"}
+        assert options.runtime_settings == {"device": "cpu", "compile": "off", "precision": "bf16"}
         bundle = easy_bundle()
         settled = settle(
             Experiment(bundle=lambda _: bundle, test=bundle, options=options, digests={})

@@ -58,7 +58,9 @@ def test_convnets_are_stacked_and_alexnet_with_its_dropout_is_not():
 @pytest.mark.parametrize("name", [name for name in nets if name != "timm:NAME"])
 def test_every_network_stacks_or_says_that_it_does_not(name):
     prepare = normalisation([0.5] * 3, [0.25] * 3)
-    networks = [build(name, prepare, channels=3, size=64, classes=3, seed=seed) for seed in (0, 1)]
+    networks = [
+        build(name, prepare, channels=3, size=64, num_classes=3, seed=seed) for seed in (0, 1)
+    ]
     bodies = [network.body.eval() for network in networks]
     if not stackable(bodies[0]):
         assert not name.startswith(("convnet", "resnet"))

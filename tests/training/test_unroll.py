@@ -23,7 +23,7 @@ def linear_body() -> nn.Module:
 
 
 def convnet_body() -> nn.Module:
-    return fixed(nets.resolve("convnet-d1")(channels=1, size=4, classes=2, width=3))
+    return fixed(nets.resolve("convnet-d1")(channels=1, size=4, num_classes=2, width=3))
 
 
 def fixed(body: nn.Module) -> nn.Module:

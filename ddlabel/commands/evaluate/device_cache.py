@@ -14,7 +14,7 @@ from ddlabel.core.errors import ResourceError
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.provenance import canonical_json
 from ddlabel.methods.nets import Network
-from ddlabel.training.batches import Teach
+from ddlabel.training.batches import OnlineLabels
 from ddlabel.training.device_data import DeviceBundle
 from ddlabel.training.labeler import Labeler
 from ddlabel.training.runtime import Runtime
@@ -118,7 +118,7 @@ class DeviceCache:
 
     def teach(
         self, label: Callable[[Tensor], Tensor], pictures: str, columns: Sequence[int]
-    ) -> Teach:
+    ) -> OnlineLabels:
         """A labeler's logits for some classes; `pictures` stands for the images that it will be shown."""
         chosen = torch.tensor(columns, device=self.machine.device)
 
@@ -153,7 +153,7 @@ def _kind(case: Experiment) -> Any:
         return None
     bundle, recorded = case.bundle(options.seed), options.recorded()
     same = canonical_json({name: value for name, value in recorded.items() if name not in _FREE})
-    boxes = None if bundle.dense_boxes is None else bundle.dense_boxes.shape
+    boxes = None if bundle.views is None else bundle.views.boxes.shape
     return (
         same,
         bundle.images.shape,

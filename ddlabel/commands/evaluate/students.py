@@ -32,7 +32,8 @@ from ddlabel.data.bundle import Bundle
 from ddlabel.data.provenance import canonical_json
 from ddlabel.methods.metrics import confusion, correct, student_figures
 from ddlabel.methods.nets import Network
-from ddlabel.methods.optimizers import optimizer_of, rate_of
+from ddlabel.methods.optimizers import optimizer_of
+from ddlabel.methods.schedules import rate_of
 from ddlabel.training.device_data import DeviceBundle, predict
 from ddlabel.training.loop import Progress, TrainSpec, fit
 from ddlabel.training.stacking import Forward
