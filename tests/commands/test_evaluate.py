@@ -12,8 +12,9 @@ import torch
 from samples import make_bundle, records, with_arrays
 from scipy import stats
 
-from ddlabel.commands.evaluate.experiment import Experiment, key_of, loss_for, settle
+from ddlabel.commands.evaluate.experiment import Experiment, loss_for, settle
 from ddlabel.commands.evaluate.grid import controls, evaluate, scores
+from ddlabel.commands.evaluate.records import key_of
 from ddlabel.commands.train_expert import plan, train_expert
 from ddlabel.core.config import EvaluateOptions, TrainExpertOptions
 from ddlabel.core.errors import IncompatibleError, UsageError

@@ -8,14 +8,8 @@ from functools import lru_cache
 import numpy as np
 
 from ddlabel.commands.evaluate.device_cache import DeviceCache
-from ddlabel.commands.evaluate.experiment import (
-    VIEWS_ONLY,
-    Experiment,
-    Record,
-    key_of,
-    record_of,
-    settle,
-)
+from ddlabel.commands.evaluate.experiment import VIEWS_ONLY, Experiment, Record, settle
+from ddlabel.commands.evaluate.records import key_of, record_of
 from ddlabel.commands.evaluate.students import run
 from ddlabel.commands.labeling import label_images as relabel
 from ddlabel.commands.labeling import label_views
