@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ddlabel.cli.command import Reporter, T, command, one_standard_input
+from ddlabel.cli.old_command import Reporter, T, command, one_standard_input
 from ddlabel.cli.tables import Cell, axes_of, line, spread, table, varying_axes
 from ddlabel.core.config import EvaluateOptions, ImportOptions, SelectOptions
 from ddlabel.core.errors import InvalidInputError, UsageError

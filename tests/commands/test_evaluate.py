@@ -177,7 +177,7 @@ class TestStudents:
 
 class TestLabels:
     def test_an_online_teacher_without_augmentation_gives_the_stored_labels(self, expert):
-        from ddlabel.commands.relabel import relabel
+        from ddlabel.commands.labeling import label_images as relabel
         from ddlabel.core.config import RelabelOptions
 
         picks = [(expert, expert.step_of("last"))]

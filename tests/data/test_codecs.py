@@ -16,11 +16,11 @@ from scipy.spatial.distance import jensenshannon
 from scipy.special import log_softmax, softmax
 from scipy.stats import entropy
 
-from ddlabel.commands.compress import compress, prune
-from ddlabel.commands.edit import edit
+from ddlabel.commands.compress import compress_labels, prune
+from ddlabel.commands.edit import edit_labels
 from ddlabel.commands.evaluate.experiment import Experiment, settle
 from ddlabel.commands.evaluate.grid import evaluate
-from ddlabel.commands.refine import refine
+from ddlabel.commands.refine import refine_labels
 from ddlabel.core.config import CompressOptions, EditOptions, EvaluateOptions, RefineOptions
 from ddlabel.core.errors import IncompatibleError, InvalidInputError, UsageError
 from ddlabel.data import formats
@@ -242,7 +242,9 @@ class TestFiles:
         self, tmp_path_factory, values, spec, suffix
     ):
         bundle = dense_bundle(images=3, views=2)
-        made, _ = compress(with_arrays(bundle, dense_labels=values), CompressOptions(codec=spec))
+        made, _ = compress_labels(
+            with_arrays(bundle, dense_labels=values), CompressOptions(codec=spec)
+        )
         path = str(tmp_path_factory.mktemp("codecs") / f"x{suffix}")
         formats.write(path, made)
         read = formats.read(path)
@@ -281,7 +283,7 @@ class TestConsumers:
 
     @pytest.fixture(params=["float16", "bfloat16", "uint8", "top-k:k=2", "top-k:k=4,dtype=float16"])
     def pair(self, request) -> tuple[Bundle, Bundle]:
-        made, _ = compress(dense_bundle(images=12), CompressOptions(codec=request.param))
+        made, _ = compress_labels(dense_bundle(images=12), CompressOptions(codec=request.param))
         plain = {
             field: Labels(values=made.labels(field).decode(), meta=made.labels(field).meta)
             for field in ("soft", "dense")
@@ -295,12 +297,12 @@ class TestConsumers:
         plain = make_bundle(images=200, classes=60).with_labels(
             "soft", Labels(values=labels, meta=LabelMeta(space="probs"))
         )
-        made, _ = compress(plain, CompressOptions(codec=codec))
+        made, _ = compress_labels(plain, CompressOptions(codec=codec))
         stored = replace(made.soft, meta=LabelMeta(space="direction")).decode()
         assert np.abs(stored.sum(1) - 1).max() > 1e-4
-        edit(made, EditOptions(op=(op,))).check_values()
-        compress(made, CompressOptions(codec="float32"))[0].check_values()
-        compress(made, CompressOptions(codec="top-k:k=60,dtype=float32"))[0].check_values()
+        edit_labels(made, EditOptions(op=(op,))).check_values()
+        compress_labels(made, CompressOptions(codec="float32"))[0].check_values()
+        compress_labels(made, CompressOptions(codec="top-k:k=60,dtype=float32"))[0].check_values()
 
     @pytest.mark.parametrize("labels", ["soft", "dense"])
     def test_evaluate(self, pair, labels):
@@ -324,7 +326,7 @@ class TestConsumers:
 
     @pytest.mark.parametrize("field", ["soft", "dense"])
     def test_refine(self, pair, field):
-        made, plain = (refine(bundle, RefineOptions(field=field)) for bundle in pair)
+        made, plain = (refine_labels(bundle, RefineOptions(field=field)) for bundle in pair)
         assert made.labels(field).index is None
         assert np.array_equal(made.labels(field).decode(), plain.labels(field).decode())
         made.check_values()
@@ -364,7 +366,7 @@ class TestConsumers:
     def test_losses_of_logits_see_them_with_the_mean_0(self):
         bundle = make_bundle(images=50, classes=10)
         centred = bundle.soft.values - bundle.soft.values.mean(1, keepdims=True)
-        made, _ = compress(
+        made, _ = compress_labels(
             with_arrays(bundle, soft_labels=bundle.soft.values + 100),
             CompressOptions(codec="uint8"),
         )
@@ -376,7 +378,7 @@ class TestConsumers:
         np.testing.assert_allclose(
             target.logits, centred, atol=0.06
         )  # √(32·5)/255 and as much again for the mean
-        made, _ = compress(bundle, CompressOptions(codec="top-k:k=3"))
+        made, _ = compress_labels(bundle, CompressOptions(codec="top-k:k=3"))
         target = Target(
             hard=torch.zeros(50),
             values=torch.from_numpy(made.labels("soft").decode()),
@@ -389,7 +391,7 @@ class TestConsumers:
 class TestCompress:
     def test_figures_by_hand_and_by_scipy(self):
         bundle = dense_bundle(images=8)
-        made, found = compress(
+        made, found = compress_labels(
             bundle, CompressOptions(codec="top-k:k=2,dtype=float16", field="dense")
         )
         # Of an image 4 views of 5 float32, and the eighth part of a grid of 4 boxes; then 2 float16 and 2 uint8 each.
@@ -401,35 +403,37 @@ class TestCompress:
         assert np.array_equal(made.soft.values, bundle.soft.values)
 
     def test_compressed_labels_are_decoded_first(self):
-        once, _ = compress(dense_bundle(), CompressOptions(codec="top-k:k=2"))
-        twice, found = compress(once, CompressOptions(codec="float32"))
+        once, _ = compress_labels(dense_bundle(), CompressOptions(codec="top-k:k=2"))
+        twice, found = compress_labels(once, CompressOptions(codec="float32"))
         assert twice.soft.index is None
         assert np.array_equal(twice.labels("dense").decode(), once.labels("dense").decode())
         assert found["js_distance"] == 0
 
     def test_blocks_make_one_array(self):
         bundle = make_bundle(images=1203, classes=4)
-        made, _ = compress(bundle, CompressOptions(codec="top-k:k=2"))
+        made, _ = compress_labels(bundle, CompressOptions(codec="top-k:k=2"))
         assert np.array_equal(
             made.labels("soft").decode(),
             coded("top-k:k=2", bundle.soft.values, bundle.soft.meta)[0],
         )
 
     def test_directions_have_no_distance(self):
-        bundle = refine(dense_bundle(), RefineOptions(space="logits"))
-        made, found = compress(bundle, CompressOptions(codec="float16", field="soft"))
+        bundle = refine_labels(dense_bundle(), RefineOptions(space="logits"))
+        made, found = compress_labels(bundle, CompressOptions(codec="float16", field="soft"))
         assert (found["js_distance"], made.soft.meta.space) == (None, "direction")
         with pytest.raises(IncompatibleError, match="the labels are direction"):
-            compress(bundle, CompressOptions())
+            compress_labels(bundle, CompressOptions())
         with pytest.raises(IncompatibleError, match="--budget compares distributions"):
-            compress(bundle, CompressOptions(budget="50%"))
+            compress_labels(bundle, CompressOptions(budget="50%"))
 
     @pytest.mark.parametrize("options", [{"field": "dense"}, {"prune": "random"}])
     def test_labels_that_are_not_there_are_named(self, options):
         with pytest.raises(IncompatibleError, match="no dense labels"):
-            compress(make_bundle(), CompressOptions(**options))
+            compress_labels(make_bundle(), CompressOptions(**options))
         with pytest.raises(IncompatibleError, match="no soft labels"):
-            compress(with_arrays(make_bundle(), soft_labels=None, soft=None), CompressOptions())
+            compress_labels(
+                with_arrays(make_bundle(), soft_labels=None, soft=None), CompressOptions()
+            )
 
 
 class TestBudget:
@@ -437,7 +441,7 @@ class TestBudget:
         # 64 bytes of pixels and 10 classes.
         bundle = make_bundle(images=40, classes=10, size=8)
         found = {
-            share: compress(bundle, CompressOptions(budget=f"{share}%"))[1]
+            share: compress_labels(bundle, CompressOptions(budget=f"{share}%"))[1]
             for share in (100, 32, 16, 15, 4)
         }
         assert [each["codec"] for each in found.values()] == [
@@ -458,7 +462,7 @@ class TestBudget:
             images=np.zeros((20, 10, 10, 10), np.uint8),
             pixels=Pixels(space="uint8", mean=(0.5,) * 10, std=(1.0,) * 10),
         )
-        assert compress(bundle, CompressOptions(budget="0.7%"))[1]["codec"] == "uint8"
+        assert compress_labels(bundle, CompressOptions(budget="0.7%"))[1]["codec"] == "uint8"
 
     def test_of_equal_ones_the_smaller(self):
         bundle = make_bundle(images=9, classes=3)
@@ -466,7 +470,8 @@ class TestBudget:
             bundle, soft=PROBS, soft_labels=np.eye(3, dtype=np.float32)[bundle.hard_labels]
         )
         assert (
-            compress(one_hot, CompressOptions(budget="100%"))[1]["codec"] == "top-k:k=1,dtype=uint8"
+            compress_labels(one_hot, CompressOptions(budget="100%"))[1]["codec"]
+            == "top-k:k=1,dtype=uint8"
         )
 
     def test_what_cannot_store_the_labels_is_left_out(self):
@@ -474,15 +479,15 @@ class TestBudget:
         mass = with_arrays(
             bundle, soft=LabelMeta(space="mass"), soft_labels=np.full((12, 3), 0.3, np.float32)
         )
-        assert compress(mass, CompressOptions(budget="10%"))[1]["codec"] == "float16"
+        assert compress_labels(mass, CompressOptions(budget="10%"))[1]["codec"] == "float16"
 
     def test_one_that_none_meets_names_the_least(self):
         bundle = dense_bundle()  # 4 · 2 bytes of labels and 64 / 6 of boxes, of 64
         with pytest.raises(
             UsageError, match=r"the least is 29.17 % .* top-k:k=1,dtype=uint8.*--prune"
         ):
-            compress(bundle, CompressOptions(budget="20%", field="dense"))
-        made, found = compress(bundle, CompressOptions(budget="29.17%", field="dense"))
+            compress_labels(bundle, CompressOptions(budget="20%", field="dense"))
+        made, found = compress_labels(bundle, CompressOptions(budget="29.17%", field="dense"))
         assert (found["codec"], made.dense.index.shape) == ("top-k:k=1,dtype=uint8", (6, 4, 1))
 
     @pytest.mark.parametrize(
@@ -540,7 +545,7 @@ class TestPrune:
             np.tile(plain.views.boxes, (1100, 1, 1))
             * np.linspace(0.5, 1, 1100, dtype=np.float32)[:, None, None]
         )
-        made, _ = compress(
+        made, _ = compress_labels(
             with_arrays(plain, dense_boxes=boxes),
             CompressOptions(codec="top-k:k=2", prune="entropy:keep=1"),
         )
@@ -551,7 +556,7 @@ class TestPrune:
         assert np.array_equal(made.dense.index[:, 0], np.argsort(-own, 1)[:, :2])
 
     def test_views_are_pruned_as_they_are_stored(self):
-        small, _ = compress(dense_bundle(), CompressOptions(codec="top-k:k=2"))
+        small, _ = compress_labels(dense_bundle(), CompressOptions(codec="top-k:k=2"))
         kept = prune(small, "entropy:keep=4")  # all of them: the grid stays one
         assert np.array_equal(kept.dense.values, small.dense.values)
         assert np.array_equal(kept.dense.index, small.dense.index)
@@ -565,13 +570,13 @@ class TestPrune:
         )
         with pytest.raises(IncompatibleError, match="use random"):
             prune(mixed, "entropy:keep=2")
-        made, _ = compress(mixed, CompressOptions(codec="uint8", prune="random:keep=2"))
+        made, _ = compress_labels(mixed, CompressOptions(codec="uint8", prune="random:keep=2"))
         pairs = {tuple(column) for column in mixed.views.mix.T}
         assert {tuple(column) for column in made.views.mix.T} <= pairs
         assert made.views.mix_weight.shape == (6, 2)
 
     def test_directions_can_only_be_drawn(self):
-        bundle = refine(dense_bundle(), RefineOptions(space="logits", field="dense"))
+        bundle = refine_labels(dense_bundle(), RefineOptions(space="logits", field="dense"))
         assert prune(bundle, "random:keep=2").dense.values.shape == (6, 2, 5)
         with pytest.raises(IncompatibleError, match="use random"):
             prune(bundle, "entropy:keep=2")

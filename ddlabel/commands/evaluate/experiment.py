@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddlabel.commands.relabel import Checkpoints
 from ddlabel.core import protocols, rng
 from ddlabel.core.config import EvaluateOptions, gift_batch_size
 from ddlabel.core.errors import UsageError
 from ddlabel.data.bundle import Bundle, check_same_task
+from ddlabel.data.expert_run import Checkpoints
 from ddlabel.data.labels import Array
 from ddlabel.methods.augmentations import augment_of
 from ddlabel.methods.labels.target import Target
