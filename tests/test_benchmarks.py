@@ -40,7 +40,7 @@ RATES = {"matmul_flops_per_second": {"float32": 125e9, "bfloat16": 7e8}}
 
 def own(name: str, size: int):
     unit = normalisation((0.0,) * 3, (1.0,) * 3)
-    return build(name, unit, channels=3, size=size, classes=10, seed=0).body
+    return build(name, unit, channels=3, size=size, num_classes=10, seed=0).body
 
 
 @pytest.mark.parametrize(("name", "size", "parameters"), NETS)

@@ -13,8 +13,8 @@ import typer
 from ddlabel import __version__
 from ddlabel.cli import demo, evaluate, inspect, labels, learn, make, sweep  # noqa: F401 - to be registered
 from ddlabel.cli.command import RANK, app, printable
+from ddlabel.core.config_file import COMMANDS
 from ddlabel.core.errors import ClosedPipeError, DDLabelError
-from ddlabel.core.options import COMMANDS
 
 _PROCESS = os.getpid()
 _signalled: list[int] = []  # the exit codes that signals ask for

@@ -6,7 +6,7 @@ import os
 import sys
 import typing
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import Field, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -15,8 +15,9 @@ import typer
 from rich.console import Console
 
 from ddlabel import __version__
+from ddlabel.core.conditions import Conditions
 from ddlabel.core.errors import ClosedPipeError, UsageError
-from ddlabel.core.options import Options
+from ddlabel.core.options import Options, flag_of
 from ddlabel.core.registry import nearest
 from ddlabel.data import atomic, formats
 from ddlabel.data.bundle import Bundle
@@ -135,10 +136,7 @@ def command(
         hints = typing.get_type_hints(config)
         # What decides the outcome first, then the machine and the files.
         ordered = sorted(fields(config), key=lambda each: not each.metadata["recorded"])
-        flags = {
-            each.name: _flag(each, hints[each.name], several=each.name in config.AXES)
-            for each in ordered
-        }
+        flags = {each.name: _flag(config, each, hints[each.name]) for each in ordered}
         toml = typer.Option("--config", help=f"TOML file with options, in a table [{name}]")
         file = {"config_file": Annotated[str | None, toml]} if flags else {}
         added = flags | file | {"quiet": Quiet, "as_json": AsJson}
@@ -203,21 +201,27 @@ def join(options: Any, inputs: Callable[[], dict[str, Any]]) -> None:
         )
 
 
-def _flag(each: Any, kind: Any, *, several: bool) -> Any:
-    """A field of a config as the annotation of a parameter, repeatable if it takes several."""
-    text, choices = each.metadata["help"], each.metadata["choices"]
-    if each.metadata["argument"]:
-        return Annotated[kind, typer.Argument(metavar=each.metadata["argument"], help=text)]
-    name = each.name.replace("_", "-")
-    text += f" [{'|'.join(choices)}]" if choices else ""
+def _flag(config: type[Options], declared: "Field[Any]", kind: Any) -> Any:
+    """Return a field of a config as the annotation of a parameter."""
+    text = declared.metadata["help"]
+    choices = declared.metadata["choices"]
+    conditions: Conditions = declared.metadata["conditions"]
+    goes_with = conditions.help(config.flags())
+    flag = flag_of(declared)
+    if declared.metadata["argument"]:
+        return Annotated[kind, typer.Argument(metavar=flag, help=text + goes_with)]
+    if choices:
+        text += f" [{'|'.join(choices)}]"
     # typer shows a default that it does not set itself in brackets: written here instead.
-    text += "" if each.default in (None, ()) or kind is bool else f" (default: {each.default})"
-    kind = str if each.metadata["auto"] else kind
-    if several or typing.get_origin(kind) is tuple:
+    if declared.default not in (None, ()) and kind is not bool:
+        text += f" (default: {declared.default})"
+    if declared.metadata["auto"]:
+        kind = str
+    if declared.name in config.AXES or typing.get_origin(kind) is tuple:
         kind = list[str]
         text += "; repeatable"
-    names = f"--{name}/--no-{name}" if kind is bool else f"--{name}"
-    return Annotated[kind | None, typer.Option(names, help=text, show_default=False)]
+    names = f"{flag}/--no-{flag.removeprefix('--')}" if kind is bool else flag
+    return Annotated[kind | None, typer.Option(names, help=text + goes_with, show_default=False)]
 
 
 def run_filter(

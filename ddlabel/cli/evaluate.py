@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,10 +52,6 @@ def cases_of(
 ) -> tuple[list["Experiment"], list["Experiment"], list[list["Experiment"]]]:
     """The settled cases of a grid, those they are to be compared with, and the controls of each."""
     options = grid[0]
-    if (options.control != "none") != (options.real is not None):
-        raise UsageError(
-            "--control needs the real images to draw from, and --real is for it: give both, or neither"
-        )
     one_standard_input(
         [*filter(None, (options.bundle, options.test, options.against, options.real, options.zca))]
     )
@@ -122,8 +119,6 @@ def _check_together(
         raise UsageError(
             f"--teacher is for online labels and these are {own[0].options.labels}: use --labels online"
         )
-    if not runs and options.teacher_epoch != EvaluateOptions().teacher_epoch:
-        raise UsageError("--teacher-epoch is for --teacher: give that too, or leave it out")
     if any(case.options.loss == "ce" and case.options.labels in ("soft", "online") for case in own):
         reporter.note("note: the loss ce learns from the hard labels alone")
     if own[0].digests["bundle"] == own[0].digests["test"]:
@@ -135,14 +130,15 @@ def _train(cases: Sequence["Experiment"], out: str | None, reporter: Reporter) -
     from ddlabel.commands.evaluate.experiment import key_of
     from ddlabel.commands.evaluate.grid import evaluate
 
-    results: Results = {} if out is None else finished(out, reporter, _key_and_result)
+    read = partial(_key_and_result, options=cases[0].options)
+    results: Results = {} if out is None else finished(out, reporter, read)
     keys = {canonical_json(key_of(case, seed)) for case in cases for seed in case.seeds}
     if keys & results.keys():
         reporter.note(f"{len(keys & results.keys())} of {len(keys)} students are in {out} already")
     for number, seed, record in evaluate(cases, results.keys(), reporter.bar):
         if out is not None:
             atomic.append_line(Path(out), canonical_json(record))
-        results[_key(record)] = record["result"]
+        results[canonical_json(key_of(cases[number], seed))] = record["result"]
         what = (
             f"student {seed}"
             if len(cases) == 1
@@ -215,11 +211,9 @@ def _inputs(
         )
         train = select(real, SelectOptions(ipc=10))
         return train, tested, {"bundle": train.header().digest, "test": tested.header().digest}
-    if bundle is None or test is None:
-        missing = "BUNDLE" if bundle is None else "--test TEST"
-        raise UsageError(
-            f"evaluate needs a bundle and a test set, and {missing} is missing: give both, or neither"
-        )
+    # EvaluateOptions: neither goes without the other.
+    assert bundle is not None
+    assert test is not None
     train, header = formats.load(bundle)
     tested, test_header = formats.load(test)
     return train, tested, {"bundle": header.digest, "test": test_header.digest}
@@ -233,11 +227,18 @@ def check_results(path: Path) -> None:
 
 
 def finished(
-    out: str, reporter: Reporter, read: Callable[[dict[str, Any]], tuple[str, T]]
+    out: str, reporter: Reporter, read: Callable[[dict[str, Any]], tuple[str, T] | None]
 ) -> dict[str, T]:
-    """What `read` makes of the records that are there, by key; a last line that a crash cut off is removed.
+    """Return the results in a file, by key. A last line that a crash cut off is removed.
 
-    InvalidInputError for a line that is no JSON, or of which `read` raises ValueError, KeyError or TypeError.
+    Args:
+        out: The file.
+        reporter: Says that a line was removed.
+        read: Returns the key and the result of a record, or None for a record to leave out.
+
+    Raises:
+        InvalidInputError: A line is not JSON, or `read` raised ValueError, KeyError, TypeError or
+            AttributeError.
     """
     lines, cut = atomic.whole_lines(Path(out))
     if cut:
@@ -245,22 +246,31 @@ def finished(
     found = dict[str, T]()
     for number, text in enumerate(lines, 1):
         try:
-            found.update([read(json.loads(text))])
+            pair = read(json.loads(text))
         except (ValueError, KeyError, TypeError, AttributeError):
             raise InvalidInputError(
                 f"{out}, line {number}: not a result of ddlabel: name another --out"
             ) from None
+        if pair is not None:
+            key, result = pair
+            found[key] = result
     return found
 
 
-def _key_and_result(record: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    if not 0 <= float(record["result"]["accuracy"]) <= 1:
-        raise ValueError
-    return _key(record), record["result"]
+def _key_and_result(
+    record: dict[str, Any], options: EvaluateOptions
+) -> tuple[str, dict[str, Any]] | None:
+    """Return the key and the result of a record, or None if it lacks figures that are asked for.
 
+    Raises:
+        ValueError: The accuracy is not in [0, 1].
+    """
+    from ddlabel.commands.evaluate.experiment import has_figures, key_of_record
 
-def _key(record: dict[str, Any]) -> str:
-    """What of a record decided the outcome."""
-    return canonical_json(
-        {name: value for name, value in record.items() if name not in ("result", "cost")}
-    )
+    result = record["result"]
+    key = canonical_json(key_of_record(record))
+    if not 0 <= float(result["accuracy"]) <= 1:
+        raise ValueError("the accuracy is not in [0, 1]")
+    if not has_figures(result, options):
+        return None
+    return key, result

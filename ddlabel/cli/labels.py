@@ -19,7 +19,6 @@ from ddlabel.core.config import (
     EditOptions,
     RefineOptions,
     RelabelOptions,
-    TrialOptions,
 )
 from ddlabel.core.errors import UsageError
 from ddlabel.data import formats
@@ -59,7 +58,7 @@ def refine(
     bundle: BundleIn, out: Out, options: RefineOptions, reporter: Reporter, force: Force = False
 ) -> None:
     """Mix the smoothed hard label into soft or dense labels (GIFT)."""
-    _check_auto(bundle, options, {"gamma": options.gamma})
+    one_standard_input([bundle, options.real or ""])
     inputs: list[Input] = []
 
     def run(source: Bundle) -> Bundle:
@@ -135,7 +134,7 @@ def _label(
     force: bool,
 ) -> None:
     """Find the experts, pick their checkpoints, label, write, and say how good the labels are and how large."""
-    _check_auto(bundle, options, {"epoch": options.epoch, "temperature": options.temperature})
+    one_standard_input([bundle, options.real or ""])
     runs = runs_of(expert, reporter)
     if options.epoch != "auto" and all(run.epoch for run in runs):
         raise UsageError(
@@ -180,24 +179,6 @@ def _label(
     )
     labelled = run_filter(name, bundle, out, options, run, reporter, force, inputs)
     reporter.note(f"{figures_of(labelled, field)}\n{_size(labelled, field)}")
-
-
-def _check_auto(bundle: str, options: TrialOptions, choices: Mapping[str, Any]) -> None:
-    """Refuse --real where nothing is to be chosen with it, and a choice that cannot be made without."""
-    one_standard_input([bundle, options.real or ""])
-    for name in ("trial_net", "trial_steps", "trials"):
-        if options.real is None and getattr(options, name) != getattr(TrialOptions, name):
-            raise UsageError(
-                f"--{name.replace('_', '-')} is for choices with --real: give that too, or leave it out"
-            )
-    wanted = [f"--{name} auto" for name, value in choices.items() if value == "auto"]
-    if options.real is not None and not wanted:
-        known = " or ".join(f"--{name} auto" for name in choices)
-        raise UsageError(f"--real is for {known}: give that too, or leave it out")
-    if options.real is None and set(wanted) - {"--epoch auto"}:
-        raise UsageError(
-            f"{wanted[-1]} is chosen on real training images: name a bundle of them with --real"
-        )
 
 
 def real_of(path: str, inputs: list[Input]) -> Bundle:

@@ -38,11 +38,12 @@ Test = Annotated[
     str | None,
     typer.Option("--test", help="bundle of test images: their accuracy is recorded, never used"),
 ]
-_RUNS = typer.Option(
-    "--expert", metavar="RUN", help="expert run, or a folder of runs; repeat for an ensemble"
-)
-Experts = Annotated[list[str], _RUNS]
-Judges = Annotated[list[str] | None, _RUNS]
+Experts = Annotated[
+    list[str],
+    typer.Option(
+        "--expert", metavar="RUN", help="expert run, or a folder of runs; repeat for an ensemble"
+    ),
+]
 
 
 @command("import", config.ImportOptions)
@@ -75,11 +76,10 @@ def select(
     out: Out,
     options: config.SelectOptions,
     reporter: Reporter,
-    expert: Judges = None,
     force: Force = False,
 ) -> None:
     """Choose images of each class: at random, or by what experts make of them."""
-    runs = runs_of(expert or [], reporter)
+    runs = runs_of(options.expert, reporter)
     inputs: list[Input] = []
 
     def run(source: Bundle) -> Bundle:

@@ -59,12 +59,6 @@ def sweep(grid: Grid, options: SweepOptions, reporter: Reporter) -> None:
         raise UsageError(
             f"--shard is {options.shard!r}: expected I/N with I from 1 to N, such as 2/8"
         )
-    if not options.ray and (
-        options.ray_address != "local" or options.cpus_per_cell > 1 or options.gpus_per_cell
-    ):
-        raise UsageError(
-            "--ray-address, --cpus-per-cell and --gpus-per-cell are for --ray: give that too"
-        )
     check_results(Path(options.out))
     cells = _cells(grid)[int(part) - 1 :: int(of)]
     done = finished(options.out, reporter, lambda record: (record["key"], record["cell"]))
@@ -247,7 +241,7 @@ def _greet(address: str) -> None:
 
 def _plan(cells: Sequence[Cell], reporter: Reporter) -> None:
     """Show what the cells will cost."""
-    from ddlabel.training.cost import SHARE_OF_RATE, matrix_rate
+    from ddlabel.training.cost import EXPECTED_UTILISATION, matmul_rate
     from ddlabel.training.runtime import pick_device
 
     table, rows = Table("cell", "GFLOP", "seconds", title="cells to run"), list[Values]()
@@ -255,7 +249,9 @@ def _plan(cells: Sequence[Cell], reporter: Reporter) -> None:
         flops = _flops(cell.given)
         seconds = (
             flops
-            and flops / matrix_rate(pick_device(cell.given.get("device", "auto"))) / SHARE_OF_RATE
+            and flops
+            / matmul_rate(pick_device(cell.given.get("device", "auto")))
+            / EXPECTED_UTILISATION
         )
         rows.append({"cell": cell.given, "key": cell.key, "flops": flops, "seconds": seconds})
         table.add_row(
@@ -265,7 +261,7 @@ def _plan(cells: Sequence[Cell], reporter: Reporter) -> None:
     total = (
         None if any(row["seconds"] is None for row in rows) else sum(row["seconds"] for row in rows)
     )
-    how = f"an estimate: one after another, at {SHARE_OF_RATE:g} of the float32 matrix rate; tiny networks take longer"
+    how = f"an estimate: one after another, at {EXPECTED_UTILISATION:g} of the float32 matrix rate; tiny networks take longer"
     reporter.data(
         f"{len(cells)} cells to run, {_figure(total)} seconds ({how})",
         {"cells": rows, "seconds": total},

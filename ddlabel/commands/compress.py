@@ -33,6 +33,7 @@ def compress(bundle: Bundle, options: CompressOptions) -> tuple[Bundle, Figures]
     `same_class`, which directions have none of. IncompatibleError if there are no such labels or the codec cannot
     store them, UsageError if no codec meets the budget.
     """
+    options.check_together()
     there = [name for name in ("soft", "dense") if getattr(bundle, name)] or ["soft"]
     fields = there if options.field == "all" else [options.field]
     before = _bytes(bundle, fields)

@@ -99,7 +99,7 @@ def by_epoch(
     distances = scratch_array((len(epochs), len(bundle)), np.float64)
     for number in progress(range(len(epochs))):
         labelled = relabel(
-            bundle, pick(bundle, runs, repr(epochs[number])), RelabelOptions(**options.machine)
+            bundle, pick(bundle, runs, repr(epochs[number])), RelabelOptions(**options.runtime_settings)
         )
         for (rows, own), (_, theirs) in zip(
             label_blocks(bundle, "soft"), label_blocks(labelled, "soft"), strict=True

@@ -33,7 +33,7 @@ from ddlabel.training.device_data import DeviceBundle, DeviceLabels, to_device, 
 from ddlabel.training.labeler import Labeler, network_of
 from ddlabel.training.loop import Progress
 from ddlabel.training.runtime import Runtime, pick_device
-from ddlabel.training.unroll import Update, run_body, unroll, updates
+from ddlabel.training.unroll import Update, functional_logits, unroll, updates
 
 State = dict[str, Any]
 # The outer loss of label logits [N, K] at an iteration.
@@ -64,7 +64,7 @@ class Task:
             prepare,
             channels=channels,
             size=size,
-            classes=self.data.num_classes,
+            num_classes=self.data.num_classes,
             seed=seed,
         )
         return self.functional(net, self.options.net)
@@ -124,7 +124,7 @@ def bptt(
             to_device(array[rows], labels.device) for array in (real.images, real.hard_labels)
         )
         return F.cross_entropy(
-            run_body(network.body, weights, network.prepare(to_unit(images))), hard
+            functional_logits(network.body, weights, network.prepare(to_unit(images))), hard
         )
 
     return outer
@@ -283,6 +283,6 @@ def _weights(run: ExpertRun, step: int, device: torch.device) -> Tensor:
     if step == 0:
         return parameters_to_vector(network_of(run.about).body.to(device).parameters()).detach()
     labeler = Labeler(
-        [(run, step)], Runtime(device=device, precision="fp32", compile="off"), images=1
+        [(run, step)], Runtime(device=device, precision="fp32", compile="off"), num_images=1
     )
     return parameters_to_vector(labeler.bodies[0].parameters()).detach()

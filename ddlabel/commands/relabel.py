@@ -128,8 +128,8 @@ def _labeler(picks: Checkpoints, options: RelabelOptions, images: int) -> tuple[
     labeler = Labeler(
         picks,
         Runtime.of(options, training=False),
-        images=images,
-        how=options.mean,
+        num_images=images,
+        mean=options.mean,
         weights=weights,
         temperature=options.temperature,
     )

@@ -41,12 +41,13 @@ def select(
     asks = "experts" in inspect.signature(selector).parameters
     if asks and not picks:
         raise UsageError(f"--method {options.method} needs an expert: name its run with --expert")
-    if not asks and (picks or options.epoch != SelectOptions.epoch):
+    if not asks and picks:
         raise UsageError(
             f"--method {options.method} asks no expert: leave out --expert and --epoch"
         )
+    options.check_together(objects=("expert",) if picks else ())
     given = (
-        {"experts": Labeler(picks, Runtime.of(options, training=False), images=len(bundle))}
+        {"experts": Labeler(picks, Runtime.of(options, training=False), num_images=len(bundle))}
         if asks
         else {}
     )
@@ -270,5 +271,6 @@ def _features(experts: Labeler, images: Tensor) -> Tensor:
     for (prepare, _), body in zip(experts.experts, experts.bodies, strict=True):
         last = [layer for layer in body.modules() if isinstance(layer, nn.Linear)][-1]
         with last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].flatten(1))):
-            body(prepare(images))
+            with experts.runtime.matmul_precision():
+                body(prepare(images))
     return torch.cat(seen, 1)

@@ -101,7 +101,7 @@ def try_out(
         "net": options.trial_net,
         "optimizer": "adamw:lr=0.003",
         "schedule": "cosine",
-    } | options.machine
+    } | options.runtime_settings
     students = EvaluateOptions(labels=labels, loss=loss, epochs=epochs, seeds=options.trials, **how)
     cases = [
         settle(

@@ -14,7 +14,8 @@ from ddlabel.data.labels import Array, Labels, Views
 from ddlabel.data.schema import LabelMeta
 from ddlabel.methods.labels.target import Target, shares
 from ddlabel.methods.nets import Network
-from ddlabel.training.runtime import Forward, batches_of
+from ddlabel.training.chunking import cache_sized_chunks
+from ddlabel.training.stacking import Forward
 
 
 def to_device(array: Array, device: torch.device) -> Tensor:
@@ -143,7 +144,7 @@ def predict(networks: Sequence[Network], forward: Forward, data: DeviceBundle) -
     for network in networks:
         network.eval()
     logits = []
-    for part in batches_of(data.images):
+    for part in cache_sized_chunks(data.images):
         images = networks[0].prepare(to_unit(part))
         logits.append(forward(images.expand(len(networks), *images.shape)))
     for network in networks:

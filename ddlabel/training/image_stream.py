@@ -24,7 +24,7 @@ from ddlabel.data.schema import Pixels
 from ddlabel.data.statistics import statistics
 from ddlabel.methods.labels.views import draw_boxes
 from ddlabel.training.device_data import DeviceBundle, to_unit
-from ddlabel.training.distributed import part
+from ddlabel.training.distributed import rows_of_rank
 from ddlabel.training.loop import shuffled_rows
 
 SAMPLE = 2000
@@ -84,7 +84,8 @@ class ImageFolder(Bundle):
             for step in steps:
                 rows, draw = rows_of(step), partial(rng.stream, seed, "crop", step // per_pass)
                 yield [
-                    (row, cut and partial(cut, draw(row))) for row in rows[part(len(rows))].tolist()
+                    (row, cut and partial(cut, draw(row)))
+                    for row in rows[rows_of_rank(len(rows))].tolist()
                 ]
 
         # One pass over all steps: the workers start once, and read ahead across the ends of epochs.
@@ -120,7 +121,7 @@ class _Read(DeviceBundle):
         if isinstance(own, DDLabelError):
             raise own
         images = torch.zeros(len(rows), *own.shape[1:], device=rows.device)
-        images[part(len(rows))] = to_unit(own.to(rows.device))
+        images[rows_of_rank(len(rows))] = to_unit(own.to(rows.device))
         return images
 
 

@@ -31,7 +31,7 @@ def _expert(run: Path, device: str) -> torch.nn.Module:
     picks = inputs.pick(run)
     about = picks[0][0].about
     body = Labeler(
-        picks, Runtime(device=torch.device("cpu"), precision="fp32", compile="off"), images=1
+        picks, Runtime(device=torch.device("cpu"), precision="fp32", compile="off"), num_images=1
     ).bodies[0]
     net = reference.network(about.net, about.size, len(about.classes))
     copy_weights(body, net)

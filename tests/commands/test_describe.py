@@ -173,7 +173,7 @@ class TestExperts:
         found = by_epoch(own, runs, OPTIONS)
         assert found["epoch"] == [0.5, 1, 1.5, 2]
         theirs = [
-            relabel(few, pick(few, runs, str(at)), LABEL_OPTIONS).soft_labels
+            relabel(few, pick(few, runs, str(at)), LABEL_OPTIONS).soft.values
             for at in found["epoch"]
         ]
         labels = [softmax(each.astype(np.float64), 1) for each in (own.soft.values, *theirs)]
@@ -197,7 +197,7 @@ class TestExperts:
         cli("relabel", "few.safetensors", "soft.safetensors", "--expert", "expert")
         for words, code, message in (
             (["--expert", "expert@1"], 2, "leave out the @EPOCH"),
-            (["--expert", "expert", "--field", "dense"], 2, "leave out --field dense"),
+            (["--expert", "expert", "--field", "dense"], 2, "--field dense"),
             (["--expert", "nowhere"], 3, "no such expert run"),
             (["--field", "dense"], 5, "ddlabel densify"),
             (["--against", "few.safetensors"], 5, "--against has no soft labels"),

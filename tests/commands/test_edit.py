@@ -180,7 +180,7 @@ class TestBundles:
         probs = torch.from_numpy(bundle.soft.values).softmax(1)
         order = probs.argsort(1, descending=True)
         found = edit(bundle, EditOptions(op=("swap:i=1", "top-k:k=1")))
-        assert found.soft == LabelMeta(space="mass", source=" edited")
+        assert found.soft.meta == LabelMeta(space="mass", source=" edited")
         expected = torch.zeros(12, 3).scatter(1, order[:, 2:], probs.gather(1, order[:, :1]))
         np.testing.assert_allclose(found.soft.values, expected, rtol=1e-6)
         found.check_values()
@@ -207,8 +207,8 @@ class TestBundles:
         blocks = edit(bundle, EditOptions(op=("temperature:t=2", "permute"), field="dense"))
         assert np.array_equal(whole.dense.values, blocks.dense.values)
         assert (
-            whole.dense
-            == blocks.dense
+            whole.dense.meta
+            == blocks.dense.meta
             == LabelMeta(space="logits", temperature=2.0, source=" edited")
         )
         assert np.array_equal(np.sort(whole.dense.values), np.sort(labels))

@@ -291,13 +291,13 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"mix": "cutmix"}, "hard labels cannot be"),
+            ({"mix": "cutmix"}, "--mix cutmix"),
             ({"labels": "online"}, "--teacher"),
             ({"net": "convnet-d6"}, "poolings"),
             ({"net": "resnet"}, "did you mean 'resnet"),
             ({"loss": "cosin"}, "did you mean 'cosine'"),
             ({"labels": "soft", "loss": "nkd", "mix": "cutmix"}, "one class for each image"),
-            ({"dense_loss": "ce"}, "--dense-loss is for dense labels"),
+            ({"dense_loss": "ce"}, "--dense-loss"),
             ({"continual": 4}, "there are 3 classes"),
             ({"warm_up": 15.0}, "--warm-up"),
             ({"optimizer": "lion:lr=-1"}, "lr"),
@@ -564,17 +564,17 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("words", "message"),
         [
-            (["--control", "random"], "give both, or neither"),
+            (["--control", "random"], "--control"),
             (["--table", "loss"], "expected an axis for rows and another"),
             (["--table", "loss,optimiser"], "did you mean 'optimizer'"),
             (["--protocol", "gifts"], "did you mean 'gift'"),
             (["--loss", "ce,ce"], "several different ones"),
             (["--teacher", "nowhere"], "no such expert run"),
             (["--ema", "1"], "--ema is 1"),
-            (["--holdout", "0.3"], "--holdout is for --select val"),
-            (["--checks", "3", "--select", "last"], "--checks is for --select val or best-on-test"),
-            (["--real-epochs", "3"], "--real-epochs is for --control scores"),
-            (["--teacher-epoch", "1"], "--teacher-epoch is for --teacher"),
+            (["--holdout", "0.3"], "--holdout"),
+            (["--checks", "3", "--select", "last"], "--checks"),
+            (["--real-epochs", "3"], "--real-epochs"),
+            (["--teacher-epoch", "1"], "--teacher-epoch"),
         ],
     )
     def test_refusals(self, cli, there, words, message):

@@ -31,8 +31,8 @@ STEEP = "sgd:lr=1,momentum=0,weight-decay=0"  # one iteration gives start − gr
 
 @pytest.fixture(autouse=True)
 def linear():
-    def make(*, channels, size, classes):
-        return nn.Sequential(nn.Flatten(), nn.Linear(channels * size * size, classes))
+    def make(*, channels, size, num_classes):
+        return nn.Sequential(nn.Flatten(), nn.Linear(channels * size * size, num_classes))
 
     nets["linear"] = make
     yield
@@ -53,7 +53,7 @@ def learner():
 def body_of(net="convnet-d1", **options):
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(1)
-        body = nets.resolve(net)(channels=1, size=4, classes=2, **options).double()
+        body = nets.resolve(net)(channels=1, size=4, num_classes=2, **options).double()
     return body, nn.utils.parameters_to_vector(body.parameters()).detach()
 
 
@@ -266,7 +266,7 @@ def test_the_gradient_is_shortened(learner):
     options = LearnOptions(
         **FAST | {"method": "test"}, iterations=1, start="uniform", optimizer=STEEP, clip=0.5
     )
-    labels = learn(make_bundle(), options, print).soft_labels
+    labels = learn(make_bundle(), options, print).soft.values
     assert float(np.linalg.norm(labels)) == pytest.approx(0.5)
 
 

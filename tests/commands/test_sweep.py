@@ -337,7 +337,7 @@ class TestWhatIsRefused:
         assert b"expected I/N with I from 1 to N" in said.err
 
     def test_options_of_ray_without_it(self, cli, digits):
-        assert b"are for --ray" in cli("sweep", grid(EVALUATE), "--cpus-per-cell", 2, code=2).err
+        assert b"--cpus-per-cell" in cli("sweep", grid(EVALUATE), "--cpus-per-cell", 2, code=2).err
 
     def test_a_results_file_of_another_kind(self, cli, digits):
         CELLS.write_text('{"result": {"accuracy": 0.5}}\n')

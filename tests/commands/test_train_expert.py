@@ -94,7 +94,7 @@ def test_summed_batches_give_ladds_equation_5(whole):
     data = DeviceBundle.of(bundle, CPU)
     items = ViewIndex(data, whole)
     batch = view_batches(items, PICTURES, together=True, batch_size=6, seed=0)
-    network = build(options.net, PREPARE, channels=1, size=8, classes=3, seed=0)
+    network = build(options.net, PREPARE, channels=1, size=8, num_classes=3, seed=0)
     images, target = batch(0)
     ours = loss_for(options, data)(network.body(images), target, 0)
 
@@ -215,7 +215,7 @@ def test_blended_views_cannot_be_parted_from_their_partners():
 )
 def test_recorded_views_that_have_no_meaning(change, message):
     with pytest.raises(InvalidInputError, match=message):
-        replace(recorded_views("mixup"), **change).check_values()
+        with_arrays(recorded_views("mixup"), **change).check_values()
 
 
 def test_directions_and_distributions_do_not_mix():
@@ -240,7 +240,7 @@ def test_images_come_with_their_own_labels():
 def test_predict_is_the_network_in_evaluation_mode():
     bundle = make_bundle(images=20, size=64)  # two batches
     network = build(
-        "convnet-d1:norm=batch,width=4", PREPARE, channels=1, size=64, classes=3, seed=0
+        "convnet-d1:norm=batch,width=4", PREPARE, channels=1, size=64, num_classes=3, seed=0
     )
     out = predict([network], stacked([network.body]), DeviceBundle.of(bundle, CPU))[0]
     assert network.training

@@ -23,7 +23,8 @@ from ddlabel.core.errors import InvalidInputError, UsageError
 from ddlabel.core.registry import Registry, parse_spec
 from ddlabel.methods.losses import losses
 from ddlabel.methods.metrics import entropy, summarise
-from ddlabel.methods.optimizers import optimizers, schedules
+from ddlabel.methods.optimizers import optimizers
+from ddlabel.methods.schedules import schedules
 
 
 class TestSpecs:

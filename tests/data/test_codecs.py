@@ -488,7 +488,6 @@ class TestBudget:
     @pytest.mark.parametrize(
         ("given", "message"),
         [
-            ({"budget": "1%", "codec": "uint8"}, "leave out one"),
             ({"budget": "40"}, "--budget is '40'"),
             ({"budget": "-1%"}, "above 0"),
             ({"budget": "many%"}, "--budget"),

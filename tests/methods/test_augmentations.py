@@ -17,7 +17,7 @@ from torchvision.transforms import RandomResizedCrop, functional
 from ddlabel.core import rng
 from ddlabel.core.errors import UsageError
 from ddlabel.methods import augmentations as augment
-from ddlabel.methods.augmentations import _Draw, augment_of, augmentations
+from ddlabel.methods.augmentations import _Random, augment_of, augmentations
 
 IMAGES = torch.rand(64, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 MANY = torch.rand(4000, 3, 4, 4, generator=torch.Generator().manual_seed(1))
@@ -25,7 +25,7 @@ SIAMESE = ("colour", "crop", "cutout", "flip", "scale", "rotate")
 
 
 def draw(images=IMAGES, seed=3):
-    return _Draw(images, seed)
+    return _Random(images, seed)
 
 
 def uniforms(images=IMAGES, seed=3):

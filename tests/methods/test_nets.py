@@ -18,7 +18,7 @@ def made(spec, *, channels=3, size=32, classes=10, seed=0):
         normalisation((0.5,) * channels, (0.2,) * channels),
         channels=channels,
         size=size,
-        classes=classes,
+        num_classes=classes,
         seed=seed,
     )
 

@@ -14,7 +14,8 @@ from torch.nn import Parameter
 from torch.optim import lr_scheduler
 
 from ddlabel.core.errors import UsageError
-from ddlabel.methods.optimizers import optimizer_of, optimizers, rate_of, schedules
+from ddlabel.methods.optimizers import optimizer_of, optimizers
+from ddlabel.methods.schedules import rate_of, schedules
 
 # Every optimizer at its defaults and with every option at another value (a test sees to both).
 OPTIMIZERS = [

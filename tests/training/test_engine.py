@@ -34,7 +34,7 @@ PREPARE = normalisation([0.5], [0.25])
 
 
 def body(spec: str = "convnet-d1:width=8", seed: int = 0, size: int = 8) -> nn.Module:
-    return build(spec, PREPARE, channels=1, size=size, classes=3, seed=seed).body
+    return build(spec, PREPARE, channels=1, size=size, num_classes=3, seed=seed).body
 
 
 def machine(**options: str) -> Runtime:
@@ -290,7 +290,9 @@ class TestCost:
 @pytest.mark.parametrize("name", [each for each in nets if each != "timm:NAME"])
 def test_every_network_stacks_or_says_that_it_does_not(name):
     networks = [
-        build(name, normalisation([0.5] * 3, [0.25] * 3), channels=3, size=64, classes=3, seed=s)
+        build(
+            name, normalisation([0.5] * 3, [0.25] * 3), channels=3, size=64, num_classes=3, seed=s
+        )
         for s in (0, 1)
     ]
     bodies = [network.body.eval() for network in networks]
@@ -305,7 +307,7 @@ def test_every_network_stacks_or_says_that_it_does_not(name):
 
 def test_quick_students_take_the_machine_of_their_command():
     options = EvaluateOptions(**QUICK | {"device": "cpu", "compile": "off", "precision": "bf16"})
-    assert options.machine == {"device": "cpu", "compile": "off", "precision": "bf16"}
+    assert options.runtime_settings == {"device": "cpu", "compile": "off", "precision": "bf16"}
     bundle = easy_bundle()
     settled = settle(Experiment(bundle=lambda _: bundle, test=bundle, options=options, digests={}))
     ((*_, record), *_) = evaluate([settled], set())

@@ -21,7 +21,8 @@ from ddlabel.methods.losses import loss_of
 from ddlabel.methods.mixing import mix_of
 from ddlabel.methods.nets import Network, build
 from ddlabel.methods.nets.prepare import Prepare, normalisation
-from ddlabel.methods.optimizers import optimizer_of, rate_of
+from ddlabel.methods.optimizers import optimizer_of
+from ddlabel.methods.schedules import rate_of
 from ddlabel.training.batches import (
     BatchTransform,
     OnlineLabels,
@@ -94,20 +95,57 @@ def settle(case: Experiment) -> Experiment:
         options = replace(options, teacher_epoch=EvaluateOptions.teacher_epoch)
     digests = case.digests | ({"teacher": case.teacher_digest} if labels == "online" else {})
     case = replace(case, options=options, digests=digests)
+    # The labels are known now, so the options that go with some labels only are checked again.
+    options.check_together(objects=("teacher",) if case.teacher else (), about="labels")
     _check_options(bundle, options)
     _try_a_step(bundle, case)
     return case
 
 
 def key_of(case: Experiment, seed: int) -> Record:
-    """What decides one student's outcome: the part of its record that is known before it is trained."""
-    options = {
-        name: value for name, value in case.options.recorded().items() if name != "seeds"
-    } | {"seed": seed}
-    key: Record = {"version": __version__, "role": case.role, **case.digests, "options": options}
+    """Return everything that decides the outcome of one student.
+
+    Options that only add figures to the record, such as `curve`, are left out.
+    """
+    return _described(case, case.options.key_options(), seed)
+
+
+def record_of(case: Experiment, seed: int) -> Record:
+    """Return the part of a student's record that is known before it is trained.
+
+    It has the key of `key_of` and the options that only add figures to the record.
+    """
+    return _described(case, case.options.recorded(), seed)
+
+
+def key_of_record(record: Record) -> Record:
+    """Return the key, see `key_of`, of a student's record."""
+    key = {name: value for name, value in record.items() if name not in ("result", "cost")}
+    figures = EvaluateOptions.figure_options()
+    options = {name: value for name, value in key["options"].items() if name not in figures}
+    return key | {"options": options}
+
+
+def has_figures(result: Record, options: EvaluateOptions) -> bool:
+    """Return whether a student's result has the figures that the options ask for.
+
+    A class-incremental student has them in each of its steps.
+    """
+    asked = [name for name in options.figure_options() if getattr(options, name)]
+    parts = result.get("steps", [result])
+    return all(name in part for part in parts for name in asked)
+
+
+def _described(case: Experiment, options: dict[str, Any], seed: int) -> Record:
+    """Return the version, the inputs and these options of one student of a case."""
+    options = {name: value for name, value in options.items() if name != "seeds"}
+    options["seed"] = seed
+    record: Record = {"version": __version__, "role": case.role, **case.digests, "options": options}
     preset = protocols.preset(case.options.protocol, case.options.net)
     changed = {name: value for name, value in preset.items() if options.get(name, value) != value}
-    return key | ({"protocol_overridden": changed} if changed else {})
+    if changed:
+        record["protocol_overridden"] = changed
+    return record
 
 
 def student(case: Experiment, bundle: Bundle, seed: int) -> Network:
@@ -123,7 +161,7 @@ def student(case: Experiment, bundle: Bundle, seed: int) -> Network:
         prepare,
         channels=channels,
         size=size,
-        classes=len(bundle.classes),
+        num_classes=len(bundle.classes),
         seed=weights,
     )
 
@@ -207,33 +245,11 @@ def _labels(bundle: Bundle, options: EvaluateOptions, taught: bool) -> str:
         return "online" if taught and options.control == "none" else stored
     if wanted in ("soft", "dense"):
         bundle.labels(wanted)  # refuses if there are none
-    if wanted == "online" and not taught:
-        raise UsageError("--labels online needs an expert: name its run with --teacher")
     return wanted
 
 
 def _check_options(bundle: Bundle, options: EvaluateOptions) -> None:
-    """Refuse options that do not go together, or do not fit the bundle."""
-    needs = {
-        **dict.fromkeys(VIEWS_ONLY, ("dense labels (--labels dense)", options.labels == "dense")),
-        "holdout": ("--select val", options.select == "val"),
-        "checks": ("--select val or best-on-test", options.select != "last"),
-        "real_epochs": ("--control scores", options.control == "scores"),
-    }
-    for name, (needed, there) in needs.items():
-        if not there and getattr(options, name) != getattr(EvaluateOptions, name):
-            raise UsageError(
-                f"--{name.replace('_', '-')} is for {needed}: give that too, or leave it out"
-            )
-    blends = options.mix.partition(":")[0] != "none"
-    if blends and options.labels == "hard":
-        raise UsageError(
-            f"--mix {options.mix} blends two images' labels, and hard labels cannot be: use soft ones"
-        )
-    if blends and options.dense_loss is not None:
-        raise UsageError(
-            "--mix blends images with views, which --dense-loss tells apart: leave out one of them"
-        )
+    """Refuse options that do not fit the bundle."""
     if options.continual is not None and options.continual > len(bundle.classes):
         raise UsageError(
             f"--continual {options.continual}: there are {len(bundle.classes)} classes; take fewer steps"

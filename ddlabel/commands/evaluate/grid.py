@@ -8,7 +8,14 @@ from functools import lru_cache
 import numpy as np
 
 from ddlabel.commands.evaluate.device_cache import DeviceCache
-from ddlabel.commands.evaluate.experiment import VIEWS_ONLY, Experiment, Record, key_of, settle
+from ddlabel.commands.evaluate.experiment import (
+    VIEWS_ONLY,
+    Experiment,
+    Record,
+    key_of,
+    record_of,
+    settle,
+)
 from ddlabel.commands.evaluate.students import run
 from ddlabel.commands.relabel import label_views, relabel
 from ddlabel.core import rng
@@ -19,7 +26,7 @@ from ddlabel.data.labels import Views
 from ddlabel.data.provenance import canonical_json
 from ddlabel.methods.metrics import Summary, dd_ranking, summarise
 from ddlabel.training.loop import Progress
-from ddlabel.training.runtime import say_once
+from ddlabel.training.warning import warn_once
 
 
 def evaluate(
@@ -53,11 +60,11 @@ def evaluate(
             if len(stack) == 1:
                 raise
             largest = len(stack) // 2
-            say_once(f"{len(stack)} students side by side: {error}; going on with {largest}")
+            warn_once(f"{len(stack)} students side by side: {error}; going on with {largest}")
             continue
         pending = [each for each in pending if each not in stack]
         for (number, seed), (figures, cost) in zip(stack, outcomes, strict=True):
-            yield number, seed, key_of(cases[number], seed) | {"result": figures, "cost": cost}
+            yield number, seed, record_of(cases[number], seed) | {"result": figures, "cost": cost}
 
 
 def controls(case: Experiment, real: Bundle, digest: str, *, every: bool) -> list[Experiment]:
@@ -151,7 +158,7 @@ def _draws(case: Experiment, bundle: Bundle, real: Bundle) -> Callable[[int], Bu
         images = replace(real.without_views(), soft=None).take(np.concatenate(rows))
         for field in fields:
             made = RelabelOptions(
-                temperature=bundle.labels(field).meta.temperature, **options.machine
+                temperature=bundle.labels(field).meta.temperature, **options.runtime_settings
             )
             if field == "soft":
                 images = relabel(images, case.teacher, made)
