@@ -149,7 +149,7 @@ def public_function(name: str) -> Callable[..., Any]:
 
 
 def _public_signature(own: list[inspect.Parameter], config: type[Options]) -> inspect.Signature:
-    """Return the inputs of a body, then the options, of which arguments can be given by position."""
+    """Return the inputs of a body, then its options; arguments can be given by position."""
     hints = config.types()
     by_position = inspect.Parameter.POSITIONAL_OR_KEYWORD
     by_keyword = inspect.Parameter.KEYWORD_ONLY

@@ -103,6 +103,4 @@ def to_torch(
         )
     if labels != "hard":
         bundle.labels(labels)
-    return BundleDataset(
-        bundle, labels=labels, global_labels=global_labels, normalise=normalise
-    )
+    return BundleDataset(bundle, labels=labels, global_labels=global_labels, normalise=normalise)
