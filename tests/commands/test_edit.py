@@ -28,7 +28,7 @@ LABEL = [0.1, 0.5, 0.05, 0.35]
 def target(*rows, hard=None, space="probs", temperature=1.0):
     label = LabelMeta(space=space, temperature=temperature, source="a")
     hard = torch.zeros(len(rows), dtype=torch.long) if hard is None else torch.tensor(hard)
-    return Target(hard=hard, values=torch.tensor(rows), label=label)
+    return Target(hard=hard, values=torch.tensor(rows), meta=label)
 
 
 def edited(spec, *rows, **settings):
@@ -61,21 +61,21 @@ def test_edits_by_hand(spec, expected, space):
     before = target(LABEL)
     found = edits.resolve(spec)(before)
     assert found.values[0].tolist() == pytest.approx(expected)
-    assert (found.label.space, found.label.source) == (space, "a")
+    assert (found.meta.space, found.meta.source) == (space, "a")
     assert before.values[0].tolist() == torch.tensor(LABEL).tolist()
 
 
 def test_logits_stay_logits_where_that_is_the_same():
     rows = torch.randn(5, 6, generator=torch.Generator().manual_seed(0))
     logits = Target(
-        hard=torch.arange(5), values=rows, label=LabelMeta(space="logits", temperature=2.0)
+        hard=torch.arange(5), values=rows, meta=LabelMeta(space="logits", temperature=2.0)
     )
-    probs = replace(logits, values=logits.probs(), label=LabelMeta(space="probs"))
+    probs = replace(logits, values=logits.probs(), meta=LabelMeta(space="probs"))
     for spec in edits:
         ours, theirs = (edits.resolve(spec)(each) for each in (logits, probs))
         torch.testing.assert_close(ours.probs(), theirs.probs())
-        assert (ours.label.space == "logits") == (spec in ("swap", "temperature", "permute"))
-    assert edits.resolve("temperature:t=3")(logits).label.temperature == 6
+        assert (ours.meta.space == "logits") == (spec in ("swap", "temperature", "permute"))
+    assert edits.resolve("temperature:t=3")(logits).meta.temperature == 6
 
 
 def test_only_images_of_other_classes_lose_the_mass():
@@ -98,20 +98,20 @@ def test_what_was_taken_away_stays_away():
         "top-k:k=4",
     ):
         found = edited(spec, left, [0.0] * 4, space="mass")
-        assert found.label.space == "mass"
+        assert found.meta.space == "mass"
         assert found.values.sum(1).tolist() == pytest.approx([0.5, 0])
     # 0.8·p + 0.2·(0.5 − p)/3 of 0.4, 0, 0.1, 0.
     assert edited("smooth:alpha=0.2", left, space="mass").values[0].tolist() == pytest.approx(
         [0.32 + 0.02 / 3, 0.1 / 3, 0.08 + 0.08 / 3, 0.1 / 3]
     )
-    assert edited("one-hot", left, space="mass").label.space == "probs"
+    assert edited("one-hot", left, space="mass").meta.space == "probs"
     with pytest.raises(IncompatibleError, match="no probability left"):
         edited("one-hot", [0.0] * 4, space="mass")
 
 
 def test_permute_is_one_order_for_all_labels_and_a_function_of_the_seed():
     rows = torch.rand(7, 12, generator=torch.Generator().manual_seed(1)).softmax(1)
-    labels = Target(hard=torch.zeros(7).long(), values=rows, label=LabelMeta(space="probs"))
+    labels = Target(hard=torch.zeros(7).long(), values=rows, meta=LabelMeta(space="probs"))
     first, again, other = (
         edits.resolve(f"permute:seed={seed}")(labels).values for seed in (0, 0, 1)
     )
@@ -143,7 +143,7 @@ def test_edits_leave_labels_that_a_bundle_takes(row, data):
     probs = found.probs().numpy()
     assert (probs >= 0).all()
     assert probs.sum(1).max() <= 1 + 1e-5
-    assert found.label.space == "mass" or sum_to_one(probs).all()
+    assert found.meta.space == "mass" or sum_to_one(probs).all()
 
 
 def test_swapping_twice_and_sharpening_what_was_softened_give_the_label_back():
