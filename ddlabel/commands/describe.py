@@ -122,7 +122,7 @@ def by_epoch(
 
 def _log_probs(target: Target) -> Tensor:
     """Logarithms of label distributions [B, K] in float64; of labels that lost probability, of what is left of each."""
-    if target.label.space == "direction":
+    if target.meta.space == "direction":
         raise IncompatibleError(
             "directions have no distance as distributions: compare labels before 'ddlabel refine'"
         )
