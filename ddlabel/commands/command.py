@@ -100,9 +100,7 @@ def command(
     def declare(body: Callable[..., Any]) -> Callable[..., Any]:
         parameters = inspect.signature(body).parameters.values()
         own = [p for p in parameters if p.name not in ("options", "reporter")]
-        declared = Command(
-            name=name, config=config, inputs=tuple(p.name for p in own), body=body
-        )
+        declared = Command(name=name, config=config, inputs=tuple(p.name for p in own), body=body)
         signature = _public_signature(own, config)
 
         @functools.wraps(body)
@@ -153,17 +151,19 @@ def public_function(name: str) -> Callable[..., Any]:
 def _public_signature(own: list[inspect.Parameter], config: type[Options]) -> inspect.Signature:
     """Return the inputs of a body, then the options, of which arguments can be given by position."""
     hints = config.types()
-    arguments = []
-    keywords = []
+    by_position = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    by_keyword = inspect.Parameter.KEYWORD_ONLY
+    arguments: list[inspect.Parameter] = []
+    keywords: list[inspect.Parameter] = []
     for field in fields(config):
         is_argument = bool(field.metadata["argument"])
-        kind = inspect.Parameter.KEYWORD_ONLY
-        if is_argument:
-            kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
         parameter = inspect.Parameter(
-            field.name, kind, default=field.default, annotation=hints[field.name]
+            field.name,
+            by_position if is_argument else by_keyword,
+            default=field.default,
+            annotation=hints[field.name],
         )
         (arguments if is_argument else keywords).append(parameter)
     for name in ("config", "options", "reporter"):
-        keywords.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None))
+        keywords.append(inspect.Parameter(name, by_keyword, default=None))
     return inspect.Signature([*own, *arguments, *keywords])

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddlabel.commands.relabel import pick, relabel
+from ddlabel.commands.checkpoints import pick_checkpoints as pick
+from ddlabel.commands.labeling import label_images as relabel
 from ddlabel.core.config import RelabelOptions, RuntimeOptions
 from ddlabel.core.errors import IncompatibleError, UsageError
 from ddlabel.data.bundle import Bundle, class_difference, image_chunks
@@ -99,7 +100,9 @@ def by_epoch(
     distances = scratch_array((len(epochs), len(bundle)), np.float64)
     for number in progress(range(len(epochs))):
         labelled = relabel(
-            bundle, pick(bundle, runs, repr(epochs[number])), RelabelOptions(**options.runtime_settings)
+            bundle,
+            pick(bundle, runs, repr(epochs[number])),
+            RelabelOptions(**options.runtime_settings),
         )
         for (rows, own), (_, theirs) in zip(
             label_blocks(bundle, "soft"), label_blocks(labelled, "soft"), strict=True

@@ -48,7 +48,9 @@ def read_options(
         if name not in hints:
             hint = nearest(name, hints)
             raise UsageError(f"{path}: unknown option {name!r} for {command}: {hint}")
-        options[name] = _checked(value, hints[name], f"{path}: {name}", is_list=name in several)
+        options[name] = as_option_type(
+            value, hints[name], f"{path}: {name}", is_list=name in several
+        )
     return options
 
 
@@ -68,12 +70,12 @@ def _read_table(path: Path, command: str) -> dict[str, Any]:
     return {name.replace("-", "_"): value for name, value in options.items()}
 
 
-def _checked(value: Any, annotation: Any, where: str, *, is_list: bool) -> Any:
+def as_option_type(value: Any, annotation: Any, where: str, *, is_list: bool) -> Any:
     """Return a value as the type of its option; a list where the option takes several values."""
     is_tuple = typing.get_origin(annotation) is tuple
     if is_tuple or (is_list and isinstance(value, list)):
         parts = value if isinstance(value, list) else [value]
-        return [_checked(part, str, where, is_list=False) for part in parts]
+        return [as_option_type(part, str, where, is_list=False) for part in parts]
     accepted = (annotation,)
     if isinstance(annotation, types.UnionType):
         accepted = typing.get_args(annotation)

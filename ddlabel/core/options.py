@@ -1,6 +1,7 @@
 """Options and configs: how an option is declared, and how a config gets and checks its values."""
 
 import itertools
+import os
 import typing
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
@@ -9,7 +10,7 @@ from typing import Any, ClassVar, Self, TypeVar
 
 from ddlabel.core import protocols
 from ddlabel.core.conditions import Conditions, Situation, parse_conditions
-from ddlabel.core.config_file import read_options
+from ddlabel.core.config_file import as_option_type, read_options
 from ddlabel.core.errors import UsageError
 from ddlabel.core.registry import nearest, split_specs
 
@@ -135,6 +136,26 @@ class Options:
         return configs
 
     @classmethod
+    def from_python(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return Python values as the types of their options.
+
+        A path becomes a text, and so does a number where a text is expected (`epoch=12`). An
+        option that names a file (not `recorded`) may be an object in place of a path.
+
+        Raises:
+            UsageError: An option is unknown, or its value has another type.
+        """
+        hints = cls.types()
+        values = {}
+        for name, value in given.items():
+            if name not in hints:
+                raise UsageError(f"unknown option {name!r}: {nearest(name, hints)}")
+            if value is not None:
+                declared = cls.__dataclass_fields__[name]
+                values[name] = from_python(value, hints[name], declared, name in cls.AXES)
+        return values
+
+    @classmethod
     def types(cls) -> dict[str, Any]:
         """Return the type of every option, by name."""
         hints = typing.get_type_hints(cls)
@@ -191,6 +212,16 @@ class Options:
         return {name: value for name, value in self.recorded().items() if name in in_key}
 
     @classmethod
+    def only_with(cls, condition: str) -> dict[str, Any]:
+        """Return the options that are only used with `condition`, by name with their defaults."""
+        wanted = parse_conditions(only_with=condition).only_with
+        return {
+            declared.name: declared.default
+            for declared in fields(cls)
+            if declared.metadata["conditions"].only_with == wanted
+        }
+
+    @classmethod
     def figure_options(cls) -> list[str]:
         """Return the names of the options that only add figures to a result record."""
         return [declared.name for declared in fields(cls) if not declared.metadata["part_of_key"]]
@@ -217,6 +248,26 @@ class Options:
         choices = [_values_of_axis(name, values[name]) for name in axes]
         for combination in itertools.product(*choices):
             yield values | dict(zip(axes, combination, strict=True))
+
+
+def from_python(value: Any, annotation: Any, declared: "Field[Any]", is_axis: bool) -> Any:
+    """Return a Python value as the type of an option; see `Options.from_python`."""
+    takes_text = str in (annotation, *typing.get_args(annotation))
+    is_list = isinstance(value, list | tuple)
+    parts = list(value) if is_list else [value]
+    texts = [_as_text(part) if takes_text else part for part in parts]
+    is_object = any(not isinstance(part, str | bool | int | float) for part in texts)
+    if is_object and takes_text and not declared.metadata["recorded"]:
+        return texts if is_list else texts[0]
+    name = declared.name
+    return as_option_type(texts if is_list else texts[0], annotation, name, is_list=is_axis)
+
+
+def _as_text(value: Any) -> Any:
+    """Return paths and numbers as text, and other objects as they are."""
+    if isinstance(value, bool) or not isinstance(value, os.PathLike | int | float):
+        return value
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _lists_as_tuples(values: dict[str, Any]) -> dict[str, Any]:

@@ -73,6 +73,19 @@ class Bundle:
         return ", ".join(kinds)
 
     @property
+    def digest(self) -> str:
+        """sha256 that stands for the whole bundle: that of its header, which reads every array.
+
+        A bundle that was read from a file, whose arrays cannot change, knows it from there.
+        """
+        known: str | None = self.__dict__.get("_digest_of_file")
+        return known or self.header().digest
+
+    def remember_digest(self, digest: str) -> None:
+        """Keep the digest of the file that this bundle maps, so that it need not be computed."""
+        self.__dict__["_digest_of_file"] = digest
+
+    @property
     def num_classes(self) -> int:
         """The number of classes K."""
         return len(self.classes)

@@ -11,10 +11,12 @@ import torch
 from samples import augmented_views_bundle, make_bundle, with_arrays
 
 from ddlabel.commands import train_expert
-from ddlabel.commands.relabel import densify, relabel
+from ddlabel.commands.densify import densify_images as densify
+from ddlabel.commands.labeling import label_images as relabel
 from ddlabel.core.config import DensifyOptions, RelabelOptions, TrainExpertOptions
 from ddlabel.core.errors import IncompatibleError, InvalidInputError
 from ddlabel.data import formats
+from ddlabel.data.expert_run import Checkpoint
 from ddlabel.methods.labels.target import Target
 from ddlabel.methods.losses import ce, losses
 from ddlabel.training.batches import ViewIndex
@@ -74,10 +76,10 @@ def test_views_are_labelled_as_they_are_replayed(layout, expert):
             return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ddlabel.commands.relabel.Labeler", Spy)
+        patch.setattr("ddlabel.commands.labeling.Labeler", Spy)
         plain = replace(make_bundle(images=30), classes=expert.about.classes)
         options = DensifyOptions(epoch="last", views=layout, compile="off")
-        dense = densify(plain, [(expert, expert.step_of("last"))], options)
+        dense = densify(plain, [Checkpoint(expert, expert.step_of("last"))], options)
     dense.check_values()
     items = ViewIndex(DeviceBundle.of(dense, CPU), "none")
     order = torch.randperm(30 * items.items_per_image, generator=torch.Generator().manual_seed(0))
@@ -89,14 +91,14 @@ def test_views_are_labelled_as_they_are_replayed(layout, expert):
 
 @pytest.mark.parametrize("layout", [None, "grid:n=2,r=0.75", "fkd:count=4"])
 def test_memory_does_not_grow_with_the_number_of_images(layout, expert, tmp_path, monkeypatch):
-    """numpy's memory at N and at 8 N: what is made lies in files, of which a chunk is held at a time."""
+    """numpy's memory at N and at 8 N: labels are written to files, chunk by chunk."""
     monkeypatch.setattr("ddlabel.data.scratch.IN_MEMORY_BYTES", 0)
     options = {"epoch": "last", "compile": "off"}
     peaks = []
     for images in (1500, 12000):
         formats.write(str(tmp_path / "b.safetensors"), make_bundle(images=images))
         bundle = formats.read(str(tmp_path / "b.safetensors"))
-        picks = [(expert, expert.step_of("last"))]
+        picks = [Checkpoint(expert, expert.step_of("last"))]
         tracemalloc.start()
         if layout is None:
             relabel(bundle, picks, RelabelOptions(**options))

@@ -10,6 +10,11 @@ from ddlabel.core.options import option
 class RelabelOptions(TrialOptions):
     """`relabel`: soft labels from experts."""
 
+    expert: tuple[str, ...] = option(
+        (),
+        "expert run, or a folder of runs; several form an ensemble. RUN@12 names its epoch",
+        recorded=False,
+    )
     real: str | None = trial_images("epoch=auto", "temperature=auto")
     epoch: str = option(
         "auto",

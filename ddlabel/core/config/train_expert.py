@@ -19,6 +19,11 @@ class TrainExpertOptions(TrainOptions):
     )
     experts: int = option(1, "number of experts, with successive seeds", low=1)
     zca: bool = option(default=False, help="whiten the images (ZCA, ε = 0.1) inside the expert")
+    test: str | None = option(
+        None,
+        "bundle of test images: their accuracy is recorded, never used",
+        recorded=False,
+    )
     protocol: str | None = option(
         None, "preset these options, e.g. torchvision-imagenet", recorded=False
     )
