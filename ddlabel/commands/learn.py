@@ -20,7 +20,7 @@ from ddlabel.core.config import LearnOptions, gift_batch_size
 from ddlabel.core.errors import InvalidInputError, UsageError
 from ddlabel.core.registry import Registry, parse_spec
 from ddlabel.data.bundle import Bundle, check_same_task
-from ddlabel.data.expert_run import ExpertRun
+from ddlabel.data.expert_run import Checkpoint, ExpertRun
 from ddlabel.data.labels import Labels
 from ddlabel.data.schema import LabelMeta
 from ddlabel.methods.augmentations import augment_of
@@ -283,6 +283,8 @@ def _weights(run: ExpertRun, step: int, device: torch.device) -> Tensor:
     if step == 0:
         return parameters_to_vector(network_of(run.about).body.to(device).parameters()).detach()
     labeler = Labeler(
-        [(run, step)], Runtime(device=device, precision="fp32", compile="off"), num_images=1
+        [Checkpoint(run, step)],
+        Runtime(device=device, precision="fp32", compile="off"),
+        num_images=1,
     )
     return parameters_to_vector(labeler.bodies[0].parameters()).detach()

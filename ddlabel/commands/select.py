@@ -1,7 +1,7 @@
 """`select`: a few images of each class. A selector is `selector(bundle, options, *, experts, options) → bundle`."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from itertools import zip_longest
 from typing import Literal
@@ -16,7 +16,7 @@ from ddlabel.core.config import SelectOptions
 from ddlabel.core.errors import UsageError
 from ddlabel.core.registry import Registry
 from ddlabel.data.bundle import Bundle, image_chunks
-from ddlabel.data.expert_run import ExpertRun
+from ddlabel.data.expert_run import Checkpoints
 from ddlabel.data.labels import Array
 from ddlabel.data.scratch import scratch_array
 from ddlabel.methods.labels import views
@@ -30,9 +30,7 @@ Rank = Literal["easiest", "hardest", "stratified"]
 selectors: Registry[Callable[..., Bundle]] = Registry("selector")
 
 
-def select(
-    bundle: Bundle, options: SelectOptions, picks: Sequence[tuple[ExpertRun, int]] = ()
-) -> Bundle:
+def select(bundle: Bundle, options: SelectOptions, picks: Checkpoints = ()) -> Bundle:
     """`ipc` images of every class, sorted by class, chosen by `options.method` with the checkpoints in `picks`.
 
     UsageError if a class has fewer images, or the method asks experts and there are none, or asks none.
