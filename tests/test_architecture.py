@@ -15,7 +15,7 @@ import pytest
 from ddlabel.cli.inspect import KINDS
 
 PACKAGE = Path(__file__).parent.parent / "ddlabel"
-LAYERS = ["core", "data", "methods", "training", "commands", "cli"]
+LAYERS = ["core", "guide", "data", "methods", "training", "commands", "cli"]
 LAYER = {name: number for number, name in enumerate([*LAYERS, "__main__"])}
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
 
