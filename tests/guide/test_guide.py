@@ -43,3 +43,6 @@ def test_pages_suit_a_terminal(page):
     assert re.findall(r"</?\w+[^>]*>|!\[", prose) == []
     assert [line for line in text.splitlines() if line.startswith("|") and len(line) > 92] == []
     assert [line for line in text.splitlines() if len(line) > 110] == []
+    code = re.findall(r"```.*?```", text, re.S)
+    # rich frames code with one blank on either side, and wraps it.
+    assert [line for block in code for line in block.splitlines() if len(line) > 78] == []
