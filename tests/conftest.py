@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,35 @@ from ddlabel.cli.app import main
 from ddlabel.data.bundle import Bundle
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--pretend-bf16",
+        choices=("here", "yes", "no", "other"),
+        default="here",
+        help="whether this process's devices are said to have bfloat16 units: as they do (here), "
+        "yes, no, or the opposite of what the CPU has (other)",
+    )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def pretended_bfloat16_units(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Run the whole session as on a machine with or without bfloat16 units: `--pretend-bf16`."""
+    pretended = request.config.getoption("--pretend-bf16")
+    if pretended == "here":
+        yield
+        return
+    import torch
+
+    from ddlabel.training import runtime
+
+    units = pretended == "yes"
+    if pretended == "other":
+        units = not runtime.has_bfloat16_units(torch.device("cpu"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runtime, "has_bfloat16_units", lambda _: units)
+        yield
+
+
 @pytest.fixture
 def bundle() -> Bundle:
     return make_bundle()
@@ -20,7 +50,7 @@ def bundle() -> Bundle:
 
 @pytest.fixture
 def cli(tmp_path: Path, monkeypatch, capsysbinary):
-    """The command in this process, in a folder of its own: `cli("info", "x.safetensors", code=3).err`."""
+    """Run the command in this process, in a folder of its own: `cli("info", "x.h5", code=3).err`."""
     monkeypatch.chdir(tmp_path)
 
     def run(*words: str | Path, code: int = 0):
@@ -36,7 +66,7 @@ def cli(tmp_path: Path, monkeypatch, capsysbinary):
 
 @pytest.fixture
 def ddlabel(tmp_path: Path):
-    """Run the real command in a folder of its own: `ddlabel("info", "x.safetensors", code=3).stderr`."""
+    """Run the real command in a folder of its own: `ddlabel("info", "x.h5", code=3).stderr`."""
 
     def run(*words: str | Path, code: int = 0, stdin: bytes | None = None, cwd: Path = tmp_path):
         done = subprocess.run(
@@ -72,6 +102,6 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def digits(cli, made, tmp_path):
-    """real.safetensors, test.safetensors, few.safetensors (2 a class) and an expert run `expert`."""
+    """{real,test,few}.safetensors (`few` has 2 images per class) and an expert run `expert`."""
     shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     return tmp_path

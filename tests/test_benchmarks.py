@@ -40,7 +40,7 @@ RATES = {"matmul_flops_per_second": {"float32": 125e9, "bfloat16": 7e8}}
 
 def own(name: str, size: int):
     unit = normalisation((0.0,) * 3, (1.0,) * 3)
-    return build(name, unit, channels=3, size=size, classes=10, seed=0).body
+    return build(name, unit, channels=3, size=size, num_classes=10, seed=0).body
 
 
 @pytest.mark.parametrize(("name", "size", "parameters"), NETS)
@@ -86,14 +86,14 @@ def test_the_reference_learns_hard_and_soft_labels():
 def test_the_reference_labels_views_and_refines_as_ddlabel_does():
     bundle, net = noise(3, size=16), reference.network("convnet-d1", 16, 10)
     images, hard = tensors(bundle)
-    grid = torch.from_numpy(views.grid(3, 16, 16, 0, n=2)["dense_boxes"])
+    grid = torch.from_numpy(views.grid(3, 16, 16, 0, n=2).boxes)
     found = reference.densify(net, images, (grid * 16).round().int().tolist(), "cpu")
     with torch.no_grad():
         for number, box in enumerate(grid):
             expected = net(views.crop(images, box.expand(3, 4)))
             assert torch.allclose(found[:, number], expected, atol=1e-4)
-    logits = torch.from_numpy(bundle.labels("soft"))
-    expected = gift(logits, bundle.label("soft"), hard, space="probs", gamma=0.1, alpha=0.1)
+    logits = torch.from_numpy(bundle.labels("soft").decode())
+    expected = gift(logits, bundle.labels("soft").meta, hard, space="probs", gamma=0.1, alpha=0.1)
     assert torch.allclose(reference.refine(logits, hard), expected, atol=1e-6)
 
 

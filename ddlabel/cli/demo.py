@@ -11,10 +11,10 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from ddlabel.cli.command import Reporter, app, command
 from ddlabel.cli.evaluate import DIGITS
+from ddlabel.cli.old_command import Reporter, app, command
 from ddlabel.core.errors import OutputExistsError
-from ddlabel.data import atomic as files
+from ddlabel.data import atomic
 
 # Settings chosen on training digits held out from the expert, never on test digits.
 _TOML = """\
@@ -60,7 +60,7 @@ def demo(reporter: Reporter, out: Out = None) -> None:
     said = []
     with tempfile.TemporaryDirectory(prefix="ddlabel-demo-") as temporary:
         folder = out or Path(temporary)
-        files.make_folder(folder)
+        atomic.make_folder(folder)
         shutil.copy(DIGITS, folder)
         (folder / "demo.toml").write_text(_TOML)
         with contextlib.chdir(folder):

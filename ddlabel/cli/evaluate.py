@@ -3,15 +3,15 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ddlabel.cli.command import Reporter, T, command, one_standard_input
+from ddlabel.cli.old_command import Reporter, T, command, one_standard_input
 from ddlabel.cli.tables import Cell, axes_of, line, spread, table, varying_axes
 from ddlabel.core.config import EvaluateOptions, ImportOptions, SelectOptions
 from ddlabel.core.errors import InvalidInputError, UsageError
-from ddlabel.data import atomic as files
-from ddlabel.data import formats
+from ddlabel.data import atomic, formats
 from ddlabel.data.bundle import Bundle, check_same_task
 from ddlabel.data.expert_run import ExpertRun
 from ddlabel.data.provenance import canonical_json
@@ -52,10 +52,6 @@ def cases_of(
 ) -> tuple[list["Experiment"], list["Experiment"], list[list["Experiment"]]]:
     """The settled cases of a grid, those they are to be compared with, and the controls of each."""
     options = grid[0]
-    if (options.control != "none") != (options.real is not None):
-        raise UsageError(
-            "--control needs the real images to draw from, and --real is for it: give both, or neither"
-        )
     one_standard_input(
         [*filter(None, (options.bundle, options.test, options.against, options.real, options.zca))]
     )
@@ -90,7 +86,7 @@ def cases_of(
         return own, others, []
     real, header = formats.load(options.real)
     stored = {
-        label.source
+        label.meta.source
         for label in (bundle.soft, bundle.dense)
         if label and own[0].options.labels != "online"
     }
@@ -123,8 +119,6 @@ def _check_together(
         raise UsageError(
             f"--teacher is for online labels and these are {own[0].options.labels}: use --labels online"
         )
-    if not runs and options.teacher_epoch != EvaluateOptions().teacher_epoch:
-        raise UsageError("--teacher-epoch is for --teacher: give that too, or leave it out")
     if any(case.options.loss == "ce" and case.options.labels in ("soft", "online") for case in own):
         reporter.note("note: the loss ce learns from the hard labels alone")
     if own[0].digests["bundle"] == own[0].digests["test"]:
@@ -133,17 +127,18 @@ def _check_together(
 
 def _train(cases: Sequence["Experiment"], out: str | None, reporter: Reporter) -> Results:
     """The result of every student by its key: from the results file, or trained now and appended to it."""
-    from ddlabel.commands.evaluate.experiment import key_of
+    from ddlabel.commands.evaluate.records import key_of
     from ddlabel.commands.evaluate.grid import evaluate
 
-    results: Results = {} if out is None else finished(out, reporter, _key_and_result)
+    read = partial(_key_and_result, options=cases[0].options)
+    results: Results = {} if out is None else finished(out, reporter, read)
     keys = {canonical_json(key_of(case, seed)) for case in cases for seed in case.seeds}
     if keys & results.keys():
         reporter.note(f"{len(keys & results.keys())} of {len(keys)} students are in {out} already")
     for number, seed, record in evaluate(cases, results.keys(), reporter.bar):
         if out is not None:
-            files.append_line(Path(out), canonical_json(record))
-        results[_key(record)] = record["result"]
+            atomic.append_line(Path(out), canonical_json(record))
+        results[canonical_json(key_of(cases[number], seed))] = record["result"]
         what = (
             f"student {seed}"
             if len(cases) == 1
@@ -154,7 +149,7 @@ def _train(cases: Sequence["Experiment"], out: str | None, reporter: Reporter) -
 
 
 def _cell(case: "Experiment", results: Results) -> Cell:
-    from ddlabel.commands.evaluate.experiment import key_of
+    from ddlabel.commands.evaluate.records import key_of
 
     return Cell(
         options=case.options,
@@ -216,11 +211,9 @@ def _inputs(
         )
         train = select(real, SelectOptions(ipc=10))
         return train, tested, {"bundle": train.header().digest, "test": tested.header().digest}
-    if bundle is None or test is None:
-        missing = "BUNDLE" if bundle is None else "--test TEST"
-        raise UsageError(
-            f"evaluate needs a bundle and a test set, and {missing} is missing: give both, or neither"
-        )
+    # The options `bundle` and `test` are refused without each other.
+    assert bundle is not None
+    assert test is not None
     train, header = formats.load(bundle)
     tested, test_header = formats.load(test)
     return train, tested, {"bundle": header.digest, "test": test_header.digest}
@@ -230,38 +223,54 @@ def check_results(path: Path) -> None:
     """Refuse a results file that cannot be one, before any training."""
     if path.suffix != ".jsonl":
         raise UsageError(f"--out {path}: results are a .jsonl file, to which records are appended")
-    files.check_output(str(path), force=True)
+    atomic.check_output(str(path), force=True)
 
 
 def finished(
-    out: str, reporter: Reporter, read: Callable[[dict[str, Any]], tuple[str, T]]
+    out: str, reporter: Reporter, read: Callable[[dict[str, Any]], tuple[str, T] | None]
 ) -> dict[str, T]:
-    """What `read` makes of the records that are there, by key; a last line that a crash cut off is removed.
+    """Return the results in a file, by key. A last line that a crash cut off is removed.
 
-    InvalidInputError for a line that is no JSON, or of which `read` raises ValueError, KeyError or TypeError.
+    Args:
+        out: The file.
+        reporter: Says that a line was removed.
+        read: Returns the key and the result of a record, or None for a record to leave out.
+
+    Raises:
+        InvalidInputError: A line is not JSON, or `read` raised ValueError, KeyError, TypeError or
+            AttributeError.
     """
-    lines, cut = files.whole_lines(Path(out))
+    lines, cut = atomic.whole_lines(Path(out))
     if cut:
         reporter.note(f"{out}: its last line was cut off, and is removed")
     found = dict[str, T]()
     for number, text in enumerate(lines, 1):
         try:
-            found.update([read(json.loads(text))])
+            pair = read(json.loads(text))
         except (ValueError, KeyError, TypeError, AttributeError):
             raise InvalidInputError(
                 f"{out}, line {number}: not a result of ddlabel: name another --out"
             ) from None
+        if pair is not None:
+            key, result = pair
+            found[key] = result
     return found
 
 
-def _key_and_result(record: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    if not 0 <= float(record["result"]["accuracy"]) <= 1:
-        raise ValueError
-    return _key(record), record["result"]
+def _key_and_result(
+    record: dict[str, Any], options: EvaluateOptions
+) -> tuple[str, dict[str, Any]] | None:
+    """Return the key and the result of a record, or None if it lacks figures that are asked for.
 
+    Raises:
+        ValueError: The accuracy is not in [0, 1].
+    """
+    from ddlabel.commands.evaluate.records import has_figures, key_of_record
 
-def _key(record: dict[str, Any]) -> str:
-    """What of a record decided the outcome."""
-    return canonical_json(
-        {name: value for name, value in record.items() if name not in ("result", "cost")}
-    )
+    result = record["result"]
+    key = canonical_json(key_of_record(record))
+    if not 0 <= float(result["accuracy"]) <= 1:
+        raise ValueError("the accuracy is not in [0, 1]")
+    if not has_figures(result, options):
+        return None
+    return key, result

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ddlabel.cli import torchless
-from ddlabel.cli.command import (
+from ddlabel.cli.old_command import (
     BundleIn,
     Reporter,
     command,
@@ -27,7 +27,7 @@ from ddlabel.data.schema import Header
 KINDS = {
     "losses": ("ddlabel.methods.losses", "losses"),
     "optimizers": ("ddlabel.methods.optimizers", "optimizers"),
-    "schedules": ("ddlabel.methods.optimizers", "schedules"),
+    "schedules": ("ddlabel.methods.schedules", "schedules"),
     "augmentations": ("ddlabel.methods.augmentations", "augmentations"),
     "mixes": ("ddlabel.methods.mixing", "mixes"),
     "nets": ("ddlabel.methods.nets", "nets"),
@@ -54,10 +54,6 @@ def info(bundle: BundleIn, reporter: Reporter) -> None:
 @command("describe", DescribeOptions)
 def describe(bundle: BundleIn, options: DescribeOptions, reporter: Reporter) -> None:
     """Show figures of labels, and compare them with another bundle's or with those of every checkpoint of an expert."""
-    if options.expert and options.field == "dense":
-        raise UsageError(
-            "--expert is compared with labels of whole images: leave out --field dense"
-        )
     one_standard_input([bundle, options.against or ""])
     source = formats.read(bundle)
     other = None if options.against is None else formats.read(options.against)

@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from ddlabel import __version__
-from ddlabel.cli.command import BundleIn, Reporter, command, one_standard_input, run_filter
 from ddlabel.cli.labels import figures_of, real_of
 from ddlabel.cli.make import Force, Out, runs_of
+from ddlabel.cli.old_command import BundleIn, Reporter, command, one_standard_input, run_filter
 from ddlabel.core.config import LearnOptions
 from ddlabel.core.errors import IncompatibleError
-from ddlabel.data import atomic as files
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.provenance import Input, canonical_json, sha256_of_path, sha256_of_text
+from ddlabel.data.reading import STANDARD, is_stream
 
 
 @command("learn", LearnOptions)
@@ -20,7 +20,7 @@ def learn(
 ) -> None:
     """Learn soft labels for the images as they are: by students' loss on real images, or experts' paths."""
     one_standard_input([bundle, options.real or ""])
-    left = None if out == files.STANDARD or files.is_stream(Path(out)) else Path(f"{out}.resume")
+    left = None if out == STANDARD or is_stream(Path(out)) else Path(f"{out}.resume")
     inputs: list[Input] = []
 
     def run(source: Bundle) -> Bundle:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ddlabel.cli.command import (
+from ddlabel.cli.old_command import (
     BundleIn,
     Reporter,
     command,
@@ -17,8 +17,7 @@ from ddlabel.cli.command import (
 )
 from ddlabel.core import config
 from ddlabel.core.errors import UsageError
-from ddlabel.data import atomic as files
-from ddlabel.data import formats
+from ddlabel.data import atomic, formats
 from ddlabel.data.bundle import Bundle, check_same_task
 from ddlabel.data.expert_run import ExpertRun
 from ddlabel.data.provenance import Input, sha256_of_path
@@ -39,11 +38,12 @@ Test = Annotated[
     str | None,
     typer.Option("--test", help="bundle of test images: their accuracy is recorded, never used"),
 ]
-_RUNS = typer.Option(
-    "--expert", metavar="RUN", help="expert run, or a folder of runs; repeat for an ensemble"
-)
-Experts = Annotated[list[str], _RUNS]
-Judges = Annotated[list[str] | None, _RUNS]
+Experts = Annotated[
+    list[str],
+    typer.Option(
+        "--expert", metavar="RUN", help="expert run, or a folder of runs; repeat for an ensemble"
+    ),
+]
 
 
 @command("import", config.ImportOptions)
@@ -55,7 +55,7 @@ def import_(
     force: Force = False,
 ) -> None:
     """Make a bundle of foreign files: class folders or a zip of them, CIFAR, IDX, .npz, a pair of .pt files."""
-    files.check_output(out, force=force)
+    atomic.check_output(out, force=force)
     formats.format_of(out)
     from ddlabel.data import importers
 
@@ -76,11 +76,10 @@ def select(
     out: Out,
     options: config.SelectOptions,
     reporter: Reporter,
-    expert: Judges = None,
     force: Force = False,
 ) -> None:
     """Choose images of each class: at random, or by what experts make of them."""
-    runs = runs_of(expert or [], reporter)
+    runs = runs_of(options.expert, reporter)
     inputs: list[Input] = []
 
     def run(source: Bundle) -> Bundle:

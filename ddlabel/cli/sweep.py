@@ -18,9 +18,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from ddlabel import __version__
-from ddlabel.cli.command import Reporter, bound, command, listed, printable
 from ddlabel.cli.evaluate import cases_of, check_results, finished
 from ddlabel.cli.make import runs_of
+from ddlabel.cli.old_command import Reporter, bound, command, listed, printable
 from ddlabel.core.config import SweepOptions
 from ddlabel.core.errors import (
     DDLabelError,
@@ -29,10 +29,10 @@ from ddlabel.core.errors import (
     SweepError,
     UsageError,
 )
-from ddlabel.data import atomic as files
-from ddlabel.data import formats
+from ddlabel.data import atomic, formats
 from ddlabel.data.expert_run import ExpertRun
 from ddlabel.data.provenance import canonical_json, sha256_of_path, sha256_of_text
+from ddlabel.data.reading import STANDARD, reading
 
 Grid = Annotated[
     Path, typer.Argument(metavar="GRID", help="TOML file: command, [options] and, as lists, [axes]")
@@ -59,12 +59,6 @@ def sweep(grid: Grid, options: SweepOptions, reporter: Reporter) -> None:
         raise UsageError(
             f"--shard is {options.shard!r}: expected I/N with I from 1 to N, such as 2/8"
         )
-    if not options.ray and (
-        options.ray_address != "local" or options.cpus_per_cell > 1 or options.gpus_per_cell
-    ):
-        raise UsageError(
-            "--ray-address, --cpus-per-cell and --gpus-per-cell are for --ray: give that too"
-        )
     check_results(Path(options.out))
     cells = _cells(grid)[int(part) - 1 :: int(of)]
     done = finished(options.out, reporter, lambda record: (record["key"], record["cell"]))
@@ -85,7 +79,7 @@ def sweep(grid: Grid, options: SweepOptions, reporter: Reporter) -> None:
             failed += 1
             replace(reporter, quiet=False).note(f"{where} failed: {found['error']}")
         else:
-            files.append_line(
+            atomic.append_line(
                 Path(options.out), canonical_json({"cell": cell.given, "key": cell.key} | found)
             )
             reporter.note(f"{where} ({found['seconds']:.1f} s)")
@@ -101,7 +95,7 @@ def sweep(grid: Grid, options: SweepOptions, reporter: Reporter) -> None:
 
 def _cells(grid: Path) -> list[Cell]:
     """The cells of a grid, those of one key once, the last axis changing fastest; UsageError if one cannot be run."""
-    with files.reading(grid, "cannot be read as a grid in TOML"):
+    with reading(grid, "cannot be read as a grid in TOML"):
         content = {"options": {}, "axes": {}} | tomllib.loads(grid.read_text(encoding="utf-8"))
         fixed, axes = (
             {k.replace("-", "_"): v for k, v in content.pop(name).items()}
@@ -136,7 +130,7 @@ def _cell(fixed: Values, axes: Values, digest: Callable[[str], str]) -> Cell:
             raise UsageError(
                 f"out is {words['out']!r}: expected in braces only {', '.join(words)}"
             ) from None
-    if any(files.STANDARD in listed(value) for value in given.values()):
+    if any(STANDARD in listed(value) for value in given.values()):
         raise UsageError("cells have no standard input and output: name files in place of -")
     out = bound(**given).keywords.get("out")
     known = [key for key in given if key in axes or key not in _HOW]
@@ -247,7 +241,7 @@ def _greet(address: str) -> None:
 
 def _plan(cells: Sequence[Cell], reporter: Reporter) -> None:
     """Show what the cells will cost."""
-    from ddlabel.training.cost import SHARE_OF_RATE, matrix_rate
+    from ddlabel.training.cost import EXPECTED_UTILISATION, matmul_rate
     from ddlabel.training.runtime import pick_device
 
     table, rows = Table("cell", "GFLOP", "seconds", title="cells to run"), list[Values]()
@@ -255,7 +249,9 @@ def _plan(cells: Sequence[Cell], reporter: Reporter) -> None:
         flops = _flops(cell.given)
         seconds = (
             flops
-            and flops / matrix_rate(pick_device(cell.given.get("device", "auto"))) / SHARE_OF_RATE
+            and flops
+            / matmul_rate(pick_device(cell.given.get("device", "auto")))
+            / EXPECTED_UTILISATION
         )
         rows.append({"cell": cell.given, "key": cell.key, "flops": flops, "seconds": seconds})
         table.add_row(
@@ -265,7 +261,7 @@ def _plan(cells: Sequence[Cell], reporter: Reporter) -> None:
     total = (
         None if any(row["seconds"] is None for row in rows) else sum(row["seconds"] for row in rows)
     )
-    how = f"an estimate: one after another, at {SHARE_OF_RATE:g} of the float32 matrix rate; tiny networks take longer"
+    how = f"an estimate: one after another, at {EXPECTED_UTILISATION:g} of the float32 matrix rate; tiny networks take longer"
     reporter.data(
         f"{len(cells)} cells to run, {_figure(total)} seconds ({how})",
         {"cells": rows, "seconds": total},
@@ -298,11 +294,7 @@ def _flops(given: Values) -> int | None:
         )
     if name in ("relabel", "densify") and options.real is None:
         images, _, *size = formats.read_header(values["bundle"]).arrays["images"].shape
-        views = (
-            layouts.resolve(options.views)(1, *size, 0)["dense_boxes"].shape[-2]
-            if name == "densify"
-            else 1
-        )
+        views = layouts.resolve(options.views)(1, *size, 0).num_views if name == "densify" else 1
         experts = runs_of(values["expert"], quiet)
         return sum(network_flops(run.about, backward=False) for run in experts) * images * views
     return None

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddlabel.commands.relabel import pick, relabel
+from ddlabel.commands.checkpoints import pick_checkpoints as pick
+from ddlabel.commands.labeling import label_images as relabel
 from ddlabel.core.config import RelabelOptions, RuntimeOptions
 from ddlabel.core.errors import IncompatibleError, UsageError
-from ddlabel.data import atomic as files
 from ddlabel.data.bundle import Bundle, class_difference, image_chunks
 from ddlabel.data.expert_run import ExpertRun
+from ddlabel.data.scratch import scratch_array
 from ddlabel.methods.labels.blocks import label_blocks, label_bytes, label_figures
 from ddlabel.methods.labels.target import Target
 from ddlabel.methods.metrics import entropy
@@ -28,7 +29,7 @@ def describe(bundle: Bundle, field: str) -> dict[str, Any]:
     appendix C.1 and Fig. 10, shown without the diagonal). Directions have accuracy and size alone.
     """
     figures = {**label_figures(bundle, field), "size": label_bytes(bundle, field)}
-    if bundle.label(field).space == "direction":
+    if bundle.labels(field).meta.space == "direction":
         return figures
     size = len(bundle.classes)
     sums, counts = (
@@ -62,9 +63,7 @@ def compare(first: Bundle, second: Bundle, field: str) -> dict[str, float | None
         )
     if getattr(second, field) is None:
         raise IncompatibleError(f"--against has no {field} labels to compare with")
-    shape, other = (
-        each.arrays[f"{field}_labels"].shape[:-1] for each in (first, second) if each.label(field)
-    )
+    shape, other = (each.labels(field).shape[:-1] for each in (first, second))
     if shape != other:
         raise IncompatibleError(
             f"--against has labels of {list(other)} images (and views): expected {list(shape)}"
@@ -98,10 +97,12 @@ def by_epoch(
     epochs = sorted(set.intersection(*({*run.epochs.values()} for run in runs)))
     if not epochs:
         raise IncompatibleError("--expert: the runs have no checkpoint, or none of the same epoch")
-    distances = files.scratch((len(epochs), len(bundle)), np.float64)
+    distances = scratch_array((len(epochs), len(bundle)), np.float64)
     for number in progress(range(len(epochs))):
         labelled = relabel(
-            bundle, pick(bundle, runs, repr(epochs[number])), RelabelOptions(**options.machine)
+            bundle,
+            pick(bundle, runs, repr(epochs[number])),
+            RelabelOptions(**options.runtime_settings),
         )
         for (rows, own), (_, theirs) in zip(
             label_blocks(bundle, "soft"), label_blocks(labelled, "soft"), strict=True

@@ -14,26 +14,26 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_, parameters_to_vector
 from torch.optim import Optimizer
 
-from ddlabel.commands.relabel import pick
+from ddlabel.commands.checkpoints import pick_checkpoints as pick
 from ddlabel.core import rng
 from ddlabel.core.config import LearnOptions, gift_batch_size
 from ddlabel.core.errors import InvalidInputError, UsageError
 from ddlabel.core.registry import Registry, parse_spec
 from ddlabel.data.bundle import Bundle, check_same_task
-from ddlabel.data.codecs import Stored
 from ddlabel.data.expert_run import ExpertRun
+from ddlabel.data.labels import Labels
 from ddlabel.data.schema import LabelMeta
 from ddlabel.methods.augmentations import augment_of
 from ddlabel.methods.labels.gift import smooth
 from ddlabel.methods.nets import Network, build
 from ddlabel.methods.nets.prepare import normalisation
 from ddlabel.methods.optimizers import optimizer_of
-from ddlabel.training.batches import BatchTransform, of_images
-from ddlabel.training.device_data import DeviceBundle, to_device, to_unit
+from ddlabel.training.batches import BatchTransform, image_batches
+from ddlabel.training.device_data import DeviceBundle, DeviceLabels, to_device, to_unit
 from ddlabel.training.labeler import Labeler, network_of
 from ddlabel.training.loop import Progress
 from ddlabel.training.runtime import Runtime, pick_device
-from ddlabel.training.unroll import Update, run_body, unroll, updates
+from ddlabel.training.unroll import Update, functional_logits, unroll, updates
 
 State = dict[str, Any]
 # The outer loss of label logits [N, K] at an iteration.
@@ -64,7 +64,7 @@ class Task:
             prepare,
             channels=channels,
             size=size,
-            classes=self.data.classes,
+            num_classes=self.data.num_classes,
             seed=seed,
         )
         return self.functional(net, self.options.net)
@@ -81,11 +81,12 @@ class Task:
         self, network: Network, weights: Tensor, labels: Tensor, iteration: int, **steps: int
     ) -> Tensor:
         """Weights [P] after training on the images with the label logits [N, K]: see `unroll`."""
-        data = replace(self.data, soft_labels=labels, soft=LabelMeta(space="logits"))
+        learned = DeviceLabels(values=labels, meta=LabelMeta(space="logits"))
+        data = replace(self.data, soft=learned)
         pictures = BatchTransform(prepare=network.prepare, augment=self.augment)
         size = self.options.batch_size or gift_batch_size(len(data))
         seed = rng.stream(self.options.seed, "student", iteration)
-        batch = of_images(data, pictures, data.soft_target, batch_size=size, seed=seed)
+        batch = image_batches(data, pictures, data.soft_target, batch_size=size, seed=seed)
         return unroll(network.body, weights, batch, self.update, **steps)
 
 
@@ -123,7 +124,7 @@ def bptt(
             to_device(array[rows], labels.device) for array in (real.images, real.hard_labels)
         )
         return F.cross_entropy(
-            run_body(network.body, weights, network.prepare(to_unit(images))), hard
+            functional_logits(network.body, weights, network.prepare(to_unit(images))), hard
         )
 
     return outer
@@ -220,7 +221,7 @@ def learn(
         if (iteration + 1) % options.save_every == 0:
             keep(iteration + 1)
     made = LabelMeta(space="logits", source=parse_spec(options.method)[0])
-    return bundle.with_labels("soft", Stored(labels.detach().cpu().numpy(), made))
+    return bundle.with_labels("soft", Labels(values=labels.detach().cpu().numpy(), meta=made))
 
 
 def _lower(loss: Tensor, labels: Tensor, optimizer: Optimizer, clip: float) -> bool:
@@ -260,7 +261,7 @@ def _start(data: DeviceBundle, start: str) -> Tensor:
         return (
             data.soft_target(rows).log_probs().clamp_min(math.log(1e-6))
         )  # of 0 too: logits stay finite
-    smoothed = smooth(data.hard, data.classes, alpha=0.1)
+    smoothed = smooth(data.hard, data.num_classes, alpha=0.1)
     return smoothed.log() if start == "hard" else torch.zeros_like(smoothed)
 
 
@@ -282,6 +283,6 @@ def _weights(run: ExpertRun, step: int, device: torch.device) -> Tensor:
     if step == 0:
         return parameters_to_vector(network_of(run.about).body.to(device).parameters()).detach()
     labeler = Labeler(
-        [(run, step)], Runtime(device=device, precision="fp32", compile="off"), images=1
+        [(run, step)], Runtime(device=device, precision="fp32", compile="off"), num_images=1
     )
     return parameters_to_vector(labeler.bodies[0].parameters()).detach()

@@ -15,9 +15,10 @@ from ddlabel.core import rng
 from ddlabel.core.config import SelectOptions
 from ddlabel.core.errors import UsageError
 from ddlabel.core.registry import Registry
-from ddlabel.data import atomic as files
-from ddlabel.data.bundle import Array, Bundle, image_chunks
+from ddlabel.data.bundle import Bundle, image_chunks
 from ddlabel.data.expert_run import ExpertRun
+from ddlabel.data.labels import Array
+from ddlabel.data.scratch import scratch_array
 from ddlabel.methods.labels import views
 from ddlabel.training.device_data import to_device, to_unit
 from ddlabel.training.labeler import Labeler
@@ -40,12 +41,13 @@ def select(
     asks = "experts" in inspect.signature(selector).parameters
     if asks and not picks:
         raise UsageError(f"--method {options.method} needs an expert: name its run with --expert")
-    if not asks and (picks or options.epoch != SelectOptions.epoch):
+    if not asks and picks:
         raise UsageError(
             f"--method {options.method} asks no expert: leave out --expert and --epoch"
         )
+    options.check_together(objects=("expert",) if picks else ())
     given = (
-        {"experts": Labeler(picks, Runtime.of(options, training=False), images=len(bundle))}
+        {"experts": Labeler(picks, Runtime.of(options, training=False), num_images=len(bundle))}
         if asks
         else {}
     )
@@ -175,7 +177,7 @@ def rded(
         for rows, _ in classes
     ]
     parts_of = np.concatenate([rows.reshape(-1, options.ipc).T for rows in least])
-    images = files.scratch((len(parts_of), *bundle.images.shape[1:]), bundle.images.dtype)
+    images = scratch_array((len(parts_of), *bundle.images.shape[1:]), bundle.images.dtype)
     for image, rows in zip(images, parts_of, strict=True):
         patches = F.avg_pool2d(
             views.crop(_unit(bundle, rows, options).cpu(), torch.from_numpy(boxes[rows])), factor
@@ -269,5 +271,6 @@ def _features(experts: Labeler, images: Tensor) -> Tensor:
     for (prepare, _), body in zip(experts.experts, experts.bodies, strict=True):
         last = [layer for layer in body.modules() if isinstance(layer, nn.Linear)][-1]
         with last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].flatten(1))):
-            body(prepare(images))
+            with experts.runtime.matmul_precision():
+                body(prepare(images))
     return torch.cat(seen, 1)

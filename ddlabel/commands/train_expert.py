@@ -22,15 +22,17 @@ from ddlabel.methods.augmentations import augment_of
 from ddlabel.methods.losses import loss_of
 from ddlabel.methods.metrics import correct
 from ddlabel.methods.nets import Network
-from ddlabel.methods.optimizers import optimizer_of, rate_of
+from ddlabel.methods.optimizers import optimizer_of
+from ddlabel.methods.schedules import rate_of
 from ddlabel.training import distributed as ranks
-from ddlabel.training.batches import BatchTransform, of_images
+from ddlabel.training.batches import BatchTransform, image_batches
 from ddlabel.training.device_data import DeviceBundle, predict
 from ddlabel.training.image_stream import SAMPLE, ImageFolder
 from ddlabel.training.labeler import network_of
 from ddlabel.training.loop import Batch, Progress, TrainSpec, fit
 from ddlabel.training.resume import loaded_state, save_state
-from ddlabel.training.runtime import Forward, Runtime
+from ddlabel.training.runtime import Runtime
+from ddlabel.training.stacking import Forward
 
 _RESUME = "resume.pt"
 Report = Callable[[dict[str, Any]], None]
@@ -90,14 +92,14 @@ def train_expert(
     Every checkpoint's record has the mean training loss, the accuracy on a fixed sample of training images and, with
     `test`, on the test images. ResourceError if the device is not there, InvalidInputError if training diverges.
     """
-    (rank, world), machine = ranks.current(), Runtime.of(options)
+    (rank, world), machine = ranks.rank_and_world_size(), Runtime.of(options)
     data = DeviceBundle.of(real, machine.device)
     run, network = _begin(path, about, real, machine.device)
     images, shape = about.steps * options.batch_size, real.images.shape[1:]
-    make = partial(machine.forward, images=images, shape=shape, backward=True)
+    make = partial(machine.forward, num_images=images, shape=shape, backward=True)
     forward = make([network.body])
     # A parallel one would wait for the other ranks when rank 0 alone asks it.
-    trained = forward if world == 1 else make([ranks.parallel(network.body)])
+    trained = forward if world == 1 else make([ranks.data_parallel(network.body)])
     optimizer = optimizer_of(options.optimizer, network.body.parameters())
     start, records = _resume(run, network, optimizer)
     tested = (
@@ -106,7 +108,7 @@ def train_expert(
     watched = {"train_accuracy": _sample(data, about.seed)} | tested
 
     def stop(step: int, losses: list[float]) -> None:
-        loss = ranks.mean(losses[0])
+        loss = ranks.average(losses[0])
         require(
             math.isfinite(loss),
             f"training diverged before step {step}: lower the learning rate in --optimizer",
@@ -120,16 +122,22 @@ def train_expert(
         _save(run, network, optimizer, records)
         report(records[-1])
 
-    batch, loss = ranks.shared(_batch(real, data, network, options, about, start), loss_of("ce"))
-    course = TrainSpec(batch=batch, loss=loss, optimizer=optimizer, rate=_rate(options, about))
-    fit(
-        trained,
-        [course],
-        steps=progress(range(start, about.steps)),
-        seed=partial(rng.stream, about.seed, f"layers of rank {rank}" if rank else "layers"),
-        stops={step: partial(stop, step) for step in _checkpoints(about, options.save_every)},
-        scaled=machine.precision == "fp16",
+    batch, loss = ranks.shard_batch(
+        _batch(real, data, network, options, about, start), loss_of("ce")
     )
+    course = TrainSpec(batch=batch, loss=loss, optimizer=optimizer, lr_factor=_rate(options, about))
+    layer_stream = f"layers of rank {rank}" if rank else "layers"
+    with machine.matmul_precision():
+        fit(
+            trained,
+            [course],
+            steps=progress(range(start, about.steps)),
+            layer_seed=partial(rng.stream, about.seed, layer_stream),
+            callbacks={
+                step: partial(stop, step) for step in _checkpoints(about, options.save_every)
+            },
+            scale_losses=machine.precision == "fp16",
+        )
     if not rank:
         (path / _RESUME).unlink(missing_ok=True)
     return run
@@ -139,13 +147,13 @@ def _begin(
     path: Path, about: ExpertInfo, real: Bundle, device: torch.device
 ) -> tuple[ExpertRun, Network]:
     """The run's folder, with the whitening if it has one, and its network on the device, before training."""
-    if not ranks.current()[0]:
+    if not ranks.rank_and_world_size()[0]:
         run = ExpertRun(path) if (path / "expert.json").exists() else ExpertRun.create(path, about)
         if about.zca and not run.has_whitening:
             run.save_whitening(
                 dict(zip(("mean", "matrix"), whitening.fit(real.images), strict=True))
             )
-    ranks.mean(0)  # the others wait for it
+    ranks.wait_for_all()
     run = ExpertRun(path)
     return run, network_of(about, run).to(device)
 
@@ -165,7 +173,7 @@ def _batch(
     pictures = BatchTransform(
         prepare=network.prepare, augment=augment_of(left, channels=about.channels, size=about.size)
     )
-    return of_images(
+    return image_batches(
         data, pictures, data.hard_target, batch_size=options.batch_size, seed=about.seed
     )
 
@@ -188,7 +196,7 @@ def _sample(data: DeviceBundle, seed: int) -> DeviceBundle:
     """Training images, drawn once, whose accuracy is what `--epoch auto` goes by."""
     generator = torch.Generator().manual_seed(rng.stream(seed, "sample"))
     rows = torch.randperm(len(data), generator=generator)[:SAMPLE].to(data.images.device)
-    return replace(data, images=data.images[rows], hard=data.hard[rows])
+    return data.take(rows)
 
 
 def _accuracy(network: Network, forward: Forward, seen: DeviceBundle) -> float:

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from ddlabel.commands.checkpoints import pick_checkpoints as pick
 from ddlabel.commands.evaluate.experiment import Experiment, settle
 from ddlabel.commands.evaluate.grid import evaluate
-from ddlabel.commands.refine import refine
-from ddlabel.commands.relabel import Checkpoints, pick, relabel
+from ddlabel.commands.labeling import label_images as relabel
+from ddlabel.commands.refine import refine_labels as refine
 from ddlabel.core import rng
 from ddlabel.core.config import (
     EvaluateOptions,
@@ -20,8 +21,9 @@ from ddlabel.core.config import (
     gift_batch_size,
 )
 from ddlabel.core.errors import IncompatibleError
-from ddlabel.data.bundle import Array, Bundle, check_same_task
-from ddlabel.data.expert_run import ExpertRun
+from ddlabel.data.bundle import Bundle, check_same_task
+from ddlabel.data.expert_run import Checkpoints, ExpertRun
+from ddlabel.data.labels import Array
 from ddlabel.training.loop import Progress
 
 TEMPERATURES = (0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0)
@@ -100,7 +102,7 @@ def try_out(
         "net": options.trial_net,
         "optimizer": "adamw:lr=0.003",
         "schedule": "cosine",
-    } | options.machine
+    } | options.runtime_settings
     students = EvaluateOptions(labels=labels, loss=loss, epochs=epochs, seeds=options.trials, **how)
     cases = [
         settle(

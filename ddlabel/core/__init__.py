@@ -1,1 +1,1 @@
-"""What everything else stands on: errors, registries, options, configs. Standard library only."""
+"""The base of all other layers: errors, registries, options, protocols. Standard library only."""

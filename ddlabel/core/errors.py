@@ -1,11 +1,11 @@
-"""Every error that a user can provoke: one root, one exit code for each kind."""
+"""The errors that a user can cause: one root class, and one exit code for each kind of error."""
 
 
 class DDLabelError(Exception):
-    """What was wrong, what was got, what was expected and what to do, in one line.
+    """An error with a message of one line: what was wrong, got and expected, and what to do.
 
-    The command line prints the message after the word `error` and leaves with `exit_code`; a traceback always means
-    a bug of ours.
+    The command line prints the message after the word `error` and exits with `exit_code`. A
+    traceback always means a bug in ddlabel.
     """
 
     exit_code = 1
@@ -15,11 +15,11 @@ class DDLabelError(Exception):
 
 
 class UsageError(DDLabelError, exit_code=2):
-    """An option, a spec string or a combination of them that cannot be carried out."""
+    """An option, a spec string or a combination of options that cannot be used."""
 
 
 class InvalidInputError(DDLabelError, exit_code=3):
-    """A file that is missing, foreign, truncated, corrupt or without meaning."""
+    """A file that is missing, in an unknown format, truncated, corrupt or without meaning."""
 
 
 class UnsafeInputError(DDLabelError, exit_code=4):
@@ -27,11 +27,11 @@ class UnsafeInputError(DDLabelError, exit_code=4):
 
 
 class IncompatibleError(DDLabelError, exit_code=5):
-    """Inputs that are sound but do not belong together."""
+    """Inputs that are valid but do not belong together."""
 
 
 class OutputExistsError(DDLabelError, exit_code=6):
-    """An output that is already there and was not asked to be replaced."""
+    """An output that exists already and that the user did not ask to replace."""
 
 
 class StorageError(DDLabelError, exit_code=7):
@@ -39,12 +39,12 @@ class StorageError(DDLabelError, exit_code=7):
 
 
 class ClosedPipeError(DDLabelError, exit_code=0):
-    """The reader of standard output has what it wanted: nothing went wrong."""
+    """The reader of standard output closed it early, as `head` does. Nothing went wrong."""
 
 
 class ResourceError(DDLabelError, exit_code=8):
-    """Not enough memory, or a device that is not there."""
+    """There is not enough memory, or the device does not exist."""
 
 
 class SweepError(DDLabelError, exit_code=9):
-    """Some cells of a sweep failed; the others are done."""
+    """Some cells of a sweep failed. The other cells are done."""

@@ -1,33 +1,20 @@
-"""What an option is, and how a config gets its values: from a protocol, a TOML file and what was given."""
+"""Options and configs: how an option is declared, and how a config gets and checks its values."""
 
 import itertools
-import tomllib
-import types
+import os
 import typing
-from dataclasses import dataclass, field, fields
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
 from ddlabel.core import protocols
-from ddlabel.core.errors import InvalidInputError, UsageError
+from ddlabel.core.conditions import Conditions, Situation, parse_conditions
+from ddlabel.core.config_file import as_option_type, read_options
+from ddlabel.core.errors import UsageError
 from ddlabel.core.registry import nearest, split_specs
 
 T = TypeVar("T")
-# The tables that a configuration file may have.
-COMMANDS = (
-    "import",
-    "select",
-    "train-expert",
-    "relabel",
-    "densify",
-    "learn",
-    "refine",
-    "edit",
-    "compress",
-    "describe",
-    "evaluate",
-    "sweep",
-)
 
 
 def option(
@@ -39,153 +26,297 @@ def option(
     above: float | None = None,
     choices: tuple[str, ...] = (),
     recorded: bool = True,
+    part_of_key: bool = True,
     argument: str | None = None,
     auto: bool = False,
+    only_with: str | Sequence[str] = (),
+    not_with: str | Sequence[str] = (),
+    needs: Mapping[str, str] | None = None,
 ) -> T:
-    """A field of a config: `low` and `high` are the ends of its range, `above` is a lower end that is left out.
+    """Declare an option: a field of a config.
 
-    Not `recorded` are options that change how the work is done and not what comes out. An `argument` is given by its
-    place and not by a flag, and stands in the usage under that name. With `auto` it is a number or that word.
+    The last three arguments declare which options go together, see `Options.check_together`. A
+    condition is `NAME` (the option is given) or `NAME=VALUE|VALUE` (it has one of these values).
+
+    Args:
+        default: The default value.
+        help: The help text.
+        low: The smallest value.
+        high: The largest value.
+        above: A bound that every value must exceed.
+        choices: The values that a text may have.
+        recorded: False for an option that changes how the work is done but not its outcome. It is
+            not written to histories and result records.
+        part_of_key: False for an option that only adds figures to a result record. A record that
+            has these figures serves whether the option was given or not.
+        argument: The name in the usage line of an option that is given by position, without flag.
+        auto: Whether the value is a number or the word `auto`.
+        only_with: The option is refused unless at least one of these conditions is met.
+        not_with: The option is refused if one of these conditions is met.
+        needs: By value of the option, the condition without which this value is refused.
     """
-    bounds = {"low": low, "high": high, "above": above}
     metadata = {
         "help": help,
+        "low": low,
+        "high": high,
+        "above": above,
         "choices": choices,
         "recorded": recorded,
+        "part_of_key": part_of_key,
         "argument": argument,
         "auto": auto,
-        **bounds,
+        "conditions": parse_conditions(only_with, not_with, needs),
     }
     value: T = field(default=default, metadata=metadata)
     return value
 
 
+def flag_of(declared: "Field[Any]") -> str:
+    """Return an option as the user writes it: `--real-epochs`, or the name of an argument."""
+    return declared.metadata["argument"] or f"--{declared.name.replace('_', '-')}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Base of all configs: checked when made, read from TOML, written to history.
+    """Base of all configs.
 
-    The fields in `AXES` can be given several values, of which every combination is one config.
+    Every value is checked against its option's bounds and choices when a config is created. Which
+    options go together is checked by `load` and `check_together`.
+
+    The fields in `AXES` can be given several values; each combination of them is one config.
     """
 
     AXES: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
-        for each in fields(self):
-            _check(each.name, getattr(self, each.name), each.metadata)
+        for declared in fields(self):
+            _check_value(declared, getattr(self, declared.name))
 
     @classmethod
-    def load(cls, command: str, path: Path | None, given: dict[str, Any]) -> list[Self]:
-        """The configs of a TOML file's table [command], over its top level, with what was given on top.
+    def load(
+        cls,
+        command: str,
+        path: Path | None,
+        given: dict[str, Any],
+        *,
+        objects: Collection[str] = (),
+    ) -> list[Self]:
+        """Return one config for each combination of the values of the axes.
 
-        There is one for each combination of the values of the axes. What a protocol presets lies below all that.
+        A value is taken from `given`, else from the TOML file's table [command], else from its top
+        level, else from the protocol, else it is the default. In `given`, None and empty lists
+        stand for options that are not given.
 
-        InvalidInputError if the file cannot be read, UsageError for an unknown key or a value of another type
-        or out of range.
+        Args:
+            command: The command, which names the table of the file and the one of the protocol.
+            path: The TOML file, or None.
+            given: The options that the user gave, by name.
+            objects: Names of options whose values are passed beside the config as objects.
+
+        Raises:
+            InvalidInputError: The file cannot be read.
+            UsageError: An option is unknown, has a wrong type or value, or does not go with others.
         """
-        values = {} if path is None else _read_toml(path, command)
-        hints = typing.get_type_hints(cls)
-        known = [each.name for each in fields(cls)]
-        for key, value in values.items():
-            if key not in known:
-                raise UsageError(
-                    f"{path}: unknown option {key!r} for {command}: {nearest(key, known)}"
-                )
-            values[key] = _typed(value, hints[key], f"{path}: {key}", several=key in cls.AXES)
-        values |= {key: value for key, value in given.items() if value not in (None, [], ())}
-        for each in (each for each in fields(cls) if each.metadata["auto"] and each.name in values):
-            values[each.name] = _number_or_auto(each.name, values[each.name])
-        axes = [key for key in cls.AXES if key in values]
-        several = itertools.product(*(_several(key, values[key]) for key in axes))
-        return [
-            cls._of(command, values | dict(zip(axes, choice, strict=True))) for choice in several
-        ]
+        values: dict[str, Any] = {}
+        if path is not None:
+            values = read_options(path, command, cls.types(), cls.AXES)
+        for name, value in given.items():
+            if value not in (None, [], ()):
+                values[name] = value
+        for declared in fields(cls):
+            if declared.metadata["auto"] and declared.name in values:
+                values[declared.name] = _number_or_auto(declared, values[declared.name])
+        configs = []
+        for combination in cls._combinations(values):
+            net = combination.get("net")
+            preset = protocols.preset(combination.get("protocol"), net, command)
+            config = cls(**_lists_as_tuples(preset | combination))
+            config.check_together(objects=objects, preset=preset)
+            configs.append(config)
+        return configs
 
     @classmethod
-    def _of(cls, command: str, values: dict[str, Any]) -> Self:
-        """One config: defaults, under its protocol's presets for its network, under these values."""
-        preset = protocols.preset(values.get("protocol"), values.get("net"), command)
-        return cls(
-            **{key: tuple(v) if isinstance(v, list) else v for key, v in (preset | values).items()}
+    def from_python(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return Python values as the types of their options.
+
+        A path becomes a text, and so does a number where a text is expected (`epoch=12`). An
+        option that names a file (not `recorded`) may be an object in place of a path.
+
+        Raises:
+            UsageError: An option is unknown, or its value has another type.
+        """
+        hints = cls.types()
+        values = {}
+        for name, value in given.items():
+            if name not in hints:
+                raise UsageError(f"unknown option {name!r}: {nearest(name, hints)}")
+            if value is not None:
+                declared = cls.__dataclass_fields__[name]
+                values[name] = from_python(value, hints[name], declared, name in cls.AXES)
+        return values
+
+    @classmethod
+    def types(cls) -> dict[str, Any]:
+        """Return the type of every option, by name."""
+        hints = typing.get_type_hints(cls)
+        return {declared.name: hints[declared.name] for declared in fields(cls)}
+
+    @classmethod
+    def flags(cls) -> dict[str, str]:
+        """Return every option as the user writes it, by name."""
+        return {declared.name: flag_of(declared) for declared in fields(cls)}
+
+    def check_together(
+        self,
+        *,
+        objects: Collection[str] = (),
+        preset: Mapping[str, Any] | None = None,
+        about: str | None = None,
+    ) -> None:
+        """Check the conditions that the options declare (`only_with`, `not_with`, `needs`).
+
+        Only an option that is given is checked: one whose value differs from the default. Call
+        this again with `about` when a value that was `auto` has been settled.
+
+        Args:
+            objects: Names of options whose values are passed beside the config as objects. They
+                count as given.
+            preset: Options of a protocol. A value that is the protocol's does not count as given:
+                the command drops it where it has no effect.
+            about: Check only the conditions of this option and those that other options have on it.
+
+        Raises:
+            UsageError: An option has no effect, or cannot be combined with another one.
+        """
+        situation = Situation(
+            values={declared.name: getattr(self, declared.name) for declared in fields(self)},
+            given=frozenset(self._given(preset or {})) | frozenset(objects),
+            flags=self.flags(),
         )
+        for declared in fields(self):
+            conditions: Conditions = declared.metadata["conditions"]
+            is_asked = about in (None, declared.name) or conditions.mention(str(about))
+            if is_asked and declared.name in situation.given:
+                conditions.check(declared.name, situation)
 
     def recorded(self) -> dict[str, Any]:
-        """The options that decide the outcome, for history and result records."""
+        """Return the options that histories and result records have, by name."""
+        return self._values_where("recorded")
+
+    def key_options(self) -> dict[str, Any]:
+        """Return the recorded options that decide the outcome, by name.
+
+        The others (`part_of_key=False`) only add figures to a result record.
+        """
+        in_key = self._values_where("part_of_key")
+        return {name: value for name, value in self.recorded().items() if name in in_key}
+
+    @classmethod
+    def only_with(cls, condition: str) -> dict[str, Any]:
+        """Return the options that are only used with `condition`, by name with their defaults."""
+        wanted = parse_conditions(only_with=condition).only_with
         return {
-            each.name: getattr(self, each.name)
-            for each in fields(self)
-            if each.metadata["recorded"]
+            declared.name: declared.default
+            for declared in fields(cls)
+            if declared.metadata["conditions"].only_with == wanted
         }
 
+    @classmethod
+    def figure_options(cls) -> list[str]:
+        """Return the names of the options that only add figures to a result record."""
+        return [declared.name for declared in fields(cls) if not declared.metadata["part_of_key"]]
 
-def _number_or_auto(name: str, value: float | str) -> float | str:
-    try:
-        return value if value == "auto" else float(value)
-    except ValueError:
-        raise UsageError(f"--{name} is {value!r}: expected a number, or auto") from None
+    def _values_where(self, property_name: str) -> dict[str, Any]:
+        return {
+            declared.name: getattr(self, declared.name)
+            for declared in fields(self)
+            if declared.metadata[property_name]
+        }
+
+    def _given(self, preset: Mapping[str, Any]) -> Iterator[str]:
+        """Yield the options whose value is neither the default nor the protocol's."""
+        for declared in fields(self):
+            value = getattr(self, declared.name)
+            is_preset = declared.name in preset and preset[declared.name] == value
+            if value != declared.default and not is_preset:
+                yield declared.name
+
+    @classmethod
+    def _combinations(cls, values: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield the values with one value for every axis, the last axis changing fastest."""
+        axes = [name for name in cls.AXES if name in values]
+        choices = [_values_of_axis(name, values[name]) for name in axes]
+        for combination in itertools.product(*choices):
+            yield values | dict(zip(axes, combination, strict=True))
 
 
-def _check(name: str, value: Any, rules: Any) -> None:
-    """Check a value against the bounds of its field."""
-    flag = f"--{name.replace('_', '-')}"
-    if rules["choices"] and value is not None and value not in rules["choices"]:
-        raise UsageError(f"{flag} is {value!r}: {nearest(str(value), rules['choices'])}")
-    if value is None or isinstance(value, str | bool):
-        return
-    low, high, above = rules["low"], rules["high"], rules["above"]
-    fits = (
-        (low is None or value >= low)
-        and (high is None or value <= high)
-        and (above is None or value > above)
-    )
-    if not fits or value != value:  # NaN compares false with every bound
-        ends = [("at least", low), ("above", above), ("at most", high)]
-        expected = " and ".join(f"{word} {end:g}" for word, end in ends if end is not None)
-        raise UsageError(f"{flag} is {value:g}: expected {expected or 'a number'}")
+def from_python(value: Any, annotation: Any, declared: "Field[Any]", is_axis: bool) -> Any:
+    """Return a Python value as the type of an option; see `Options.from_python`."""
+    takes_text = str in (annotation, *typing.get_args(annotation))
+    is_list = isinstance(value, list | tuple)
+    parts = list(value) if is_list else [value]
+    texts = [_as_text(part) if takes_text else part for part in parts]
+    is_object = any(not isinstance(part, str | bool | int | float) for part in texts)
+    if is_object and takes_text and not declared.metadata["recorded"]:
+        return texts if is_list else texts[0]
+    name = declared.name
+    return as_option_type(texts if is_list else texts[0], annotation, name, is_list=is_axis)
 
 
-def _read_toml(path: Path, command: str) -> dict[str, Any]:
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InvalidInputError(f"{path}: cannot be read as TOML: {error}") from error
-    for name in (key for key, value in content.items() if isinstance(value, dict)):
-        if name not in COMMANDS:
-            raise UsageError(
-                f"{path}: there is no command for the table [{name}]: {nearest(name, COMMANDS)}"
-            )
-    plain = {key: value for key, value in content.items() if not isinstance(value, dict)}
+def _as_text(value: Any) -> Any:
+    """Return paths and numbers as text, and other objects as they are."""
+    if isinstance(value, bool) or not isinstance(value, os.PathLike | int | float):
+        return value
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _lists_as_tuples(values: dict[str, Any]) -> dict[str, Any]:
     return {
-        key.replace("-", "_"): value for key, value in (plain | content.get(command, {})).items()
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
     }
 
 
-def _typed(value: Any, annotation: Any, what: str, *, several: bool) -> Any:
-    """A value of a TOML file as the type that a field has; a list where it can have several."""
-    if typing.get_origin(annotation) is tuple or (several and isinstance(value, list)):
-        parts = value if isinstance(value, list) else [value]
-        return [_typed(part, str, what, several=False) for part in parts]
-    members = (
-        typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
-    )
-    if float in members and isinstance(value, int) and not isinstance(value, bool):
+def _number_or_auto(declared: "Field[Any]", value: float | str) -> float | str:
+    if value == "auto":
+        return value
+    try:
         return float(value)
-    if not isinstance(value, members) or (isinstance(value, bool) and bool not in members):
-        raise UsageError(
-            f"{what} is {value!r}: expected {getattr(annotation, '__name__', annotation)}"
-        )
-    return value
+    except ValueError:
+        raise UsageError(f"{flag_of(declared)} is {value!r}: expected a number, or auto") from None
 
 
-def _several(key: str, value: Any) -> list[str]:
-    """The values of an axis: given repeatedly, or separated by commas."""
-    values = [
-        spec
-        for text in ([value] if isinstance(value, str) else value)
-        for spec in split_specs(text)
-    ]
+def _check_value(declared: "Field[Any]", value: Any) -> None:
+    """Check a value against the choices and the bounds of its option."""
+    rules = declared.metadata
+    if value is None:
+        return
+    if rules["choices"] and value not in rules["choices"]:
+        hint = nearest(str(value), rules["choices"])
+        raise UsageError(f"{flag_of(declared)} is {value!r}: {hint}")
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        _check_bounds(declared, value)
+
+
+def _check_bounds(declared: "Field[Any]", value: float) -> None:
+    low, high, above = (declared.metadata[name] for name in ("low", "high", "above"))
+    is_low_enough = high is None or value <= high
+    is_high_enough = (low is None or value >= low) and (above is None or value > above)
+    is_nan = value != value
+    if is_low_enough and is_high_enough and not is_nan:
+        return
+    ends = {"at least": low, "above": above, "at most": high}
+    bounds = [f"{word} {end:g}" for word, end in ends.items() if end is not None]
+    expected = " and ".join(bounds) or "a number"
+    raise UsageError(f"{flag_of(declared)} is {value:g}: expected {expected}")
+
+
+def _values_of_axis(name: str, value: str | Sequence[str]) -> list[str]:
+    """Return the values of an axis, which is given repeatedly or with commas between its values."""
+    texts = [value] if isinstance(value, str) else value
+    values = [spec for text in texts for spec in split_specs(text)]
     if not values or len(set(values)) < len(values):
-        given = value if isinstance(value, str) else ",".join(value)
+        flag = f"--{name.replace('_', '-')}"
         raise UsageError(
-            f"--{key.replace('_', '-')} is {given!r}: expected one value or several different ones"
+            f"{flag} is {','.join(texts)!r}: expected one value or several different ones"
         )
     return values

@@ -1,4 +1,7 @@
-"""Registries of functions, and the spec strings that pick and configure one: `kl:temperature=20,scale=false`."""
+"""Registries of functions, and the spec strings that choose and configure one of them.
+
+A spec string is `NAME:KEY=VALUE,KEY=VALUE`, for example `kl:temperature=20,scale=false`.
+"""
 
 import difflib
 import inspect
@@ -17,34 +20,44 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def nearest(word: str, known: Collection[str]) -> str:
-    """A hint for a misspelt word: the nearest known one, or all of them."""
+    """Return a hint for a misspelt word: the nearest known word, or all known words."""
     close = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known are: {', '.join(known)}"
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"known are: {', '.join(known)}"
+
+
+@contextmanager
+def as_usage_error(prefix: str) -> Iterator[None]:
+    """Raise a UsageError in place of the errors that functions raise for unusable values.
+
+    These are ValueError, RuntimeError and ZeroDivisionError. The message is `prefix` and the first
+    line of theirs.
+
+    Raises:
+        UsageError: The block raised one of these errors.
+    """
+    try:
+        yield
+    except (RuntimeError, ValueError, ZeroDivisionError) as error:
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise UsageError(f"{prefix}: {lines[0]}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One registered function as `ddlabel list` shows it."""
+    """A registered function as `ddlabel list` shows it."""
 
     name: str
     options: dict[str, Any]
     summary: str
 
 
-@contextmanager
-def trying(what: str) -> Iterator[None]:
-    """Whatever a function says of values that it cannot have is a UsageError, in which `what` comes first."""
-    try:
-        yield
-    except (RuntimeError, ValueError, ZeroDivisionError) as error:
-        raise UsageError(f"{what}: {str(error).splitlines()[0]}") from error
-
-
 class Registry(dict[str, F]):
-    """Functions of one kind by name; a function is registered where it is defined.
+    """Functions of one kind, by name. A function is registered where it is defined.
 
-    The keyword-only arguments of a function are its options: they are what a spec string may set, with their
-    annotations as types and their defaults as defaults.
+    The keyword-only arguments of a function that have a default are its options: a spec string may
+    set them. Their annotations are the options' types.
     """
 
     def __init__(self, kind: str) -> None:
@@ -53,10 +66,15 @@ class Registry(dict[str, F]):
 
     def add(self, function: F) -> F:
         """Register `function` under its own name, with dashes for underscores."""
-        return self.named(function.__name__.strip("_").replace("_", "-"))(function)
+        name = function.__name__.strip("_").replace("_", "-")
+        return self.named(name)(function)
 
     def named(self, name: str) -> Callable[[F], F]:
-        """A decorator that registers a function under `name`."""
+        """Return a decorator that registers a function under `name`.
+
+        Raises:
+            ValueError: The name is registered already.
+        """
 
         def register(function: F) -> F:
             if name in self:
@@ -66,79 +84,108 @@ class Registry(dict[str, F]):
 
         return register
 
-    def get(self, name: str) -> F:  # type: ignore[override]  # a dict's has a default
-        """The function called `name`; where there is none, a UsageError with the nearest name."""
+    def get(self, name: str) -> F:  # type: ignore[override]  # dict.get has a default
+        """Return the function called `name`.
+
+        Raises:
+            UsageError: There is no such function.
+        """
         if name not in self:
             raise UsageError(f"unknown {self.kind} {name!r}: {nearest(name, self)}")
         return self[name]
 
     def resolve(self, spec: str) -> F:
-        """The function of a spec with its options set; UsageError for an unknown name or option, or another type."""
-        name, values = parse_spec(spec)
+        """Return the function that a spec string names, with the spec's options set.
+
+        Raises:
+            UsageError: The spec cannot be read, its name or an option is unknown, or a value has
+                the wrong type.
+        """
+        name, texts = parse_spec(spec)
         function = self.get(name)
         known = _options(function)
         settings = {}
-        for key, text in values.items():
-            key = key.replace("-", "_")
-            if key not in known:
-                hint = nearest(key, known) if known else "it has none"
-                raise UsageError(f"{self.kind} {name!r} has no option {key!r}: {hint}")
-            settings[known[key].name] = _convert(
-                text, known[key].annotation, f"option {key!r} of {self.kind} {name!r}"
-            )
+        for key, text in texts.items():
+            option = key.replace("-", "_")
+            if option not in known:
+                hint = nearest(option, known) if known else "it has none"
+                raise UsageError(f"{self.kind} {name!r} has no option {option!r}: {hint}")
+            parameter = known[option]
+            where = f"option {option!r} of {self.kind} {name!r}"
+            settings[parameter.name] = _parse_value(text, parameter.annotation, where)
         return cast(F, partial(function, **settings))
 
     def entries(self) -> list[Entry]:
-        """Every function with its options, in the order of their registration."""
-        found = []
+        """Return every function with its options, in the order of registration."""
+        entries = []
         for name, function in self.items():
             defaults = {key: parameter.default for key, parameter in _options(function).items()}
-            found.append(
-                Entry(
-                    name=name,
-                    options=defaults,
-                    summary=(inspect.getdoc(function) or "").split("\n")[0],
-                )
-            )
-        return found
+            docstring = inspect.getdoc(function) or ""
+            summary = docstring.split("\n")[0]
+            entries.append(Entry(name=name, options=defaults, summary=summary))
+        return entries
 
 
 def with_options_of(shared: Callable[..., Any]) -> Callable[[F], F]:
-    """A decorator of a function that hands on its `**options` to `shared`: those of `shared` become its own."""
+    """Return a decorator for a function that passes its `**options` on to `shared`.
 
-    def show(function: F) -> F:
-        own, given = (inspect.signature(each, eval_str=True) for each in (function, shared))
-        kept = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
-        kept += [
-            p
-            for p in given.parameters.values()
-            if p.kind is p.KEYWORD_ONLY and p.name not in own.parameters
-        ]
-        function.__signature__ = own.replace(parameters=kept)  # type: ignore[attr-defined]
+    In the signature of the decorated function, the keyword-only arguments of `shared` take the
+    place of `**options`, so that a spec string can set them.
+    """
+
+    def decorate(function: F) -> F:
+        signature = inspect.signature(function, eval_str=True)
+        passed_on = inspect.signature(shared, eval_str=True)
+        parameters = []
+        for parameter in signature.parameters.values():
+            if parameter.kind is not parameter.VAR_KEYWORD:
+                parameters.append(parameter)
+        for parameter in passed_on.parameters.values():
+            is_option = parameter.kind is parameter.KEYWORD_ONLY
+            if is_option and parameter.name not in signature.parameters:
+                parameters.append(parameter)
+        merged = signature.replace(parameters=parameters)
+        function.__signature__ = merged  # type: ignore[attr-defined]
         return function
 
-    return show
+    return decorate
 
 
 def parse_spec(spec: str) -> tuple[str, dict[str, str]]:
-    """The name and the settings of `name:key=value,key=value`, all text; UsageError for one without `=`, or twice."""
+    """Return the name and the options, as text, of a spec `NAME:KEY=VALUE,KEY=VALUE`.
+
+    Raises:
+        UsageError: An option has no `=`, no key, or the same key as another one.
+    """
     name, _, rest = spec.strip().partition(":")
     values: dict[str, str] = {}
-    for item in filter(None, rest.split(",")):
+    for item in rest.split(","):
+        if not item:
+            continue
         key, equals, value = item.partition("=")
-        if not equals or not key.strip() or key.strip() in values:
+        key = key.strip()
+        if not equals or not key or key in values:
             raise UsageError(
-                f"cannot read {item!r} in {spec!r}: expected each key once, as NAME:KEY=VALUE,KEY=VALUE"
+                f"cannot read {item!r} in {spec!r}: expected each key once, "
+                "as NAME:KEY=VALUE,KEY=VALUE"
             )
-        values[key.strip()] = value.strip()
+        values[key] = value.strip()
     return name, values
 
 
 def split_specs(text: str) -> list[str]:
-    """The specs in `sgd:lr=0.1,momentum=0.9,adam`: a comma before `key=value` belongs to the spec before it."""
+    """Return the specs of a list with commas, such as `sgd:lr=0.1,momentum=0.9,adam`.
+
+    A comma before `KEY=VALUE` belongs to the spec before it.
+    """
     specs: list[str] = []
-    for piece in filter(None, (each.strip() for each in text.split(","))):
-        if specs and "=" in piece and ":" not in piece.partition("=")[0]:
+    for piece in text.split(","):
+        piece = piece.strip()
+        if not piece:
+            continue
+        before_equals, equals, _ = piece.partition("=")
+        is_option = bool(equals) and ":" not in before_equals
+        if is_option and specs:
             specs[-1] += f",{piece}"
         else:
             specs.append(piece)
@@ -146,39 +193,48 @@ def split_specs(text: str) -> list[str]:
 
 
 def _options(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The keyword-only arguments that have a default: an argument without one is for callers, not for specs.
+    """Return the options of a function: keyword-only arguments that have a default.
 
-    `class_`, which Python cannot name otherwise, is `class` in a spec.
+    A keyword-only argument without a default is for callers in Python, not for specs. The argument
+    `class_`, which Python cannot name otherwise, is the option `class`.
     """
-    known = inspect.signature(function, eval_str=True).parameters
-    return {
-        key.rstrip("_"): p
-        for key, p in known.items()
-        if p.kind is p.KEYWORD_ONLY and p.default is not p.empty
-    }
+    options = {}
+    for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is not parameter.empty:
+            options[name.rstrip("_")] = parameter
+    return options
 
 
-def _convert(text: str, annotation: Any, what: str) -> Any:
-    """Read `text` as the type that `annotation` names; tuples are written `0.5/0.8`."""
-    kind, members = typing.get_origin(annotation), typing.get_args(annotation)
-    if kind is types.UnionType:  # `int | None`, the only kind there is
-        return None if text.lower() == "none" else _convert(text, members[0], what)
-    if kind is tuple:
-        return tuple(_convert(part, members[0], what) for part in text.split("/"))
-    if kind is typing.Literal:
+def _parse_value(text: str, annotation: Any, where: str) -> Any:
+    """Read `text` as the type `annotation`; the parts of a tuple are written `0.5/0.8`.
+
+    Raises:
+        UsageError: The text is no such value. The message begins with `where`.
+    """
+    origin = typing.get_origin(annotation)
+    members = typing.get_args(annotation)
+    if origin is types.UnionType:  # always `X | None`
+        return None if text.lower() == "none" else _parse_value(text, members[0], where)
+    if origin is tuple:
+        return tuple(_parse_value(part, members[0], where) for part in text.split("/"))
+    if origin is typing.Literal:
         if text in members:
             return text
-        raise UsageError(f"{what} is {text!r}: expected one of {', '.join(members)}")
+        raise UsageError(f"{where} is {text!r}: expected one of {', '.join(members)}")
     if annotation is bool:
         if text.lower() in ("true", "false"):
             return text.lower() == "true"
-        raise UsageError(f"{what} is {text!r}: expected true or false")
+        raise UsageError(f"{where} is {text!r}: expected true or false")
+    return _parse_plain(text, annotation, where)
+
+
+def _parse_plain(text: str, kind: Callable[[str], Any], where: str) -> Any:
+    """Read `text` as a number or a text."""
     try:
-        value = annotation(text)
+        value = kind(text)
     except ValueError:
-        raise UsageError(
-            f"{what} is {text!r}: expected a value of type {annotation.__name__}"
-        ) from None
+        name = kind.__name__
+        raise UsageError(f"{where} is {text!r}: expected a value of type {name}") from None
     if isinstance(value, float) and not math.isfinite(value):
-        raise UsageError(f"{what} is {text!r}: expected a finite number")
+        raise UsageError(f"{where} is {text!r}: expected a finite number")
     return value

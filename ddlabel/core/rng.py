@@ -1,12 +1,14 @@
-"""Random numbers as a function of (seed, stream name, position), so that a resumed run continues bit for bit."""
+"""Seeds of random generators, so that a resumed run continues with the same random numbers."""
 
 import hashlib
 
 
 def stream(seed: int, name: str, *position: int) -> int:
-    """A 63-bit seed for the generator of one named stream at one position (epoch, step, class, …).
+    """Return a seed of 63 bits for the random stream `name` at `position` (epoch, step, class, …).
 
-    Streams of different names or positions are independent, and nothing depends on what was drawn before.
+    The seed depends on the arguments alone, not on what was drawn before. Streams with different
+    seeds, names or positions are independent of each other.
     """
     text = ":".join([str(seed), name, *map(str, position)])
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
+    digest = hashlib.sha256(text.encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1

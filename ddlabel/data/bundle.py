@@ -1,32 +1,30 @@
 """The bundle: images and their labels."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Self
+from typing import Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ddlabel.core.errors import IncompatibleError, InvalidInputError
-from ddlabel.data import atomic as files
-from ddlabel.data import codecs
+from ddlabel.core.errors import IncompatibleError
+from ddlabel.data.checks import check_labels, check_rows, check_views, within
+from ddlabel.data.labels import Array, Labels, Views, take_rows
 from ddlabel.data.provenance import Entry, sha256_of_array
-from ddlabel.data.schema import ARRAYS, ArrayInfo, Header, LabelMeta, Pixels, require
+from ddlabel.data.schema import ARRAYS, ArrayInfo, Header, Pixels, require
 
-Array = NDArray[Any]
-CHUNK = 512  # images; a power of two, as batches of labelling are
-_ROWS_AT_ONCE = 4096
-_BLOCK = 512  # of decoded labels, which can have many views
-_MAKERS = {"soft": "relabel", "dense": "densify"}
-_IN_HEADER = ("classes", "pixels", "soft", "dense", "history")
+Field = Literal["soft", "dense"]
+FIELDS: tuple[Field, ...] = ("soft", "dense")
+# The number of images that are processed together: a power of two, as labelling uses such batches.
+CHUNK = 512
+_MADE_BY = {"soft": "relabel", "dense": "densify"}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Bundle:
-    """Images and their labels as numpy arrays, memory-mapped where they were read from a file.
+    """Images [N, C, H, W] and their labels as numpy arrays, memory-mapped if read from a file.
 
-    The structure is checked when a bundle is made; `check_values` reads every number.
+    The structure is checked when a bundle is made; `check_values` reads and checks every number.
     """
 
     classes: tuple[str, ...]
@@ -34,28 +32,71 @@ class Bundle:
     images: Array
     hard_labels: Array
     source_index: Array | None = None
-    soft_labels: Array | None = None
-    soft_index: Array | None = None
-    soft: LabelMeta | None = None
-    dense_labels: Array | None = None
-    dense_index: Array | None = None
-    dense_boxes: Array | None = None
-    dense: LabelMeta | None = None
-    dense_flip: Array | None = None
-    dense_mix: Array | None = None
-    dense_mix_weight: Array | None = None
-    dense_mix_box: Array | None = None
+    soft: Labels | None = None
+    dense: Labels | None = None
+    views: Views | None = None
     history: tuple[Entry, ...] = ()
 
     def __post_init__(self) -> None:
+        for field in FIELDS:
+            labels: Labels | None = getattr(self, field)
+            if labels is not None and labels.index is not None:
+                require(
+                    labels.num_classes == self.num_classes,
+                    f"{field}_labels are of {labels.num_classes} classes: "
+                    f"expected {self.num_classes}",
+                )
         self.header(digests=False).check()
 
     def __len__(self) -> int:
         return len(self.images)
 
+    def __repr__(self) -> str:
+        shape = "×".join(map(str, self.images.shape[1:]))
+        names = ", ".join(self.classes[:6])
+        more = f", … {self.num_classes - 6} more" if self.num_classes > 6 else ""
+        made_by = " | ".join(entry.command for entry in self.history) or "nothing recorded"
+        return (
+            f"<Bundle: {len(self)} images {shape} {self.pixels.space}, labels: {self._kinds()}\n"
+            f" {self.num_classes} classes: {names}{more}\n"
+            f" made by: {made_by}>"
+        )
+
+    def _kinds(self) -> str:
+        """Name the labels that the bundle has, for people."""
+        kinds = ["hard"]
+        if self.soft is not None:
+            kinds.append(f"soft ({self.soft.meta.space})")
+        if self.dense is not None:
+            views = self.dense.values.shape[1]
+            kinds.append(f"dense ({views} views, {self.dense.meta.space})")
+        return ", ".join(kinds)
+
+    @property
+    def digest(self) -> str:
+        """sha256 that stands for the whole bundle: that of its header, which reads every array.
+
+        A bundle that was read from a file, whose arrays cannot change, knows it from there.
+        """
+        known: str | None = self.__dict__.get("_digest_of_file")
+        return known or self.header().digest
+
+    def remember_digest(self, digest: str) -> None:
+        """Keep the digest of the file that this bundle maps, so that it need not be computed."""
+        self.__dict__["_digest_of_file"] = digest
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes K."""
+        return len(self.classes)
+
     @property
     def side(self) -> int:
-        """The images' pixels along each side; an InvalidInputError if those are not the same."""
+        """The height of the images, which is their width too.
+
+        Raises:
+            InvalidInputError: The images are not square.
+        """
         height, width = self.images.shape[2:]
         require(
             height == width,
@@ -65,217 +106,175 @@ class Bundle:
 
     @property
     def arrays(self) -> dict[str, Array]:
-        """The arrays that are there, by name, in the order of the specification."""
-        values = {name: getattr(self, name) for name in ARRAYS}
-        return {name: array for name, array in values.items() if array is not None}
+        """The arrays that the bundle has, by name, in the order of the specification."""
+        arrays: dict[str, Array | None] = {
+            "images": self.images,
+            "hard_labels": self.hard_labels,
+            "source_index": self.source_index,
+        }
+        for field in FIELDS:
+            labels: Labels | None = getattr(self, field)
+            if labels is not None:
+                arrays |= {f"{field}_labels": labels.values, f"{field}_index": labels.index}
+        if self.views is not None:
+            arrays |= {f"dense_{name}": array for name, array in self.views.arrays()}
+        return {name: arrays[name] for name in ARRAYS if arrays.get(name) is not None}  # type: ignore[misc]
 
     def header(self, *, digests: bool = True) -> Header:
-        """The header; the sha256 of every array in it reads them all, and is zeros without `digests`."""
+        """Return the header.
+
+        Its sha256 of every array reads all of them; without `digests` they are zeros.
+        """
         infos = {}
-        for name, x in self.arrays.items():
-            # Arrays are written as they lie: one of the other byte order gets a name such as >f4, which is refused.
-            dtype = x.dtype.name if x.dtype.isnative else x.dtype.str
-            infos[name] = ArrayInfo(
-                dtype=dtype, shape=x.shape, sha256=sha256_of_array(x) if digests else "0" * 64
-            )
-        return Header(arrays=infos, **{name: getattr(self, name) for name in _IN_HEADER})
+        for name, array in self.arrays.items():
+            # Arrays are written as they lie in memory. A dtype of the other byte order gets a name
+            # such as >f4, which the header's check refuses.
+            dtype = array.dtype.name if array.dtype.isnative else array.dtype.str
+            digest = sha256_of_array(array) if digests else "0" * 64
+            infos[name] = ArrayInfo(dtype=dtype, shape=array.shape, sha256=digest)
+        return Header(
+            classes=self.classes,
+            pixels=self.pixels,
+            soft=None if self.soft is None else self.soft.meta,
+            dense=None if self.dense is None else self.dense.meta,
+            arrays=infos,
+            history=self.history,
+        )
 
     @classmethod
     def from_header(cls, header: Header, arrays: dict[str, Array]) -> Self:
-        """The bundle of a header and the arrays it declares."""
-        return cls(**{name: getattr(header, name) for name in _IN_HEADER} | arrays)
-
-    def labels(
-        self, field: str, rows: slice | Array = slice(None), *, as_if: LabelMeta | None = None
-    ) -> Array:
-        """The `soft` [n, K] or `dense` [n, V, K] labels of some images, decoded to float32 (`as_if` of this space)."""
-        label, index = as_if or self.label(field), getattr(self, f"{field}_index")
-        stored = self.arrays[f"{field}_labels"][rows]
-        return codecs.decode(
-            stored, None if index is None else index[rows], label, len(self.classes)
+        """Build the bundle of a header and the arrays that it declares."""
+        num_classes = len(header.classes)
+        labels = {}
+        for field, meta in (("soft", header.soft), ("dense", header.dense)):
+            if meta is not None:
+                labels[field] = Labels(
+                    values=arrays[f"{field}_labels"],
+                    meta=meta,
+                    index=arrays.get(f"{field}_index"),
+                    num_classes=num_classes,
+                )
+        prefix = "dense_"
+        of_views = ("boxes", "flip", "mix", "mix_weight", "mix_box")
+        view_arrays = {n: arrays[prefix + n] for n in of_views if prefix + n in arrays}
+        return cls(
+            classes=header.classes,
+            pixels=header.pixels,
+            images=arrays["images"],
+            hard_labels=arrays["hard_labels"],
+            source_index=arrays.get("source_index"),
+            soft=labels.get("soft"),
+            dense=labels.get("dense"),
+            views=Views(**view_arrays) if view_arrays else None,
+            history=header.history,
         )
 
-    def label(self, field: str) -> LabelMeta:
-        """What the soft or dense labels are; an IncompatibleError if there are none."""
-        label: LabelMeta | None = getattr(self, field)
-        if label is None:
-            raise IncompatibleError(
-                f"the bundle has no {field} labels: make them with 'ddlabel {_MAKERS[field]}'"
-            )
-        return label
+    def labels(self, field: str) -> Labels:
+        """Return the `soft` or `dense` labels.
 
-    def with_labels(self, field: str, stored: codecs.Stored) -> Self:
-        """The same with other soft or dense labels."""
-        arrays = {
-            f"{field}_labels": stored.values,
-            f"{field}_index": stored.index,
-            field: stored.label,
-        }
-        return replace(self, **arrays)  # type: ignore[arg-type]
+        Raises:
+            IncompatibleError: The bundle has no such labels.
+        """
+        labels: Labels | None = getattr(self, field)
+        if labels is None:
+            command = _MADE_BY[field]
+            raise IncompatibleError(
+                f"the bundle has no {field} labels: make them with 'ddlabel {command}'"
+            )
+        return labels
+
+    def with_labels(self, field: str, labels: Labels | None) -> Self:
+        """Return the bundle with other `soft` or `dense` labels, or with none."""
+        if field == "soft":
+            return replace(self, soft=labels)
+        return replace(self, dense=labels)
 
     def take(self, rows: Array) -> Self:
-        """The images of these rows with all their labels; `source_index` keeps pointing at the first data set.
+        """Return the images of these rows with all their labels.
 
-        IncompatibleError if a view is blended with an image that is left out.
+        `source_index` keeps the row of each image in the first data set.
+
+        Raises:
+            IncompatibleError: A view is blended with an image that is left out.
         """
         source = rows if self.source_index is None else self.source_index[rows]
-        shared = (
-            {"dense_boxes"}
-            if self.dense_boxes is not None and self.dense_boxes.ndim == 2
-            else set()
+        return replace(
+            self,
+            images=take_rows(self.images, rows),
+            hard_labels=take_rows(self.hard_labels, rows),
+            source_index=source.astype(np.int64),
+            soft=None if self.soft is None else self.soft.take(rows),
+            dense=None if self.dense is None else self.dense.take(rows),
+            views=None if self.views is None else self.views.take(rows, len(self)),
         )
-        changes: dict[str, Any] = {
-            name: _rows(x, rows) for name, x in self.arrays.items() if name not in shared
-        }
-        if self.dense_mix is not None:
-            new_row = np.full(len(self), -1)
-            new_row[rows] = np.arange(len(rows))
-            changes["dense_mix"] = new_row[changes["dense_mix"]]
-            if (changes["dense_mix"] < 0).any():
-                raise IncompatibleError(
-                    "views are blended with images that would be left out: take all images"
-                )
-        return replace(self, **changes | {"source_index": source.astype(np.int64)})
 
     def without_views(self) -> Self:
-        """The same without dense labels and all that belongs to them."""
-        gone: dict[str, Any] = {name: None for name in ARRAYS if name.startswith("dense")}
-        return replace(self, dense=None, **gone)
+        """Return the bundle without views and their labels."""
+        return replace(self, dense=None, views=None)
 
     def of_classes(self, numbers: Sequence[int]) -> Self:
-        """The images of some classes, in this order, with labels over them alone: distributions sum to 1 again.
+        """Return the images of some classes, in this order, with labels over these classes alone.
 
-        A distribution without mass on these classes becomes uniform.
+        Distributions sum to 1 again; one without mass on these classes becomes uniform.
 
-        IncompatibleError for labels that are directions.
+        Raises:
+            IncompatibleError: The labels are directions.
         """
         columns = np.asarray(numbers)
         taken = self.take(np.flatnonzero(np.isin(self.hard_labels, columns)))
-        new_number = np.empty(len(self.classes), np.int64)
+        new_number = np.empty(self.num_classes, np.int64)
         new_number[columns] = np.arange(len(columns))
-        changes: dict[str, Any] = {"hard_labels": new_number[taken.hard_labels]}
-        for field, label in (("soft", self.soft), ("dense", self.dense)):
-            if label is None:
-                continue
-            if label.space == "direction":
-                raise IncompatibleError(
-                    f"{field} labels are directions: they cannot be narrowed to some classes"
-                )
-            values = taken.labels(field)[..., columns]
-            if label.space == "probs":
-                mass = values.sum(-1, keepdims=True)
-                values = np.where(
-                    mass > 0, values / np.maximum(mass, 1e-38), np.float32(1 / len(columns))
-                )
-            changes |= {f"{field}_labels": values, f"{field}_index": None}
-        return replace(taken, classes=tuple(self.classes[i] for i in numbers), **changes)
+        return replace(
+            taken,
+            classes=tuple(self.classes[number] for number in numbers),
+            hard_labels=new_number[taken.hard_labels],
+            soft=_narrowed("soft", taken.soft, columns),
+            dense=_narrowed("dense", taken.dense, columns),
+        )
 
     def check_values(self) -> None:
-        """Raise InvalidInputError for the first row that has no meaning: reads every number.
+        """Check every number: pixels, hard labels, labels and boxes.
 
-        Pixels are finite, labels in range, distributions sum to 1, and boxes lie inside the image.
+        Raises:
+            InvalidInputError: A number has no meaning; the message names the first such row.
         """
-        classes = len(self.classes)
-        check_rows(
-            "hard_labels",
-            self.hard_labels,
-            f"0 … {classes - 1}",
-            lambda x: (x >= 0) & (x < classes),
-        )
+        in_range = partial(within, top=self.num_classes - 1)
+        check_rows("hard_labels", self.hard_labels, f"0 … {self.num_classes - 1}", in_range)
         if self.images.dtype != np.uint8:
             check_rows("images", self.images, "finite pixels", np.isfinite)
-        for field in ("soft", "dense"):
-            if getattr(self, field) is not None:
-                self._check_labels(field)
-        if self.dense_boxes is not None:
-            low, high = self.dense_boxes[..., :2], self.dense_boxes[..., 2:]
-            inside = (low >= 0).all() and (high <= 1).all() and (low < high).all()
-            require(
-                inside, "dense_boxes must be fractions with 0 ≤ y0 < y1 ≤ 1 and 0 ≤ x0 < x1 ≤ 1"
-            )
-        for name in {
-            "dense_flip",
-            "dense_mix",
-            "dense_mix_weight",
-            "dense_mix_box",
-        } & self.arrays.keys():
-            top = len(self) - 1 if name == "dense_mix" else 1
-            check_rows(
-                name, self.arrays[name], f"numbers from 0 to {top}", partial(_within, top=top)
-            )
+        for field in FIELDS:
+            labels: Labels | None = getattr(self, field)
+            if labels is not None:
+                check_labels(field, labels)
+        if self.views is not None:
+            check_views(self.views, len(self))
 
-    def _check_labels(self, field: str) -> None:
-        """The same for soft or dense labels, decoded, in blocks of images."""
-        name, label, index = f"{field}_labels", self.label(field), getattr(self, f"{field}_index")
-        dtype = self.arrays[name].dtype
-        # Decoded as probabilities, rounded ones would sum to 1 whatever they are.
-        as_stored = label if dtype == np.uint8 else replace(label, space="direction")
-        if index is not None:
-            check_rows(
-                f"{field}_index", index, "classes", partial(_within, top=len(self.classes) - 1)
-            )
-            check_rows(
-                f"{field}_index",
-                index,
-                "different classes",
-                lambda x: (np.diff(np.sort(x)) != 0).all(-1),
-            )
-        tolerance = 1e-4 if dtype == np.float32 else 1e-2
-        positive = ("probabilities of at least 0", lambda x: x >= 0)
-        whole = (
-            "probabilities that sum to 1 (are these logits?)",
-            partial(sum_to_one, tolerance=tolerance),
+
+def _narrowed(field: Field, labels: Labels | None, columns: Array) -> Labels | None:
+    """Return labels over the classes in `columns` alone, decoded."""
+    if labels is None:
+        return None
+    if labels.meta.space == "direction":
+        raise IncompatibleError(
+            f"{field} labels are directions: they cannot be limited to some classes"
         )
-        part = ("probabilities that sum to at most 1", lambda x: x.sum(-1) <= 1 + tolerance)
-        some = ("directions that are not all 0", lambda x: (x != 0).any(-1))
-        rules: dict[str, list[Any]] = {
-            "probs": [positive, whole],
-            "mass": [positive, part],
-            "direction": [some],
-        }
-        for start in range(0, len(self), _BLOCK):
-            values = self.labels(field, slice(start, start + _BLOCK), as_if=as_stored)
-            for expected, good in [("finite labels", np.isfinite), *rules.get(label.space, [])]:
-                check_rows(name, values, expected, good, first=start)
-
-
-def _rows(array: Array, rows: Array) -> Array:
-    """Some rows of an array, copied in blocks: the copy may be as large as what is mapped."""
-    copy = files.scratch((len(rows), *array.shape[1:]), array.dtype)
-    for start in range(0, len(rows), _ROWS_AT_ONCE):
-        copy[start : start + _ROWS_AT_ONCE] = array[rows[start : start + _ROWS_AT_ONCE]]
-    return copy
-
-
-def _within(values: Array, top: int) -> Array:
-    return np.asarray((values >= 0) & (values <= top))
-
-
-def sum_to_one(labels: Array, *, tolerance: float = 1e-4) -> Array:
-    """Which rows [...] of labels [..., K] sum to 1; rounded ones need a wider tolerance, 1e-2 for float16."""
-    return np.asarray(np.abs(labels.sum(-1, dtype=np.float64) - 1) <= tolerance)
-
-
-def check_rows(
-    name: str, array: Array, expected: str, good: Callable[[Array], Array], *, first: int = 0
-) -> None:
-    """Raise InvalidInputError for the first row of an array [N, ...] that is not as expected.
-
-    `good` says of a block of rows which numbers or which rows are; `first` is the number of the array's first row.
-    """
-    for start in range(0, len(array), _ROWS_AT_ONCE):
-        fine = good(array[start : start + _ROWS_AT_ONCE])
-        if not fine.all():
-            row = first + start + int(np.argmin(fine.reshape(len(fine), -1).all(1)))
-            raise InvalidInputError(f"{name}, row {row}: expected {expected}")
+    values = labels.decode()[..., columns]
+    if labels.meta.space == "probs":
+        mass = values.sum(-1, keepdims=True)
+        uniform = np.float32(1 / len(columns))
+        values = np.where(mass > 0, values / np.maximum(mass, 1e-38), uniform)
+    return Labels(values=values, meta=labels.meta)
 
 
 def check_same_task(what: str, first: Bundle, second: Bundle) -> None:
-    """Raise IncompatibleError unless two bundles have the same classes in one order and images of one shape."""
+    """Check that two bundles have the same classes in one order and images of one shape.
+
+    Raises:
+        IncompatibleError: The second bundle, which the message calls `what`, differs.
+    """
     if first.classes != second.classes:
-        raise IncompatibleError(
-            f"{what} has other classes: {class_difference(first.classes, second.classes)}"
-        )
+        difference = class_difference(first.classes, second.classes)
+        raise IncompatibleError(f"{what} has other classes: {difference}")
     shape, expected = second.images.shape[1:], first.images.shape[1:]
     if shape != expected:
         raise IncompatibleError(
@@ -284,13 +283,17 @@ def check_same_task(what: str, first: Bundle, second: Bundle) -> None:
 
 
 def class_difference(first: Sequence[str], second: Sequence[str]) -> str:
-    """Where two lists of class names part, in a few words."""
+    """Describe the first difference of two lists of class names."""
     if len(first) != len(second):
         return f"{len(second)} of them, expected {len(first)}"
-    number = next(i for i, (a, b) in enumerate(zip(first, second, strict=True)) if a != b)
-    return f"number {number} is {second[number]!r}, expected {first[number]!r} (see --class-names of import)"
+    pairs = enumerate(zip(first, second, strict=True))
+    number = next(i for i, (a, b) in pairs if a != b)
+    return (
+        f"number {number} is {second[number]!r}, expected {first[number]!r} "
+        "(see --class-names of import)"
+    )
 
 
 def image_chunks(bundle: Bundle, size: int = CHUNK) -> Iterator[slice]:
-    """Consecutive slices of at most `size` images."""
+    """Yield consecutive slices of at most `size` images."""
     return (slice(start, start + size) for start in range(0, len(bundle), size))

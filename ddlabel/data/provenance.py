@@ -1,4 +1,4 @@
-"""Where a bundle comes from: digests of contents, and the history that every command appends to."""
+"""Digests of contents, and the history of commands that made a bundle."""
 
 import hashlib
 import json
@@ -15,27 +15,37 @@ _CHUNK_BYTES = 1 << 24
 
 
 def canonical_json(value: Any) -> str:
-    """The one JSON text of a value: keys sorted, no spaces, no NaN."""
+    """Return the canonical JSON text of a value: keys sorted, no spaces.
+
+    Raises:
+        ValueError: The value holds NaN or infinity.
+        TypeError: The value holds something that JSON has no form for.
+    """
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
 
 
 def sha256_of_text(text: str) -> str:
-    """Hexadecimal sha256 of the UTF-8 text."""
+    """Return the hexadecimal sha256 of a text in UTF-8."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def array_chunks(array: NDArray[Any]) -> Iterator[memoryview]:
-    """The bytes of an array in C order, in chunks along the first axis: what a file holds and a digest covers."""
-    rows = max(1, _CHUNK_BYTES // max(1, array[:1].nbytes))
-    for start in range(0, len(array), rows):
-        # A copy where the slice is not contiguous: its memory as it lies would be other numbers.
-        yield np.ascontiguousarray(array[start : start + rows]).reshape(-1).view(np.uint8).data
+    """Yield the bytes of an array in C order, in chunks of rows.
+
+    A bundle file holds these bytes, and the sha256 of an array is taken over them.
+    """
+    row_bytes = max(1, array[:1].nbytes)
+    num_rows = max(1, _CHUNK_BYTES // row_bytes)
+    for start in range(0, len(array), num_rows):
+        # The memory of a slice that is not contiguous would be other numbers: it is copied.
+        block = np.ascontiguousarray(array[start : start + num_rows])
+        yield block.reshape(-1).view(np.uint8).data
 
 
 def sha256_of_array(array: NDArray[Any]) -> str:
-    """Hexadecimal sha256 of an array's bytes in C order."""
+    """Return the hexadecimal sha256 of an array's bytes in C order."""
     digest = hashlib.sha256()
     for chunk in array_chunks(array):
         digest.update(chunk)
@@ -43,24 +53,26 @@ def sha256_of_array(array: NDArray[Any]) -> str:
 
 
 def sha256_of_file(path: Path) -> str:
-    """Hexadecimal sha256 of a file's bytes."""
+    """Return the hexadecimal sha256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sha256_of_path(path: Path) -> str:
-    """Digest of a file, or of a folder: its relative names and their contents, sorted by name."""
+    """Return the digest of a file, or of a folder: names of its files and their contents, sorted.
+
+    The names are relative to the folder.
+    """
     if path.is_file():
         return sha256_of_file(path)
-    files = sorted(p for p in path.rglob("*") if p.is_file())
-    return sha256_of_text(
-        canonical_json([[p.relative_to(path).as_posix(), sha256_of_file(p)] for p in files])
-    )
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    content = [[file.relative_to(path).as_posix(), sha256_of_file(file)] for file in files]
+    return sha256_of_text(canonical_json(content))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Input:
-    """Something that a command read besides the bundle it passes on: a name without folders, and its content."""
+    """A file or folder that a command read besides its bundle: name without folders, and sha256."""
 
     role: str
     name: str
@@ -69,9 +81,9 @@ class Input:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One command of a bundle's history: enough to run it again.
+    """One command of a bundle's history, with all that is needed to run it again.
 
-    `bundle` is the digest of the bundle that the command read, empty where it read none. Paths of bundles are left
+    `bundle` is the digest of the bundle that the command read, or empty. Paths of bundles are left
     out on purpose: a pipe and a file give the same bytes.
     """
 
@@ -83,25 +95,54 @@ class Entry:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Self:
-        """The entry of a header; TypeError or KeyError if the value has another form."""
-        inputs = tuple(
-            Input(**{key: str(text) for key, text in item.items()}) for item in value["inputs"]
+        """Make an entry out of its JSON object in a header.
+
+        Raises:
+            TypeError, KeyError, ValueError, AttributeError: The value has another form.
+        """
+        inputs = []
+        for item in value["inputs"]:
+            texts = {key: str(text) for key, text in item.items()}
+            inputs.append(Input(**texts))
+        return cls(
+            command=str(value["command"]),
+            version=str(value["version"]),
+            options=dict(value["options"]),
+            bundle=str(value["bundle"]),
+            inputs=tuple(inputs),
         )
-        texts = {key: str(value[key]) for key in ("command", "version", "bundle")}
-        return cls(**texts, options=dict(value["options"]), inputs=inputs)
 
 
 def shell_lines(history: Sequence[Entry]) -> list[str]:
-    """The pipeline that would make a bundle again, one command a line; inputs stand under their bare names."""
-    lines = []
-    for entry in history:
-        words = ["ddlabel", entry.command, *(i.name for i in entry.inputs if i.role == "source")]
-        words += ["-", "-"] if entry.bundle else ["-"]
-        named = [(i.role, i.name) for i in entry.inputs if i.role != "source"]
-        for key, value in [*named, *entry.options.items()]:
-            flag = f"--{key.replace('_', '-')}"
-            for each in value if isinstance(value, list | tuple) else [value]:
-                if each is not None and each is not False:
-                    words += [flag] if each is True else [flag, str(each)]
-        lines.append(" ".join(map(shlex.quote, words)))
-    return lines
+    """Return the command lines that would make a bundle again, one for each entry of its history.
+
+    Inputs stand under their names without folders.
+    """
+    return [_shell_line(entry) for entry in history]
+
+
+def _shell_line(entry: Entry) -> str:
+    sources = [given.name for given in entry.inputs if given.role == "source"]
+    words = ["ddlabel", entry.command, *sources]
+    # The bundle comes from standard input, if there is one, and goes to standard output.
+    words += ["-", "-"] if entry.bundle else ["-"]
+    for given in entry.inputs:
+        if given.role != "source":
+            words += _flags(given.role, given.name)
+    for name, value in entry.options.items():
+        words += _flags(name, value)
+    return " ".join(map(shlex.quote, words))
+
+
+def _flags(name: str, value: Any) -> list[str]:
+    """Return the words of an option; a list repeats it, and true stands without a value."""
+    flag = f"--{name.replace('_', '-')}"
+    values = value if isinstance(value, list | tuple) else [value]
+    words: list[str] = []
+    for single in values:
+        if single is None or single is False:
+            continue
+        words.append(flag)
+        if single is not True:
+            words.append(str(single))
+    return words

@@ -1,1 +1,1 @@
-"""Losses, augmentations, networks, labels: functions of tensors that know no files."""
+"""Losses, augmentations, optimizers, networks and labels: functions of tensors, without files."""

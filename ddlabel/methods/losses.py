@@ -1,6 +1,9 @@
-"""Losses: `loss(logits [B, K], target, *, options) → scalar`, all means over the batch.
+"""Losses: `loss(logits [B, K], target, *, options) -> scalar`, averaged over the batch.
 
-Those that distil a teacher take its labels from the target as well, stored or made for the batch by an online expert.
+A distillation loss also takes the teacher's labels from `target`, whether they were stored or an
+online expert made them for this batch. A loss that asks the target for probabilities, for logits
+or for the one class of each image raises IncompatibleError if the target cannot give them (see
+`Target`).
 """
 
 import inspect
@@ -12,35 +15,44 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ddlabel.core.registry import Registry, with_options_of
-from ddlabel.methods.labels.gift import gift as refined
+from ddlabel.methods.labels.gift import gift as refine
 from ddlabel.methods.labels.target import Target
 
-Space = Literal["logits", "probs"]
+CompareIn = Literal["logits", "probs"]
 Loss = Callable[[Tensor, Target, int], Tensor]
 losses: Registry[Callable[..., Tensor]] = Registry("loss")
 
 
 def loss_of(spec: str, *, steps_per_epoch: int = 1) -> Loss:
-    """The loss of a spec, of logits, a target and the number of steps done; UsageError for an unknown one."""
+    """Return the loss of a spec as a function of logits [B, K], a target and the steps done.
+
+    Raises:
+        UsageError: The loss or one of its options is unknown, or an option has a value of another
+            type.
+    """
     function = losses.resolve(spec)
-    grows = "epoch" in inspect.signature(function).parameters
+    depends_on_epoch = "epoch" in inspect.signature(function).parameters
 
     def loss(logits: Tensor, target: Target, step: int) -> Tensor:
-        options = {"epoch": step // steps_per_epoch + 1} if grows else {}
-        return function(logits, target, **options)
+        if not depends_on_epoch:
+            return function(logits, target)
+        return function(logits, target, epoch=step // steps_per_epoch + 1)
 
     return loss
 
 
 @losses.add
 def ce(logits: Tensor, target: Target) -> Tensor:
-    """Cross-entropy with the hard class, in nats; ignores soft labels."""
+    """Cross-entropy with the hard class, in nats. Ignores soft labels."""
     return F.cross_entropy(logits, target.hard)
 
 
 @losses.add
 def soft_ce(logits: Tensor, target: Target) -> Tensor:
-    """Cross-entropy −Σ p log q with the label distribution p, in nats (Label-Worth's and DATM's student loss)."""
+    """Cross-entropy −Σ p log q with the label distribution p, in nats.
+
+    The student loss of Label-Worth and DATM.
+    """
     return F.cross_entropy(logits, target.probs())
 
 
@@ -48,8 +60,9 @@ def soft_ce(logits: Tensor, target: Target) -> Tensor:
 def kl(logits: Tensor, target: Target, *, temperature: float = 1.0, scale: bool = True) -> Tensor:
     """KL(label || student) in nats, both softened by `temperature`.
 
-    With `scale` the result is multiplied by temperature² so that gradients keep their size (Hinton et al. 2015); the
-    public code of GIFT, RDED and SRe2L leaves it out, at temperature 20, which is what makes plain SGD stall there.
+    With `scale` the result is multiplied by temperature² so that gradients keep their size (Hinton
+    et al. 2015). The public code of GIFT, RDED and SRe2L leaves the factor out, at temperature 20:
+    this is why plain SGD stalls there.
     """
     student = F.log_softmax(logits / temperature, dim=1)
     # Not log_target=True: a class of probability 0 would give nan.
@@ -59,29 +72,34 @@ def kl(logits: Tensor, target: Target, *, temperature: float = 1.0, scale: bool 
 
 @losses.add
 def js(logits: Tensor, target: Target, *, temperature: float = 1.0) -> Tensor:
-    """Jensen-Shannon divergence ½·KL(p || m) + ½·KL(q || m), m = ½(p + q), in nats, at most log 2 (GIFT, Table 9)."""
-    log_q, p = F.log_softmax(logits / temperature, dim=1), target.probs(temperature)
-    # The logarithm of the mixture from probabilities that are not 0 where p is.
-    log_m = ((p + log_q.exp()) / 2).clamp_min(torch.finfo(p.dtype).tiny).log()
+    """Jensen-Shannon divergence ½·KL(p || m) + ½·KL(q || m), m = ½(p + q), in nats (GIFT, Table 9).
+
+    Both distributions are softened by `temperature`. The divergence is at most log 2.
+    """
+    log_q = F.log_softmax(logits / temperature, dim=1)
+    p = target.probs(temperature)
+    mixture = (p + log_q.exp()) / 2
+    # The clamp keeps the logarithm finite for a class that neither distribution has.
+    log_m = mixture.clamp_min(torch.finfo(p.dtype).tiny).log()
     from_label = F.kl_div(log_m, p, reduction="batchmean")
     from_student = (log_q.exp() * (log_q - log_m)).sum(1).mean()
     return (from_label + from_student) / 2
 
 
 @losses.add
-def mse(logits: Tensor, target: Target, *, space: Space = "logits") -> Tensor:
-    """Squared error, mean over the K elements and the batch, between logits or between probabilities."""
+def mse(logits: Tensor, target: Target, *, space: CompareIn = "logits") -> Tensor:
+    """Squared error between logits or between probabilities, averaged over classes and batch."""
     if space == "logits":
         return F.mse_loss(logits, target.logits)
     return F.mse_loss(F.softmax(logits, dim=1), target.probs())
 
 
 @losses.add
-def cosine(logits: Tensor, target: Target, *, space: Space = "probs") -> Tensor:
-    """1 − cos(student logits, label) (GIFT, section 4; the listing in the paper has the sign wrong).
+def cosine(logits: Tensor, target: Target, *, space: CompareIn = "probs") -> Tensor:
+    """1 − cos(student logits, label) (GIFT, section 4; the paper's listing has the wrong sign).
 
-    The label is a distribution (`space=probs`, the paper's text) or raw logits (`space=logits`, its public code). A
-    label that was refined in logits space is taken as it is.
+    The label is a distribution (`space=probs`, the paper's text) or raw logits (`space=logits`, its
+    public code). A label that was refined in logits space is used as it is.
     """
     return 1 - F.cosine_similarity(logits, target.direction(space), dim=1).mean()
 
@@ -91,36 +109,44 @@ def gift(
     logits: Tensor,
     target: Target,
     *,
-    space: Space = "probs",
+    space: CompareIn = "probs",
     gamma: float = 0.1,
     alpha: float = 0.1,
 ) -> Tensor:
-    """GIFT in whole: 1 − cos(student logits, label refined on the fly) (GIFT, section 4; γ = α = 0.1).
+    """GIFT's full method, 1 − cos(student logits, refined label) (GIFT, section 4; γ = α = 0.1).
 
-    Equal to `refine` and then the cosine loss, for labels that are not stored, as an online expert's.
+    Equals the command `refine` followed by the cosine loss. Use it for labels that are not stored,
+    such as those of an online expert.
     """
-    label = refined(target.values, target.label, target.hard, space=space, gamma=gamma, alpha=alpha)
+    label = refine(target.values, target.label, target.hard, space=space, gamma=gamma, alpha=alpha)
     return 1 - F.cosine_similarity(logits, label, dim=1).mean()
 
 
-def _with_ce(name: str) -> Callable[..., Tensor]:
-    loss = losses[name]
+def _add_with_ce(name: str) -> Callable[..., Tensor]:
+    """Register `name` + weight · `ce` under the name `name+ce`."""
+    soft_loss = losses[name]
 
     @losses.named(f"{name}+ce")
-    @with_options_of(loss)
-    def both(logits: Tensor, target: Target, *, weight: float = 0.1, **options: Any) -> Tensor:
-        return loss(logits, target, **options) + weight * ce(logits, target)
+    @with_options_of(soft_loss)
+    def loss_with_ce(
+        logits: Tensor, target: Target, *, weight: float = 0.1, **options: Any
+    ) -> Tensor:
+        return soft_loss(logits, target, **options) + weight * ce(logits, target)
 
-    both.__doc__ = f"`{name}` + weight · `ce` (GIFT, Table 9; weight 0.1 in its public code)."
-    return both
+    loss_with_ce.__doc__ = (
+        f"`{name}` + weight · `ce` (GIFT, Table 9; the weight in its public code is 0.1)."
+    )
+    return loss_with_ce
 
 
-kl_ce, mse_ce, soft_ce_ce = map(_with_ce, ("kl", "mse", "soft-ce"))
+kl_ce = _add_with_ce("kl")
+mse_ce = _add_with_ce("mse")
+soft_ce_ce = _add_with_ce("soft-ce")
 
 
 @losses.add
 def mse_gt(logits: Tensor, target: Target, *, weight: float = 0.025) -> Tensor:
-    """MSE on logits + weight · CE: `mse+ce` at EDC's weight (G-VBSM has 0.1, and 0.15 for CIFAR)."""
+    """MSE on logits + weight · CE: `mse+ce` at EDC's weight (G-VBSM: 0.1, and 0.15 for CIFAR)."""
     return mse_ce(logits, target, weight=weight)
 
 
@@ -133,21 +159,25 @@ def kd(
     ce_weight: float = 0.1,
     kd_weight: float = 0.9,
 ) -> Tensor:
-    """Knowledge distillation, 0.1 · CE + 0.9 · T² · KL at T = 4 (Hinton et al. 2015, with CRD's weights)."""
+    """Distillation, 0.1 · CE + 0.9 · T² · KL at T = 4 (Hinton et al. 2015; CRD's weights)."""
     return ce_weight * ce(logits, target) + kd_weight * kl(logits, target, temperature=temperature)
 
 
 @losses.add
 def wsld(logits: Tensor, target: Target, *, temperature: float = 2.0, alpha: float = 2.5) -> Tensor:
-    """Weighted soft labels (Zhou et al. 2021): CE + α·T²·mean(w · softCE_T), w = 1 − exp(−CE_student/CE_teacher).
+    """Weighted soft labels, CE + α·T²·mean(w · softCE_T) (Zhou et al. 2021).
 
-    The weights use plain logits and carry no gradient; they are small where the student is the better of the two.
+    The weight of an image is w = 1 − exp(−CE_student / CE_teacher). It uses logits at temperature
+    1, carries no gradient, and is small for images that the student classifies better than the
+    teacher.
     """
-    own = F.cross_entropy(logits, target.hard, reduction="none")
-    teachers = F.cross_entropy(target.probs().clamp_min(1e-30).log(), target.hard, reduction="none")
-    weight = 1 - torch.exp(-own.detach() / teachers.clamp_min(1e-7))
-    soft = F.cross_entropy(logits / temperature, target.probs(temperature), reduction="none")
-    return own.mean() + alpha * temperature**2 * (weight * soft).mean()
+    student_ce = F.cross_entropy(logits, target.hard, reduction="none")
+    teacher_log_probs = target.probs().clamp_min(1e-30).log()
+    teacher_ce = F.cross_entropy(teacher_log_probs, target.hard, reduction="none")
+    weight = 1 - torch.exp(-student_ce.detach() / teacher_ce.clamp_min(1e-7))
+    softened = target.probs(temperature)
+    softened_ce = F.cross_entropy(logits / temperature, softened, reduction="none")
+    return student_ce.mean() + alpha * temperature**2 * (weight * softened_ce).mean()
 
 
 @losses.add
@@ -162,35 +192,48 @@ def dkd(
     ce_weight: float = 1.0,
     warm_up: int = 20,
 ) -> Tensor:
-    """Decoupled distillation (Zhao et al. 2022): CE + T²·(α·TCKD + β·NCKD), growing over the first `warm_up` epochs.
+    """Decoupled distillation, CE + T²·(α·TCKD + β·NCKD) (Zhao et al. 2022).
 
-    TCKD is the KL of class against rest, NCKD the KL among the other classes, each side renormalised. `epoch` counts
-    from 1.
+    TCKD is the KL divergence of the class against the rest. NCKD is the KL divergence among the
+    other classes, each side renormalised. The distillation term grows linearly over the first
+    `warm_up` epochs; `epoch` counts from 1.
     """
-    log_p, log_q = target.log_probs(temperature), F.log_softmax(logits / temperature, dim=1)
+    log_p = target.log_probs(temperature)
+    log_q = F.log_softmax(logits / temperature, dim=1)
     hard = target.classes[:, None]
-    log_q_rest = _log_of_others(log_q, hard)
-    p = torch.cat([log_p.gather(1, hard), _log_of_others(log_p, hard)], 1).exp()
-    binary = F.kl_div(torch.cat([log_q.gather(1, hard), log_q_rest], 1), p, reduction="batchmean")
-    others = F.kl_div(
-        _others(log_q - log_q_rest, hard), _share_of_others(log_p, hard), reduction="batchmean"
-    )
-    share = min(1.0, epoch / warm_up) if warm_up else 1.0
-    return ce_weight * ce(logits, target) + share * temperature**2 * (
-        alpha * binary + beta * others
-    )
+
+    log_q_others = _log_mass_of_others(log_q, hard)
+    log_p_others = _log_mass_of_others(log_p, hard)
+    binary_p = torch.cat([log_p.gather(1, hard), log_p_others], 1).exp()
+    binary_log_q = torch.cat([log_q.gather(1, hard), log_q_others], 1)
+    tckd = F.kl_div(binary_log_q, binary_p, reduction="batchmean")
+
+    others_log_q = _without_class(log_q - log_q_others, hard)
+    others_p = _distribution_of_others(log_p, hard)
+    nckd = F.kl_div(others_log_q, others_p, reduction="batchmean")
+
+    growth = min(1.0, epoch / warm_up) if warm_up else 1.0
+    distillation = alpha * tckd + beta * nckd
+    return ce_weight * ce(logits, target) + growth * temperature**2 * distillation
 
 
 @losses.add
 def nkd(logits: Tensor, target: Target, *, temperature: float = 1.0, gamma: float = 1.5) -> Tensor:
-    """Normalised distillation (Yang et al. 2023): CE − t_y·log s_y + γ·T²·CE among the other classes, renormalised."""
+    """Normalised distillation, CE − t_y·log s_y + γ·T²·CE of the other classes (Yang et al. 2023).
+
+    The other classes are renormalised on both sides and softened by `temperature`.
+    """
     hard = target.classes[:, None]
-    log_s = F.log_softmax(logits, dim=1).gather(1, hard)
-    own = -(target.probs().gather(1, hard) * log_s).mean()
+    log_s_y = F.log_softmax(logits, dim=1).gather(1, hard)
+    t_y = target.probs().gather(1, hard)
+    target_class = -(t_y * log_s_y).mean()
+
     log_q = F.log_softmax(logits / temperature, dim=1)
-    log_others = _others(log_q - _log_of_others(log_q, hard), hard)
-    rest = -(_share_of_others(target.log_probs(temperature), hard) * log_others).sum(1).mean()
-    return ce(logits, target) + own + gamma * temperature**2 * rest
+    others_log_q = _without_class(log_q - _log_mass_of_others(log_q, hard), hard)
+    others_p = _distribution_of_others(target.log_probs(temperature), hard)
+    other_classes = -(others_p * others_log_q).sum(1).mean()
+
+    return ce(logits, target) + target_class + gamma * temperature**2 * other_classes
 
 
 @losses.add
@@ -203,36 +246,40 @@ def dist(
     inter: float = 2.0,
     intra: float = 2.0,
 ) -> Tensor:
-    """DIST (Huang et al. 2022): CE + T²·(β·(1 − ρ of rows) + γ·(1 − ρ of columns)), ρ Pearson's correlation.
+    """DIST, CE + T²·(β·(1 − ρ of rows) + γ·(1 − ρ of columns)), ρ Pearson's (Huang et al. 2022).
 
-    Rows are an image's probabilities, columns a class's over the batch; β = γ = 2 with T = 1 for ImageNet, 4 for CIFAR.
+    A row holds one image's probabilities, a column one class's probabilities over the batch; β is
+    `inter` and γ is `intra`. The paper has β = γ = 2, with T = 1 for ImageNet and T = 4 for CIFAR.
     """
-    q, p = F.softmax(logits / temperature, dim=1), target.probs(temperature)
-    relations = inter * (1 - _pearson(q, p)) + intra * (1 - _pearson(q.T, p.T))
+    q = F.softmax(logits / temperature, dim=1)
+    p = target.probs(temperature)
+    relations = inter * (1 - _mean_correlation(q, p)) + intra * (1 - _mean_correlation(q.T, p.T))
     return ce_weight * ce(logits, target) + temperature**2 * relations
 
 
-def _log_of_others(log_q: Tensor, hard: Tensor) -> Tensor:
-    """Logarithm of the mass on all classes but `hard` [B, 1], from the logarithms: 1 − q would round to 0."""
-    rest = log_q.scatter(1, hard, float("-inf")).logsumexp(1, keepdim=True)
-    return rest.clamp_min(
-        torch.finfo(rest.dtype).min
-    )  # finite where there is none: 0 · −∞ would be nan
+def _log_mass_of_others(log_q: Tensor, hard: Tensor) -> Tensor:
+    """Log of the probability [B, 1] of all classes but `hard` [B, 1], given log_q [B, K].
+
+    Computed from logarithms because 1 − q would round to 0.
+    """
+    log_mass = log_q.scatter(1, hard, float("-inf")).logsumexp(1, keepdim=True)
+    # Finite even if the other classes have no probability: 0 · −∞ would be nan.
+    return log_mass.clamp_min(torch.finfo(log_mass.dtype).min)
 
 
-def _others(values: Tensor, hard: Tensor) -> Tensor:
-    """The columns [B, K − 1] without the class `hard` [B, 1]."""
-    rest = torch.ones_like(values, dtype=torch.bool).scatter(1, hard, value=False)
-    return values[rest].view(len(values), -1)
+def _without_class(values: Tensor, hard: Tensor) -> Tensor:
+    """Remove the column of class `hard` [B, 1] from values [B, K]: [B, K − 1]."""
+    is_other = torch.ones_like(values, dtype=torch.bool).scatter(1, hard, value=False)
+    return values[is_other].view(len(values), -1)
 
 
-def _share_of_others(log_p: Tensor, hard: Tensor) -> Tensor:
-    """Distribution [B, K − 1] among the other classes; all zero where they have no mass."""
-    return _others(log_p, hard).softmax(1).nan_to_num()
+def _distribution_of_others(log_p: Tensor, hard: Tensor) -> Tensor:
+    """Distribution [B, K − 1] among the classes but `hard`; 0 if they have no probability."""
+    return _without_class(log_p, hard).softmax(1).nan_to_num()
 
 
-def _pearson(a: Tensor, b: Tensor) -> Tensor:
-    """Mean correlation of the rows of two matrices."""
-    return F.cosine_similarity(
-        a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True), dim=1
-    ).mean()
+def _mean_correlation(a: Tensor, b: Tensor) -> Tensor:
+    """Pearson correlation between the rows of a and b [R, C], averaged over the rows."""
+    centred_a = a - a.mean(1, keepdim=True)
+    centred_b = b - b.mean(1, keepdim=True)
+    return F.cosine_similarity(centred_a, centred_b, dim=1).mean()

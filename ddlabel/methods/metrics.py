@@ -1,4 +1,4 @@
-"""Figures: of labels, of students, over seeds, and of one label set against another."""
+"""Metrics of labels and students, statistics over seeds, and comparison of two label sets."""
 
 import math
 import statistics
@@ -10,61 +10,73 @@ import torch
 from scipy.special import stdtr, stdtrit
 from torch import Tensor
 
-_BINS = 15
+_NUM_BINS = 15
 
 
 def correct(scores: Tensor, hard: Tensor) -> Tensor:
-    """Number of rows of scores [B, K] whose largest entry is the class in hard [B]."""
+    """Count the rows of scores [B, K] whose largest entry is at the class in hard [B]."""
     return (scores.argmax(1) == hard).sum()
 
 
 def entropy(probs: Tensor) -> Tensor:
-    """Entropy of each row of probs [B, K], in nats."""
+    """Return the entropy [B] of each row of probs [B, K], in nats."""
     return -(probs * probs.clamp_min(1e-38).log()).sum(1)
 
 
 def student_figures(logits: Tensor, hard: Tensor) -> dict[str, Any]:
-    """Figures in [0, 1] of a student's logits [N, K] on images of classes [N].
+    """Return the metrics, in [0, 1], of a student's logits [N, K] for images of classes hard [N].
 
-    `accuracy`, `top5` where there are more classes, `calibration_error` (expected, 15 bins of equal width; Guo et al.
-    2017) and `class_accuracy`, with None for a class that has no image.
+    `accuracy`; `top5` if there are more than five classes; `calibration_error` (see
+    `calibration_error`), None for a student that diverged; and `class_accuracy`, a list with None
+    for a class without images.
     """
-    classes = logits.shape[1]
+    num_images, num_classes = logits.shape
     hits = logits.argmax(1) == hard
-    images = hard.bincount(minlength=classes)
-    of_class = hard[hits].bincount(minlength=classes).double() / images
-    figures: dict[str, Any] = {"accuracy": int(hits.sum()) / len(hard)}
-    if classes > 5:
-        figures["top5"] = int((logits.topk(5, 1).indices == hard[:, None]).sum()) / len(hard)
+    figures: dict[str, Any] = {"accuracy": int(hits.sum()) / num_images}
+    if num_classes > 5:
+        top5_hits = logits.topk(5, 1).indices == hard[:, None]
+        figures["top5"] = int(top5_hits.sum()) / num_images
     error = calibration_error(logits, hits)
-    figures["calibration_error"] = (
-        error if math.isfinite(error) else None
-    )  # a student that diverged
-    return figures | {
-        "class_accuracy": [None if math.isnan(share) else share for share in of_class.tolist()]
-    }
+    figures["calibration_error"] = error if math.isfinite(error) else None
+    figures["class_accuracy"] = _class_accuracy(hits, hard, num_classes)
+    return figures
+
+
+def _class_accuracy(hits: Tensor, hard: Tensor, num_classes: int) -> list[float | None]:
+    """Share of hits [N] among the images of each class; None for a class without images."""
+    images_per_class = hard.bincount(minlength=num_classes)
+    hits_per_class = hard[hits].bincount(minlength=num_classes)
+    accuracies = (hits_per_class.double() / images_per_class).tolist()
+    return [None if math.isnan(accuracy) else accuracy for accuracy in accuracies]
 
 
 def calibration_error(logits: Tensor, hits: Tensor) -> float:
-    """Mean over images of |accuracy − confidence| of the bin that the image's confidence lies in."""
+    """Return the expected calibration error with 15 bins of equal width (Guo et al. 2017).
+
+    The mean over images of |accuracy − confidence| of the bin in which the image's confidence lies,
+    for logits [N, K] and whether each prediction is right, hits [N] bool.
+    """
     confidence = logits.double().softmax(1).amax(1)
-    gaps = torch.zeros(_BINS, dtype=torch.float64, device=logits.device)
-    gaps.index_add_(
-        0, (confidence * _BINS).ceil().long().clamp(1, _BINS) - 1, hits.double() - confidence
-    )
+    bins = (confidence * _NUM_BINS).ceil().long().clamp(1, _NUM_BINS) - 1
+    gaps = torch.zeros(_NUM_BINS, dtype=torch.float64, device=logits.device)
+    gaps.index_add_(0, bins, hits.double() - confidence)
     return float(gaps.abs().sum()) / len(hits)
 
 
 def confusion(logits: Tensor, hard: Tensor) -> list[list[int]]:
-    """Number of images by true class (rows) and predicted class (columns)."""
-    classes = logits.shape[1]
-    pairs = hard * classes + logits.argmax(1)
-    return list(pairs.bincount(minlength=classes**2).view(-1, classes).tolist())
+    """Count images by true class (rows) and predicted class (columns)."""
+    num_classes = logits.shape[1]
+    pairs = hard * num_classes + logits.argmax(1)
+    counts = pairs.bincount(minlength=num_classes**2).view(-1, num_classes)
+    return list(counts.tolist())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """Mean, sample deviation and half-width of the 95 % t-interval of n values; n = 1 has neither of the last two."""
+    """Mean, sample deviation and half-width of the 95 % t-interval of n values.
+
+    The last two are None for n = 1.
+    """
 
     n: int
     mean: float
@@ -73,39 +85,59 @@ class Summary:
 
 
 def summarise(values: Sequence[float]) -> Summary:
-    """Mean, sample deviation (n − 1) and 95 % interval over seeds."""
+    """Summarise values, one per seed: mean, sample deviation (n − 1) and 95 % t-interval.
+
+    Raises:
+        statistics.StatisticsError: There are no values.
+    """
+    n = len(values)
     mean = statistics.fmean(values)
-    if len(values) < 2:
-        return Summary(n=len(values), mean=mean, deviation=None, interval=None)
+    if n < 2:
+        return Summary(n=n, mean=mean, deviation=None, interval=None)
     deviation = statistics.stdev(values)
-    half = float(stdtrit(len(values) - 1, 0.975)) * deviation / math.sqrt(len(values))
-    return Summary(n=len(values), mean=mean, deviation=deviation, interval=half)
+    quantile = float(stdtrit(n - 1, 0.975))
+    interval = quantile * deviation / math.sqrt(n)
+    return Summary(n=n, mean=mean, deviation=deviation, interval=interval)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A paired difference, with the two-sided p-value of Student's t-test that it is 0; n = 1 has none."""
+    """A paired difference and the two-sided p-value of Student's t-test that it is 0.
+
+    The p-value is None for a single pair.
+    """
 
     difference: Summary
     p_value: float | None
 
 
 def compare(first: Sequence[float], second: Sequence[float]) -> Comparison:
-    """First minus second, pair by pair: the same seeds make much of the noise common to both."""
+    """Compare two sequences pair by pair, first minus second.
+
+    Pairs of the same seed share much of their noise, which the difference removes.
+
+    Raises:
+        ValueError: The sequences differ in length.
+    """
     difference = summarise([a - b for a, b in zip(first, second, strict=True)])
+    return Comparison(difference=difference, p_value=_p_value(difference))
+
+
+def _p_value(difference: Summary) -> float | None:
     if difference.deviation is None:
-        return Comparison(difference=difference, p_value=None)
+        return None
     if difference.deviation == 0:
-        return Comparison(difference=difference, p_value=1.0 if difference.mean == 0 else 0.0)
+        return 1.0 if difference.mean == 0 else 0.0
     t = abs(difference.mean) / difference.deviation * math.sqrt(difference.n)
-    return Comparison(difference=difference, p_value=2 * float(stdtr(difference.n - 1, -t)))
+    return 2 * float(stdtr(difference.n - 1, -t))
 
 
 def dd_ranking(first: float, second: float, weight: float = 0.5) -> float:
-    """(e^α − e⁻¹)/(e − e⁻¹) with α = weight·first + (1 − weight)·second: DD-Ranking's squash into [0, 1].
+    """Return DD-Ranking's score (e^α − e⁻¹)/(e − e⁻¹), α = weight·first + (1 − weight)·second.
 
-    The label-robust score has IOR and −HLR, the augmentation-robust score the gain over random images with and
-    without augmentation; accuracies are fractions (its code has had percentages there).
+    For α in [−1, 1] the score is in [0, 1]. The label-robust score takes IOR and −HLR; the
+    augmentation-robust score takes the gain over random images with and without augmentation.
+    Accuracies are fractions (DD-Ranking's code has had percentages there).
     """
     alpha = weight * first + (1 - weight) * second
     return (math.exp(alpha) - math.exp(-1)) / (math.e - math.exp(-1))

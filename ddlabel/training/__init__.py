@@ -1,1 +1,1 @@
-"""Training and prediction: one loop for experts and students, which knows neither word."""
+"""Training and prediction: one loop for experts and students, on any device."""

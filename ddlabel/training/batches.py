@@ -1,4 +1,7 @@
-"""What a step trains on: augmented images and their targets, from whole images or from views of them."""
+"""The batches of training steps: augmented images and their targets.
+
+Batches are of whole images, or of whole images and views of them.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,22 +23,25 @@ from ddlabel.methods.nets.prepare import Prepare
 from ddlabel.training.device_data import DeviceBundle
 from ddlabel.training.loop import Batch, shuffled_rows
 
-# Labels of images by their rows.
-Label = Callable[[Tensor], Target]
-# Labels [B, K], as logits, of augmented images as the network in training gets them, at a step.
-Teach = Callable[[Tensor, int], Tensor]
+# Returns the labels of images by their rows.
+RowTarget = Callable[[Tensor], Target]
+# Returns label logits [B, K] of the augmented images [B, C, H, W] of a step.
+OnlineLabels = Callable[[Tensor, int], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchTransform:
-    """How images become what a network is trained on: normalised, augmented, blended."""
+    """Turn images into what a network is trained on: normalise, augment, blend."""
 
     prepare: Prepare
     augment: Augment
     mix: Mix | None = None
 
     def __call__(self, images: Tensor, target: Any, *, seed: int, step: int) -> tuple[Tensor, Any]:
-        """Unit images [B, C, H, W] of a step and their labels, ready for training; only a `Target` can be blended."""
+        """Return unit images [B, C, H, W] of a step and their labels, ready for training.
+
+        Only a `Target` can be blended.
+        """
         images = self.augment(self.prepare(images), rng.stream(seed, "augment", step))
         if self.mix is None:
             return images, target
@@ -43,35 +49,39 @@ class BatchTransform:
         return mixed.images, target.blended(mixed.partner, mixed.share)
 
 
-def of_images(
+def image_batches(
     data: DeviceBundle,
-    pictures: BatchTransform,
-    label: Label,
+    transform: BatchTransform,
+    label: RowTarget,
     *,
     batch_size: int,
     seed: int,
-    teach: Teach | None = None,
+    online: OnlineLabels | None = None,
 ) -> Batch:
-    """Batches of whole images with the labels that `label` gives them, or `teach` gives; all once in each pass."""
-    rows_of = shuffled_rows(
-        len(data), batch_size, partial(rng.stream, seed, "order"), data.images.device
-    )
+    """Return batches of whole images; each pass over the data takes every image once.
+
+    `label` gives the targets, or `online` labels the augmented images.
+    """
+    order_seed = partial(rng.stream, seed, "order")
+    rows_of_step = shuffled_rows(len(data), batch_size, order_seed, data.device)
 
     def batch(step: int) -> tuple[Tensor, Target]:
-        rows = rows_of(step)
-        images, labels = pictures(data.unit(rows), label(rows), seed=seed, step=step)
-        if teach is None:
-            return images, labels
-        return images, Target(
-            hard=labels.hard, values=teach(images, step), label=LabelMeta(space="logits")
-        )
+        rows = rows_of_step(step)
+        images, target = transform(data.unit(rows), label(rows), seed=seed, step=step)
+        if online is None:
+            return images, target
+        logits = online(images, step)
+        return images, Target(hard=target.hard, values=logits, label=LabelMeta(space="logits"))
 
     return batch
 
 
 @dataclass(frozen=True, kw_only=True)
-class Split:
-    """Targets of a batch whose views (`is_view` [B]) have a loss of their own; each holds all rows of the batch."""
+class SplitTarget:
+    """Targets of a batch whose views have a loss of their own.
+
+    `is_view` [B] says which items are views; `whole` and `views` hold all rows of the batch.
+    """
 
     is_view: Tensor
     whole: Target
@@ -79,108 +89,119 @@ class Split:
 
 
 class ViewIndex:
-    """The whole image (if `whole` is hard or soft) and the views of every image, as one list of N·per_image items."""
+    """All views, and with `whole` the whole images, as one list of N·items_per_image items.
+
+    `whole` is the label of the whole image, `hard` or `soft`, or `none` to leave it out. Item
+    i·items_per_image + j is the j-th of image i; the whole image comes first.
+    """
 
     def __init__(self, data: DeviceBundle, whole: str) -> None:
-        if data.dense_boxes is None:
+        if data.views is None:
             raise IncompatibleError(
                 "the bundle has no dense labels: make them with 'ddlabel densify'"
             )
-        self.data, self.whole, self.wholes = data, whole, int(whole != "none")
-        # [V, 4], or [N, V, 4] where every image has its own.
-        whole_box = data.dense_boxes.new_tensor([0, 0, 1, 1]).expand(
-            *data.dense_boxes.shape[:-2], self.wholes, 4
-        )
-        self.boxes = torch.cat([whole_box, data.dense_boxes], -2)
-        self.per_image = self.boxes.shape[-2]
-        self.flip = None if data.dense_flip is None else F.pad(data.dense_flip, (self.wholes, 0))
+        self.data = data
+        self.views = data.views
+        self.whole = whole
+        self.num_whole = 0 if whole == "none" else 1
+        boxes = data.views.boxes  # [V, 4], or [N, V, 4] if every image has its own
+        whole_box = boxes.new_tensor([0, 0, 1, 1]).expand(*boxes.shape[:-2], self.num_whole, 4)
+        self.boxes = torch.cat([whole_box, boxes], -2)
+        self.items_per_image = self.boxes.shape[-2]
+        self.flip = None
+        if data.views.flip is not None:
+            self.flip = F.pad(data.views.flip, (self.num_whole, 0))
 
     def images(self, items: Tensor) -> Tensor:
-        """Item i as it was labelled: cut out of its image, flipped, blended; [B, C, H, W] in unit space."""
-        rows, number = items // self.per_image, items % self.per_image
-        images, mix, weight = (
-            self._cut(rows, number),
-            self.data.dense_mix,
-            self.data.dense_mix_weight,
-        )
+        """Return items as they were labelled, [B, C, H, W] in unit space: cut, flipped, blended."""
+        rows = items // self.items_per_image
+        number = items % self.items_per_image
+        images = self._cut(rows, number)
+        mix, weight = self.views.mix, self.views.mix_weight
         if mix is None or weight is None:
             return images
-        view = number - self.wholes
-        at = rows, view.clamp_min(0)
-        partners = self._cut(mix[at], number)
-        if self.data.dense_mix_box is None:  # MixUp
-            blended = partners.lerp(images, weight[at].view(-1, 1, 1, 1))
+        view = number - self.num_whole
+        view_or_first = view.clamp_min(0)
+        partners = self._cut(mix[rows, view_or_first], number)
+        if self.views.mix_box is None:  # MixUp
+            own_share = weight[rows, view_or_first].view(-1, 1, 1, 1)
+            blended = partners.lerp(images, own_share)
         else:  # CutMix
-            blended = torch.where(
-                views.inside(self.data.dense_mix_box[at], *images.shape[2:]), partners, images
-            )
-        return torch.where((view >= 0).view(-1, 1, 1, 1), blended, images)
+            boxes = self.views.mix_box[rows, view_or_first]
+            blended = torch.where(views.inside(boxes, *images.shape[2:]), partners, images)
+        is_view = (view >= 0).view(-1, 1, 1, 1)
+        return torch.where(is_view, blended, images)
 
     def _cut(self, rows: Tensor, number: Tensor) -> Tensor:
-        """Item `number` of images `rows`, cut out and flipped."""
+        """Return item `number` of images `rows`, cut out and flipped."""
         boxes = self.boxes[number] if self.boxes.ndim == 2 else self.boxes[rows, number]
         images = views.crop(self.data.unit(rows), boxes)
         if self.flip is None:
             return images
-        return torch.where(self.flip[rows, number].view(-1, 1, 1, 1) == 1, images.flip(3), images)
+        is_flipped = self.flip[rows, number].view(-1, 1, 1, 1) == 1
+        return torch.where(is_flipped, images.flip(3), images)
 
-    def split(self, items: Tensor) -> Split:
-        """Labels of items: the whole image's hard or soft one, and the view's dense label."""
-        rows, view = items // self.per_image, items % self.per_image - self.wholes
+    def split_target(self, items: Tensor) -> SplitTarget:
+        """Return the labels of items: of whole images and of views apart."""
+        rows = items // self.items_per_image
+        view = items % self.items_per_image - self.num_whole
         whole = self.data.soft_target if self.whole == "soft" else self.data.hard_target
-        return Split(
+        return SplitTarget(
             is_view=view >= 0,
             whole=whole(rows),
             views=self.data.dense_target(rows, view.clamp_min(0)),
         )
 
     def target(self, items: Tensor) -> Target:
-        """The same as one target, in a space that they share.
+        """Return the labels of items as one target, in a space that all of them have.
 
-        IncompatibleError if one is a direction and the other is not.
+        Raises:
+            IncompatibleError: Soft labels are directions and dense labels are not, or the reverse.
         """
-        parts = self.split(items)
-        if not self.wholes:
+        parts = self.split_target(items)
+        if not self.num_whole:
             return parts.views
-        whole, views = parts.whole.in_common_space(), parts.views.in_common_space()
-        if self.whole == "soft" and whole.label.space != views.label.space:
-            spaces = f"soft labels are {whole.label.space} and dense labels {views.label.space}"
-            raise IncompatibleError(f"{spaces}: refine both in one space")
-        is_view, hard = parts.is_view[:, None], views.hard
+        whole = parts.whole.in_common_space()
+        of_views = parts.views.in_common_space()
+        if self.whole == "soft" and whole.label.space != of_views.label.space:
+            raise IncompatibleError(
+                f"soft labels are {whole.label.space} and dense labels {of_views.label.space}: "
+                "refine both in one space"
+            )
+        is_view = parts.is_view[:, None]
+        hard = of_views.hard
         if hard.ndim == 2:
-            hard = torch.where(is_view, hard, F.one_hot(whole.hard, self.data.classes))
-        return Target(
-            hard=hard, values=torch.where(is_view, views.values, whole.values), label=views.label
-        )
+            hard = torch.where(is_view, hard, F.one_hot(whole.hard, self.data.num_classes))
+        values = torch.where(is_view, of_views.values, whole.values)
+        return Target(hard=hard, values=values, label=of_views.label)
 
 
-def of_items(
-    items: ViewIndex,
-    pictures: BatchTransform,
+def view_batches(
+    index: ViewIndex,
+    transform: BatchTransform,
     *,
     together: bool,
     batch_size: int,
     seed: int,
     split: bool = False,
 ) -> Batch:
-    """Batches of views and whole images, with one target or, where they are `split`, one for each kind.
+    """Return batches of views and whole images.
 
-    `together`: every item of `batch_size` images (LADD, Eq. 5). Else `batch_size` items drawn from all of them, at
-    the cost of a batch of images (LADD, Fig. 3).
+    With `together` a batch has all items of `batch_size` images (LADD, Eq. 5). Otherwise it has
+    `batch_size` items drawn from all of them, at the cost of a batch of images (LADD, Fig. 3). With
+    `split` the targets are a `SplitTarget`, otherwise one `Target`.
     """
-    count = len(items.data) if together else len(items.data) * items.per_image
-    items_of = shuffled_rows(
-        count, batch_size, partial(rng.stream, seed, "order"), items.data.images.device
-    )
-    labels = items.split if split else items.target
+    num_images = len(index.data)
+    num_rows = num_images if together else num_images * index.items_per_image
+    order_seed = partial(rng.stream, seed, "order")
+    rows_of_step = shuffled_rows(num_rows, batch_size, order_seed, index.data.device)
+    label = index.split_target if split else index.target
 
     def batch(step: int) -> tuple[Tensor, Any]:
-        chosen = items_of(step)
+        items = rows_of_step(step)
         if together:
-            chosen = (
-                chosen[:, None] * items.per_image
-                + torch.arange(items.per_image, device=chosen.device)
-            ).flatten()
-        return pictures(items.images(chosen), labels(chosen), seed=seed, step=step)
+            offsets = torch.arange(index.items_per_image, device=items.device)
+            items = (items[:, None] * index.items_per_image + offsets).flatten()
+        return transform(index.images(items), label(items), seed=seed, step=step)
 
     return batch

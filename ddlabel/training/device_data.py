@@ -1,7 +1,7 @@
 """A bundle on a device."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -9,100 +9,144 @@ import torch
 from torch import Tensor
 
 from ddlabel.core.errors import IncompatibleError
-from ddlabel.data.bundle import Array, Bundle
+from ddlabel.data.bundle import Bundle
+from ddlabel.data.labels import Array, Labels, Views
 from ddlabel.data.schema import LabelMeta
 from ddlabel.methods.labels.target import Target, shares
 from ddlabel.methods.nets import Network
-from ddlabel.training.runtime import Forward, batches_of
+from ddlabel.training.chunking import cache_sized_chunks
+from ddlabel.training.stacking import Forward
 
 
 def to_device(array: Array, device: torch.device) -> Tensor:
-    """A copy of an array, also of a read-only mapped one, on the device."""
+    """Copy an array, also a read-only mapped one, to the device."""
     return torch.from_numpy(np.array(array)).to(device)
 
 
 def to_unit(images: Tensor) -> Tensor:
-    """Images in float32 unit space, from uint8 or floating point unit space."""
+    """Convert images, uint8 or floating point in unit space, to float32 in unit space."""
     return images.float().div_(255) if images.dtype == torch.uint8 else images.float()
 
 
 @dataclass(frozen=True, kw_only=True)
+class DeviceLabels:
+    """Decoded labels [N, K] or [N, V, K] on a device."""
+
+    values: Tensor
+    meta: LabelMeta
+
+    @classmethod
+    def of(cls, labels: Labels, device: torch.device) -> Self:
+        """Decode labels and copy them to the device."""
+        return cls(values=to_device(labels.decode(), device), meta=labels.meta)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceViews:
+    """The fields of `Views` as tensors on a device."""
+
+    boxes: Tensor
+    flip: Tensor | None = None
+    mix: Tensor | None = None
+    mix_weight: Tensor | None = None
+    mix_box: Tensor | None = None
+
+    @classmethod
+    def of(cls, views: Views, device: torch.device) -> Self:
+        """Copy views to the device."""
+        return cls(**{name: to_device(array, device) for name, array in views.arrays()})
+
+
+@dataclass(frozen=True, kw_only=True)
 class DeviceBundle:
-    """Images [N, C, H, W] and their labels as tensors."""
+    """Images [N, C, H, W] and their labels as tensors on one device."""
 
     images: Tensor
     hard: Tensor
-    soft_labels: Tensor | None
-    soft: LabelMeta | None
-    dense_labels: Tensor | None
-    dense_boxes: Tensor | None
-    dense: LabelMeta | None
-    dense_flip: Tensor | None
-    dense_mix: Tensor | None
-    dense_mix_weight: Tensor | None
-    dense_mix_box: Tensor | None
-    classes: int
+    num_classes: int
+    soft: DeviceLabels | None = None
+    dense: DeviceLabels | None = None
+    views: DeviceViews | None = None
 
     @classmethod
     def of(cls, bundle: Bundle, device: torch.device) -> Self:
-        """The whole bundle on a device."""
-        arrays = bundle.arrays | {
-            f"{f}_labels": bundle.labels(f) for f in ("soft", "dense") if getattr(bundle, f)
-        }
-        tensors = {name: to_device(array, device) for name, array in arrays.items()}
-        names = {each.name: each.name for each in fields(cls)} | {"hard": "hard_labels"}
-        own = {key: tensors.get(name) for key, name in names.items()}
+        """Copy the whole bundle to the device."""
+        soft, dense, views = bundle.soft, bundle.dense, bundle.views
         return cls(
-            **own | {"soft": bundle.soft, "dense": bundle.dense, "classes": len(bundle.classes)}
-        )  # type: ignore[arg-type]
+            images=to_device(bundle.images, device),
+            hard=to_device(bundle.hard_labels, device),
+            num_classes=bundle.num_classes,
+            soft=None if soft is None else DeviceLabels.of(soft, device),
+            dense=None if dense is None else DeviceLabels.of(dense, device),
+            views=None if views is None else DeviceViews.of(views, device),
+        )
 
     def __len__(self) -> int:
         return len(self.hard)
 
+    @property
+    def device(self) -> torch.device:
+        """The device of all tensors."""
+        return self.images.device
+
+    def take(self, rows: Tensor) -> Self:
+        """Return images of these rows with their hard labels alone."""
+        return replace(
+            self, images=self.images[rows], hard=self.hard[rows], soft=None, dense=None, views=None
+        )
+
     def unit(self, rows: Tensor) -> Tensor:
-        """Images of these rows in unit space."""
+        """Return images of these rows in unit space."""
         return to_unit(self.images[rows])
 
     def hard_target(self, rows: Tensor) -> Target:
-        """Hard labels of these rows."""
-        return Target.of_classes(self.hard[rows], self.classes)
+        """Return the hard labels of these rows."""
+        return Target.of_classes(self.hard[rows], self.num_classes)
 
     def soft_target(self, rows: Tensor) -> Target:
-        """Soft labels of these rows.
+        """Return the soft labels of these rows.
 
-        IncompatibleError if there are none.
+        Raises:
+            IncompatibleError: There are no soft labels.
         """
-        if self.soft_labels is None or self.soft is None:
+        if self.soft is None:
             raise IncompatibleError(
                 "the bundle has no soft labels: make them with 'ddlabel relabel'"
             )
-        return Target(hard=self.hard[rows], values=self.soft_labels[rows], label=self.soft)
+        return Target(hard=self.hard[rows], values=self.soft.values[rows], label=self.soft.meta)
 
     def dense_target(self, rows: Tensor, views: Tensor) -> Target:
-        """Dense labels of view `views[i]` of image `rows[i]`; of a blended one, the share of each class is hard.
+        """Return the dense label of view `views[i]` of image `rows[i]`.
 
-        IncompatibleError if there are none.
+        Of a blended view, `hard` is the share of each class.
+
+        Raises:
+            IncompatibleError: There are no dense labels.
         """
-        if self.dense_labels is None or self.dense is None:
+        if self.dense is None or self.views is None:
             raise IncompatibleError(
                 "the bundle has no dense labels: make them with 'ddlabel densify'"
             )
         hard = self.hard[rows]
-        if self.dense_mix is not None and self.dense_mix_weight is not None:
-            other = self.hard[self.dense_mix[rows, views]]
-            hard = shares(hard, other, self.dense_mix_weight[rows, views], self.classes)
-        return Target(hard=hard, values=self.dense_labels[rows, views], label=self.dense)
+        if self.views.mix is not None and self.views.mix_weight is not None:
+            partner_hard = self.hard[self.views.mix[rows, views]]
+            weight = self.views.mix_weight[rows, views]
+            hard = shares(hard, partner_hard, weight, self.num_classes)
+        return Target(hard=hard, values=self.dense.values[rows, views], label=self.dense.meta)
 
 
 @torch.no_grad()
 def predict(networks: Sequence[Network], forward: Forward, data: DeviceBundle) -> Tensor:
-    """Logits [S, N, K] of a stack of networks that prepare images alike, in evaluation mode; `forward` is the stack."""
+    """Return logits [S, N, K] of a stack of S networks in evaluation mode.
+
+    The networks prepare images alike, and `forward` is the stack.
+    """
     for network in networks:
         network.eval()
-    out = []
-    for part in batches_of(data.images):
+    logits = []
+    for part in cache_sized_chunks(data.images):
         images = networks[0].prepare(to_unit(part))
-        out.append(forward(images.expand(len(networks), *images.shape)))
+        logits.append(forward(images.expand(len(networks), *images.shape)))
     for network in networks:
         network.train()
-    return torch.cat(out, 1)
+    return torch.cat(logits, 1)

@@ -16,14 +16,15 @@ from ddlabel.core import rng
 from ddlabel.core.config import ImportOptions, TrainExpertOptions
 from ddlabel.core.errors import DDLabelError
 from ddlabel.core.registry import parse_spec
-from ddlabel.data.bundle import Array, Bundle
-from ddlabel.data.importers import statistics
-from ddlabel.data.importers.folder import Cut, Member, decode, listed
+from ddlabel.data.bundle import Bundle
+from ddlabel.data.importers.folder import Cut, Member, decode, list_images
+from ddlabel.data.labels import Array
 from ddlabel.data.provenance import canonical_json, sha256_of_text
 from ddlabel.data.schema import Pixels
+from ddlabel.data.statistics import statistics
 from ddlabel.methods.labels.views import draw_boxes
 from ddlabel.training.device_data import DeviceBundle, to_unit
-from ddlabel.training.distributed import part
+from ddlabel.training.distributed import rows_of_rank
 from ddlabel.training.loop import shuffled_rows
 
 SAMPLE = 2000
@@ -43,9 +44,9 @@ class ImageFolder(Bundle):
         Their bytes are too many to be read for it. Raises what import does.
         """
         options = ImportOptions(size=size, rgb=True)
-        members, hard, classes = listed(path, options)
+        members, hard, classes = list_images(path, options)
         rows = np.random.default_rng(rng.stream(0, "sample")).permutation(len(members))[:SAMPLE]
-        images = np.stack([decode(*members[int(row)], options, None) for row in rows])
+        images = np.stack([decode(members[int(row)], options) for row in rows])
         mean, std = statistics(images)
         digest = sha256_of_text(
             canonical_json([[str(name), (path / name).stat().st_size] for name, _ in members])
@@ -83,7 +84,8 @@ class ImageFolder(Bundle):
             for step in steps:
                 rows, draw = rows_of(step), partial(rng.stream, seed, "crop", step // per_pass)
                 yield [
-                    (row, cut and partial(cut, draw(row))) for row in rows[part(len(rows))].tolist()
+                    (row, cut and partial(cut, draw(row)))
+                    for row in rows[rows_of_rank(len(rows))].tolist()
                 ]
 
         # One pass over all steps: the workers start once, and read ahead across the ends of epochs.
@@ -101,7 +103,7 @@ class ImageFolder(Bundle):
         options = ImportOptions(size=self.side, rgb=True)
         try:
             return torch.from_numpy(
-                np.stack([decode(*self.members[row], options, cut) for row, cut in wanted])
+                np.stack([decode(self.members[row], options, cut) for row, cut in wanted])
             )
         except DDLabelError as error:
             return error
@@ -119,7 +121,7 @@ class _Read(DeviceBundle):
         if isinstance(own, DDLabelError):
             raise own
         images = torch.zeros(len(rows), *own.shape[1:], device=rows.device)
-        images[part(len(rows))] = to_unit(own.to(rows.device))
+        images[rows_of_rank(len(rows))] = to_unit(own.to(rows.device))
         return images
 
 

@@ -11,109 +11,134 @@ from ddlabel.core.errors import IncompatibleError
 from ddlabel.data.expert_run import ExpertInfo, ExpertRun
 from ddlabel.methods.nets import Network, build
 from ddlabel.methods.nets.prepare import Prepare, normalisation
+from ddlabel.training.chunking import cache_sized_chunks
 from ddlabel.training.cost import flops
-from ddlabel.training.runtime import Runtime, batches_of
+from ddlabel.training.runtime import Runtime
+
+# The least norm to divide by, for an image whose logits are all 0.
+_SMALLEST_NORM = 1e-12
 
 
-def network_of(about: ExpertInfo, run: ExpertRun | None = None) -> Network:
-    """The network of a run with fresh weights; with `run`, its whitening is read too."""
-    prepare = normalisation(about.mean, about.std)
-    if run is not None and about.zca:
+def network_of(info: ExpertInfo, run: ExpertRun | None = None) -> Network:
+    """Build the network of an expert with fresh weights; with `run`, its whitening is read too."""
+    prepare = normalisation(info.mean, info.std)
+    if run is not None and info.zca:
         arrays = {name: torch.from_numpy(array) for name, array in run.whitening().items()}
         prepare = Prepare(arrays["mean"], torch.ones(1), arrays["matrix"])
-    seed = rng.stream(about.seed, "weights")
     return build(
-        about.net,
+        info.net,
         prepare,
-        channels=about.channels,
-        size=about.size,
-        classes=len(about.classes),
-        seed=seed,
+        channels=info.channels,
+        size=info.size,
+        num_classes=len(info.classes),
+        seed=rng.stream(info.seed, "weights"),
     )
 
 
-def network_flops(about: ExpertInfo, *, backward: bool) -> int:
-    """Floating-point operations of a run's network for one image, a multiplication and an addition being two."""
-    return flops(
-        network_of(about).body, (about.channels, about.size, about.size), backward=backward
-    )
+def network_flops(info: ExpertInfo, *, backward: bool) -> int:
+    """Count the floating-point operations of an expert's network for one image: see `flops`."""
+    return flops(network_of(info).body, _image_shape(info), backward=backward)
 
 
-def combine(logits: Tensor, weights: Tensor, *, how: str, temperature: float = 1.0) -> Tensor:
-    """Logits [B, K] of an ensemble out of its experts' [E, B, K], with `weights` [E] that sum to 1.
+def combine(logits: Tensor, weights: Tensor, *, mean: str, temperature: float = 1.0) -> Tensor:
+    """Combine the logits [E, B, K] of E experts to [B, K], with `weights` [E] that sum to 1.
 
-    `logits`: their mean (Label-Worth, section 5.1). `balanced`: the same after each expert's logits of an image were
-    scaled to the experts' mean norm, so that none drowns the others (G-VBSM's norm-balanced logits). `probs`: z with
-    softmax(z / temperature) = mean of softmax(z_e / temperature).
+    `mean` is one of
+
+    - `logits`: the weighted mean of the logits (Label-Worth, section 5.1);
+    - `balanced`: the same after the logits of an image were scaled, for each expert, to the
+      experts' mean norm, so that none drowns the others (G-VBSM's norm-balanced logits);
+    - `probs`: z with softmax(z / temperature) = weighted mean of softmax(z_e / temperature).
     """
     weights = weights.view(-1, 1, 1)
-    if how == "probs":
-        return temperature * (weights.log() + (logits / temperature).log_softmax(2)).logsumexp(0)
-    if how == "balanced":
+    if mean == "probs":
+        log_probs = (logits / temperature).log_softmax(2)
+        return temperature * (weights.log() + log_probs).logsumexp(0)
+    if mean == "balanced":
         norms = logits.norm(dim=2, keepdim=True)
-        logits = logits * (norms.mean(0) / norms.clamp_min(1e-12))
+        logits = logits * (norms.mean(0) / norms.clamp_min(_SMALLEST_NORM))
     return (weights * logits).sum(0)
 
 
 class Labeler:
-    """One checkpoint, or an ensemble of them: images in unit space → logits (see `combine`)."""
+    """Labels images in unit space with a checkpoint, or with an ensemble of them by `combine`.
+
+    Attributes:
+        runtime: Where and how the networks run.
+        experts: How each network wants its images prepared, and the network as a stack of one.
+        bodies: The networks themselves.
+    """
 
     def __init__(
         self,
-        picks: Sequence[tuple[ExpertRun, int]],
-        machine: Runtime,
+        checkpoints: Sequence[tuple[ExpertRun, int]],
+        runtime: Runtime,
         *,
-        images: int,
-        how: str = "logits",
+        num_images: int,
+        mean: str = "logits",
         weights: Sequence[float] = (),
         temperature: float = 1.0,
     ) -> None:
+        self.runtime = runtime
         self.experts = []
         self.bodies = []
-        for run, step in picks:
-            network = network_of(run.about, run)
-            state = {name: torch.from_numpy(array) for name, array in run.weights(step).items()}
-            try:
-                network.body.load_state_dict(state)
-            except RuntimeError as error:
-                raise IncompatibleError(
-                    f"{run.folder}: the weights of step {step} do not fit {run.about.net}"
-                ) from error
-            network.to(machine.device).eval()
-            shape = (run.about.channels, run.about.size, run.about.size)
-            forward = machine.forward([network.body], images=images, shape=shape)
+        for run, step in checkpoints:
+            network = _trained_network(run, step).to(runtime.device).eval()
+            shape = _image_shape(run.about)
+            forward = runtime.forward([network.body], num_images=num_images, shape=shape)
             self.experts.append((network.prepare, forward))
             self.bodies.append(network.body)
-        share = torch.tensor(weights or [1.0] * len(picks), device=machine.device)
+        if not weights:
+            weights = [1.0] * len(checkpoints)
+        shares = torch.tensor(weights, device=runtime.device)
         self._combine = partial(
-            combine, weights=share / share.sum(), how=how, temperature=temperature
+            combine, weights=shares / shares.sum(), mean=mean, temperature=temperature
         )
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        """Logits [B, K] of images [B, C, H, W] in unit space."""
-        return torch.cat([self._batch(part) for part in batches_of(images)])
-
-    def _batch(self, images: Tensor) -> Tensor:
-        return self._combine(
-            torch.stack([forward(prepare(images)[None])[0] for prepare, forward in self.experts])
-        )
+        """Return logits [B, K] of images [B, C, H, W] in unit space."""
+        with self.runtime.matmul_precision():
+            return torch.cat([self._label(chunk) for chunk in cache_sized_chunks(images)])
 
     def after(self, prepared: Prepare) -> Callable[[Tensor], Tensor]:
-        """The same for images that were prepared, and maybe augmented, for another network."""
-        same = [prepare.same_as(prepared) for prepare, _ in self.experts]
+        """Return the same for images that were prepared, and maybe augmented, for another network.
+
+        The preparation is undone for the experts that prepare their images in another way.
+        """
+        are_same = [prepare.same_as(prepared) for prepare, _ in self.experts]
 
         @torch.no_grad()
         def label(images: Tensor) -> Tensor:
-            unit = images if all(same) else prepared.undo(images)
-            each = zip(self.experts, same, strict=True)
-            return self._combine(
-                torch.stack(
-                    [
-                        forward((images if s else prepare(unit))[None])[0]
-                        for (prepare, forward), s in each
-                    ]
-                )
-            )
+            logits = []
+            with self.runtime.matmul_precision():
+                unit_images = images if all(are_same) else prepared.undo(images)
+                for (prepare, forward), is_same in zip(self.experts, are_same, strict=True):
+                    inputs = images if is_same else prepare(unit_images)
+                    logits.append(forward(inputs[None])[0])
+                return self._combine(torch.stack(logits))
 
         return label
+
+    def _label(self, images: Tensor) -> Tensor:
+        """Return logits [B, K] of as many images as a network takes at once."""
+        logits = [forward(prepare(images)[None])[0] for prepare, forward in self.experts]
+        return self._combine(torch.stack(logits))
+
+
+def _trained_network(run: ExpertRun, step: int) -> Network:
+    """Return the network of a checkpoint; raise IncompatibleError if its weights do not fit it."""
+    network = network_of(run.about, run)
+    state = {name: torch.from_numpy(array) for name, array in run.weights(step).items()}
+    try:
+        network.body.load_state_dict(state)
+    except RuntimeError as error:
+        raise IncompatibleError(
+            f"{run.folder}: the weights of step {step} do not fit {run.about.net}"
+        ) from error
+    return network
+
+
+def _image_shape(info: ExpertInfo) -> tuple[int, int, int]:
+    """Return the shape (C, H, W) of an expert's images."""
+    return info.channels, info.size, info.size

@@ -1,6 +1,7 @@
 """The training loop."""
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -9,93 +10,165 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from ddlabel.training.runtime import Forward
+from ddlabel.training.stacking import Forward
 
-# The second is a target, or what else the loss takes in its place.
+# Returns the images [B, C, H, W] of a step and their targets: a `Target`, or what the loss takes
+# in its place.
 Batch = Callable[[int], tuple[Tensor, Any]]
-# Wraps the steps of a loop to show how far it is.
+# Returns the loss of logits [B, K] and their targets at a step.
+StepLoss = Callable[[Tensor, Any, int], Tensor]
+# Wraps the steps of a loop to show its progress.
 Progress = Callable[[Iterable[int]], Iterable[int]]
+# Takes the mean loss of every network since the callback before.
+LossCallback = Callable[[list[float]], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSpec:
-    """What one network learns: batch s is `batch(s)`, its learning rate the optimizer's own times `rate(s)`."""
+    """How one network is trained: `batch(step)`, `loss(logits, target, step)`, the optimizer.
+
+    The learning rate of a step is the optimizer's initial one times `lr_factor(step)`.
+    """
 
     batch: Batch
-    loss: Callable[[Tensor, Any, int], Tensor]
+    loss: StepLoss
     optimizer: Optimizer
-    rate: Callable[[int], float]
+    lr_factor: Callable[[int], float]
 
-    def set_rate(self, step: int) -> None:
-        """The learning rate of a step."""
+    @property
+    def device(self) -> torch.device:
+        """The device of the network's parameters."""
+        parameter: Tensor = self.optimizer.param_groups[0]["params"][0]
+        return parameter.device
+
+    def set_learning_rate(self, step: int) -> None:
+        """Set the optimizer's learning rate for a step."""
+        factor = self.lr_factor(step)
         for group in self.optimizer.param_groups:
-            group["lr"] = group.setdefault("initial_lr", group["lr"]) * self.rate(step)
+            initial_lr = group.setdefault("initial_lr", group["lr"])
+            group["lr"] = initial_lr * factor
 
 
 def fit(
     forward: Forward,
-    courses: Sequence[TrainSpec],
+    specs: Sequence[TrainSpec],
     *,
     steps: Iterable[int],
-    seed: Callable[[int], int],
-    stops: dict[int, Callable[[list[float]], None]] | None = None,
-    scaled: bool = False,
+    layer_seed: Callable[[int], int],
+    callbacks: Mapping[int, LossCallback] | None = None,
+    scale_losses: bool = False,
 ) -> list[float]:
-    """Train networks side by side, which `forward` holds as a stack, each in its own course.
+    """Train networks side by side, each by its own spec; `forward` holds them as a stack.
 
-    What layers draw, as dropout does, comes from `seed(s)`. `stops` maps a number of steps done to what happens there;
-    it is given each network's mean loss since the stop before, and what it draws or computes must not touch the
-    training. `scaled` losses keep small gradients alive in float16. Returns the mean losses since the last stop.
+    The random numbers of layers such as dropout are drawn from `layer_seed(step)`. `callbacks` maps
+    a number of finished steps to a function that is then called with the mean losses since the last
+    call; it must not change the training. With `scale_losses` small gradients survive in float16.
+
+    Returns:
+        The mean loss of every network since the last callback; nan if no step came after it.
     """
-    total = torch.zeros(len(courses))
-    count = 0
-    scaler = None
-    # Layers know no generator but torch's own: lend it a seed for each step, and give it back as it was.
+    callbacks = callbacks or {}
+    device = specs[0].device
+    mean_losses = _MeanLosses(len(specs), device)
+    scaler = torch.amp.GradScaler(device.type, enabled=scale_losses)
+    # Layers draw from torch's global generator only: seed it for each step, and restore it after.
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         for step in steps:
-            images, targets = zip(*[course.batch(step) for course in courses], strict=True)
-            device = images[0].device
-            scaler = scaler or torch.amp.GradScaler(device.type, enabled=scaled)
-            _reseed(device, seed(step))
-            logits = forward(torch.stack(images))
-            each = zip(courses, logits, targets, strict=True)
-            # The gradient of a sum is, for each network, that of its own loss.
-            losses = torch.stack([course.loss(own, target, step) for course, own, target in each])
-            for course in courses:
-                course.set_rate(step)
-                course.optimizer.zero_grad(set_to_none=True)
-            scaler.scale(losses.sum()).backward()  # type: ignore[no-untyped-call]
-            for course in courses:
-                scaler.step(course.optimizer)
-            scaler.update()
-            # Summed on the device: reading it every step would make the host wait every step.
-            total, count = total.to(device) + losses.detach(), count + 1
-            if stops and step + 1 in stops:
-                stops[step + 1]((total / count).tolist())
-                total, count = torch.zeros_like(total), 0
-    return (total / count).tolist()
-
-
-def _reseed(device: torch.device, seed: int) -> None:
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        torch.cuda.default_generators[device.index or 0].manual_seed(seed)
+            images, targets = _stacked_batch(specs, step)
+            _seed_layers(device, layer_seed(step))
+            losses = _losses(specs, forward(images), targets, step)
+            _update(specs, losses, scaler, step)
+            mean_losses.add(losses.detach())
+            num_finished = step + 1
+            if num_finished in callbacks:
+                callbacks[num_finished](mean_losses.read())
+    return mean_losses.read()
 
 
 def shuffled_rows(
-    rows: int, batch_size: int, seed: Callable[[int], int], device: torch.device
+    num_rows: int, batch_size: int, pass_seed: Callable[[int], int], device: torch.device
 ) -> Callable[[int], Tensor]:
-    """Which rows a step takes: consecutive slices of one permutation of `rows` for each pass, from a seed."""
-    per_pass = -(-rows // batch_size)  # the last may be short
+    """Return a function of a step that gives its rows: every pass takes all rows once, shuffled.
+
+    The permutation of a pass is drawn from `pass_seed(number of the pass)`, so that any step can be
+    asked for at once. The last batch of a pass may be smaller.
+    """
+    steps_per_pass = math.ceil(num_rows / batch_size)
 
     @lru_cache(maxsize=1)
-    def permutation(number: int) -> Tensor:
-        return torch.randperm(rows, generator=torch.Generator().manual_seed(seed(number))).to(
-            device
-        )
+    def permutation(pass_number: int) -> Tensor:
+        generator = torch.Generator().manual_seed(pass_seed(pass_number))
+        return torch.randperm(num_rows, generator=generator).to(device)
 
-    def of_step(step: int) -> Tensor:
-        number, index = divmod(step, per_pass)
-        return permutation(number)[index * batch_size : (index + 1) * batch_size]
+    def rows_of_step(step: int) -> Tensor:
+        pass_number, index = divmod(step, steps_per_pass)
+        start = index * batch_size
+        return permutation(pass_number)[start : start + batch_size]
 
-    return of_step
+    return rows_of_step
+
+
+class _MeanLosses:
+    """Mean losses [S] of S networks over the steps since the last reading.
+
+    They are summed on the device: to read them in every step would make the host wait for it.
+    """
+
+    def __init__(self, num_networks: int, device: torch.device) -> None:
+        self._total = torch.zeros(num_networks, device=device)
+        self._num_steps = 0
+
+    def add(self, losses: Tensor) -> None:
+        """Add the losses [S] of a step."""
+        self._total = self._total + losses
+        self._num_steps += 1
+
+    def read(self) -> list[float]:
+        """Return the means and start again."""
+        means: list[float] = (self._total / self._num_steps).tolist()
+        self._total = torch.zeros_like(self._total)
+        self._num_steps = 0
+        return means
+
+
+def _stacked_batch(specs: Sequence[TrainSpec], step: int) -> tuple[Tensor, list[Any]]:
+    """Return the images [S, B, C, H, W] of a step and the target of every network."""
+    images: list[Tensor] = []
+    targets: list[Any] = []
+    for spec in specs:
+        network_images, target = spec.batch(step)
+        images.append(network_images)
+        targets.append(target)
+    return torch.stack(images), targets
+
+
+def _losses(
+    specs: Sequence[TrainSpec], logits: Tensor, targets: Sequence[Any], step: int
+) -> Tensor:
+    """Return the loss of every network [S] from logits [S, B, K]."""
+    per_network = zip(specs, logits, targets, strict=True)
+    return torch.stack(
+        [spec.loss(network_logits, target, step) for spec, network_logits, target in per_network]
+    )
+
+
+def _update(
+    specs: Sequence[TrainSpec], losses: Tensor, scaler: torch.amp.GradScaler, step: int
+) -> None:
+    """Let every optimizer take its step down the gradient of its network's loss."""
+    for spec in specs:
+        spec.set_learning_rate(step)
+        spec.optimizer.zero_grad(set_to_none=True)
+    # A network's parameters are in its own loss only: the gradient of the sum is that of this loss.
+    scaler.scale(losses.sum()).backward()  # type: ignore[no-untyped-call]
+    for spec in specs:
+        scaler.step(spec.optimizer)
+    scaler.update()
+
+
+def _seed_layers(device: torch.device, seed: int) -> None:
+    """Seed the generators that layers draw from, on the CPU and on the device."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        index = 0 if device.index is None else device.index
+        torch.cuda.default_generators[index].manual_seed(seed)

@@ -1,4 +1,4 @@
-"""What a killed run goes on from, on disk."""
+"""Files from which a killed run is resumed."""
 
 import io
 from collections.abc import Iterator
@@ -8,18 +8,24 @@ from typing import Any
 
 import torch
 
-from ddlabel.data import atomic as files
+from ddlabel.data import atomic
+from ddlabel.data.reading import reading
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Write tensors and numbers whole or not at all."""
+    """Write tensors and numbers to a file, whole or not at all."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    files.write(str(path), [buffer.getbuffer()], size=buffer.getbuffer().nbytes)
+    content = buffer.getbuffer()
+    atomic.write(str(path), [content], size=content.nbytes)
 
 
 @contextmanager
 def loaded_state(path: Path) -> Iterator[dict[str, Any]]:
-    """What `save_state` wrote; what goes wrong while it is loaded and put to use is an InvalidInputError."""
-    with files.reading(path, "cannot be read; delete it to begin again"):
+    """Give the state that `save_state` wrote to a `with` block.
+
+    Raises:
+        InvalidInputError: The file is damaged, or the block cannot use its state.
+    """
+    with reading(path, "cannot be read; delete it to begin again"):
         yield torch.load(path, map_location="cpu", weights_only=True)

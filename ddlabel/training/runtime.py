@@ -1,38 +1,35 @@
-"""Where and how networks run: the device, the precision, compiled or not, one by one or stacked."""
+"""Where networks run and in which arithmetic: `--device`, `--precision` and `--compile`."""
 
-import functools
-import logging
-import math
 import os
 import re
-import shutil
-import sysconfig
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from ddlabel.core.config import RuntimeOptions
 from ddlabel.core.errors import ResourceError, UsageError
-from ddlabel.training.cost import activations
+from ddlabel.training.compilation import compiled, worth_compiling
+from ddlabel.training.cost import count_activations
+from ddlabel.training.stacking import Forward, stacked
 
-Forward = Callable[[Tensor], Tensor]
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-# What compiling saves, in seconds for each number that a layer puts out, forward and backward, and what it takes, in
-# seconds for each layer: 1.1 to 2.9 ns and 0.6 to 1.1 s on two CPU cores (ConvNet-D3 of width 32 and 128 and
-# ResNet-18 at 32 px, ConvNet-D5 at 128 px).
-_SAVED_PER_ACTIVATION = 1.5e-9
-_SECONDS_PER_LAYER = 1.0
+_AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_FLOAT32_BYTES = 4
+# Weights, their gradients, a stacked copy of both and two running means of an optimizer.
+_NUMBERS_PER_PARAMETER = 6
+# Activations and their gradients.
+_NUMBERS_PER_ACTIVATION = 2
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of a name; `auto` is a GPU where there is one.
+    """Return the device of a name; `auto` is a GPU where there is one.
 
-    UsageError for a name that torch does not know, ResourceError for a device that is not there.
+    Raises:
+        UsageError: The name is not one of a device.
+        ResourceError: There is no such device on this machine.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -43,14 +40,30 @@ def pick_device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError):
         raise ResourceError(
-            f"--device {name}: there is no such device here; use --device cpu"
+            f"--device {name}: there is no such device on this machine; use --device cpu"
         ) from None
     return device
 
 
+def has_bfloat16_units(device: torch.device) -> bool:
+    """Return whether a device has units for bfloat16.
+
+    These are the tensor cores of a GPU of compute capability 8.0, and AMX or AVX-512 of a CPU.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    # Older releases of torch have no such function.
+    get_capabilities = getattr(torch.cpu, "get_capabilities", dict)
+    capabilities: dict[str, Any] = get_capabilities()
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Runtime:
-    """A device, the arithmetic of networks on it and what `--compile` says."""
+    """A device, the precision of networks on it (fp32, tf32, bf16 or fp16) and `--compile`.
+
+    To make one changes nothing in torch: run networks inside `with runtime.matmul_precision():`.
+    """
 
     device: torch.device
     precision: str
@@ -58,166 +71,107 @@ class Runtime:
 
     @classmethod
     def of(cls, options: RuntimeOptions, *, training: bool = True) -> Self:
-        """The machine of these options; `auto` takes bf16 for training only, where the device has units for it.
+        """Return the runtime of these options.
 
-        UsageError or ResourceError for a device or a precision that is not there.
+        The precision `auto` is bf16 for training on a device that has units for it, and fp32
+        otherwise.
+
+        Raises:
+            UsageError: The device has a name that torch does not know.
+            ResourceError: The device is not there or does not have the precision.
         """
-        device, precision = pick_device(options.device), options.precision
-        cuda = device.type == "cuda"
+        device = pick_device(options.device)
+        precision = options.precision
         if precision == "auto":
-            precision = "bf16" if training and _has_bf16(device) else "fp32"
-        if precision in ("tf32", "fp16") and not cuda:
+            precision = "bf16" if training and has_bfloat16_units(device) else "fp32"
+        if precision in ("tf32", "fp16") and device.type != "cuda":
             raise ResourceError(
-                f"--precision {precision} needs a CUDA device and this is {device}: use fp32 or bf16"
+                f"--precision {precision} needs a CUDA device and this is {device}: "
+                "use fp32 or bf16"
             )
-        if cuda:
-            torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
-            torch.backends.cudnn.allow_tf32 = precision == "tf32"
         return cls(device=device, precision=precision, compile=options.compile)
 
-    def room(self, body: nn.Module, *, batch_size: int, shape: Sequence[int]) -> int:
-        """About how many such networks fit into the memory that is free, each in training on a batch."""
-        if self.device.type == "cuda":
-            free = torch.cuda.mem_get_info(self.device)[0]
-        else:
-            free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        # Numbers that layers put out and their gradients; weights, gradients, stacked copies and two running means.
-        numbers = 2 * activations(body, shape)[0] * batch_size + 6 * sum(
-            p.numel() for p in body.parameters()
-        )
-        return int(free // (4 * numbers))
+    @contextmanager
+    def matmul_precision(self) -> Iterator[None]:
+        """Set how a GPU multiplies float32 matrices inside a `with` block, and restore it after.
+
+        TensorFloat-32 is used with the precision tf32 and with no other, neither for matrix
+        products nor for convolutions, where torch's own default uses it. Other devices have no
+        such setting: nothing is changed.
+        """
+        if self.device.type != "cuda":
+            yield
+            return
+        matmul_before = torch.get_float32_matmul_precision()
+        cudnn_before = torch.backends.cudnn.allow_tf32
+        use_tf32 = self.precision == "tf32"
+        torch.set_float32_matmul_precision("high" if use_tf32 else "highest")
+        torch.backends.cudnn.allow_tf32 = use_tf32
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(matmul_before)
+            torch.backends.cudnn.allow_tf32 = cudnn_before
 
     def forward(
         self,
         bodies: Sequence[nn.Module],
         *,
-        images: int,
+        num_images: int,
         shape: Sequence[int],
         backward: bool = False,
     ) -> Forward:
-        """Networks of one kind as one function of images [S, B, C, H, W] → logits [S, B, K], network s for images s.
+        """Return networks of one kind as one function of images [S, B, C, H, W] → logits [S, B, K].
 
-        So many `images` [C, H, W] of `shape` will pass through each: `--compile auto` weighs by them.
+        Network s gets images s, and the logits are float32. `--compile auto` compiles them if it
+        saves time for `num_images` images [C, H, W] of `shape` through each network, in training
+        with `backward`.
+
+        Raises:
+            ResourceError: `--compile` is on and the networks cannot be compiled.
         """
-        run = stacked(bodies)
-        if self.compile != "off" and (
-            self.compile == "on" or _worth_compiling(bodies[0], images, shape, backward)
-        ):
-            run = self._compiled(run)
-        if self.precision not in _DTYPES:
-            return run
-        for body in bodies:  # tensor cores and AMX work on channels
+        forward = stacked(bodies)
+        compile_now = self.compile == "on"
+        if self.compile == "auto":
+            compile_now = worth_compiling(
+                bodies[0], num_images=num_images, shape=shape, backward=backward
+            )
+        if compile_now:
+            forward = compiled(forward, self.device, required=self.compile == "on")
+        if self.precision not in _AUTOCAST_DTYPES:
+            return forward
+        for body in bodies:
+            # Tensor cores and AMX multiply along the channels: keep these next to each other.
             body.to(memory_format=torch.channels_last)
-        cast_to = torch.autocast(self.device.type, _DTYPES[self.precision])
-        return lambda images: cast_to(run)(images).float()
+        return _autocasting(forward, self.device, _AUTOCAST_DTYPES[self.precision])
 
-    def _compiled(self, run: Forward) -> Forward:
-        """The function compiled; where nothing can be built it stays as it is, with a word, or an error if `on`."""
-        # torch builds its kernels with a C++ compiler against Python's headers.
-        headers = Path(sysconfig.get_path("include"), "Python.h").exists()
-        if not (headers and any(map(shutil.which, ("g++", "clang++", "c++")))):
-            return self._not_compiled(
-                run, "there is no C++ compiler, or Python's headers are missing"
-            )
-        from torch._dynamo.exc import TorchDynamoException  # a second of imports
+    def max_stack_size(self, body: nn.Module, *, batch_size: int, shape: Sequence[int]) -> int:
+        """Estimate how many networks like `body` can be trained at once in the free memory.
 
-        # It says of every machine without CUDA that it has none.
-        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
-        # Each network of a grid is compiled for its batch, its last batch and the test's, in training and out of it:
-        # beyond a limit torch would fall back to eager.
-        torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = (
-            1024
+        Each trains on batches of `batch_size` images [C, H, W] of `shape`.
+        """
+        num_activations, _ = count_activations(body, shape)
+        num_parameters = sum(parameter.numel() for parameter in body.parameters())
+        numbers_per_network = (
+            _NUMBERS_PER_ACTIVATION * num_activations * batch_size
+            + _NUMBERS_PER_PARAMETER * num_parameters
         )
-        # Captured graphs spare a GPU's host the launching of many small kernels. Only the last batch of an epoch has
-        # another shape: one more compilation beats slower kernels for all.
-        mode = "reduce-overhead" if self.device.type == "cuda" else None
-        built: Forward = cast(Forward, torch.compile(run, dynamic=False, mode=mode))
+        return self._free_bytes() // (_FLOAT32_BYTES * numbers_per_network)
 
-        def forward(images: Tensor) -> Tensor:
-            nonlocal built
-            try:
-                logits = built(images)
-            except TorchDynamoException as error:
-                built = self._not_compiled(run, str(error).strip().partition("\n")[0])
-                return built(images)
-            # A captured graph writes its next answer to the same place.
-            return logits if torch.is_grad_enabled() or mode is None else logits.clone()
-
-        return forward
-
-    def _not_compiled(self, run: Forward, why: str) -> Forward:
-        if self.compile == "on":
-            raise ResourceError(
-                f"--compile on: {why}; install what is missing, or use --compile off"
-            )
-        say_once(f"torch.compile cannot be used, and networks run slower: {why}")
-        return run
+    def _free_bytes(self) -> int:
+        """Return the free memory of the device."""
+        if self.device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(self.device)
+            return int(free)
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def stacked(bodies: Sequence[nn.Module]) -> Forward:
-    """Networks of one kind as one function of images [S, B, C, H, W] → logits [S, B, K], differentiable to each one's
-    own parameters; their running means are each one's own too.
-    """  # noqa: D205
-    first = bodies[0]
-    if len(bodies) == 1:
-        return lambda images: first(images[0])[None]
-    tensors = [dict(body.named_parameters()) | dict(body.named_buffers()) for body in bodies]
-    buffers = [name for name, _ in first.named_buffers()]
+def _autocasting(forward: Forward, device: torch.device, dtype: torch.dtype) -> Forward:
+    """Return a function that computes in `dtype` where torch holds it to be safe."""
 
-    def one(own: dict[str, Tensor], images: Tensor) -> Tensor:
-        logits: Tensor = functional_call(first, own, (images,))
-        return logits
+    def autocast_forward(images: Tensor) -> Tensor:
+        with torch.autocast(device.type, dtype):
+            logits = forward(images)
+        return logits.float()
 
-    def run(images: Tensor) -> Tensor:
-        stack = {name: torch.stack([own[name] for own in tensors]) for name in tensors[0]}
-        logits = torch.vmap(one)(stack, images)
-        for name in buffers:
-            for own, new in zip(tensors, stack[name], strict=True):
-                own[name].copy_(new)
-        return logits
-
-    return run
-
-
-def batches_of(images: Tensor) -> Iterator[Tensor]:
-    """Parts of images [N, C, H, W] to pass through a network without gradients.
-
-    On a CPU they are so few that what a layer puts out stays in the caches: ConvNet-D3 labels 32 px twice as fast in
-    64 as in 500. They are powers of two, of which there are whole numbers in a chunk.
-    """
-    pixels = 1 << (16 if images.device.type == "cpu" else 23)
-    fit = max(1, pixels // math.prod(images.shape[2:]))
-    yield from torch.split(images, 1 << (fit.bit_length() - 1))
-
-
-def stackable(body: nn.Module) -> bool:
-    """Whether networks of this kind can be stacked.
-
-    Layers that draw numbers would draw others than alone, and for attention vmap goes through students one by one.
-    """
-    return not any(
-        "Attention" in type(part).__name__ or getattr(part, "p", 0) > 0 for part in body.modules()
-    )
-
-
-def _worth_compiling(body: nn.Module, images: int, shape: Sequence[int], backward: bool) -> bool:
-    numbers, layers = activations(
-        getattr(body, "module", body), shape
-    )  # what DistributedDataParallel wraps
-    saved = _SAVED_PER_ACTIVATION * numbers * images * (1 if backward else 1 / 3)
-    return saved > _SECONDS_PER_LAYER * layers
-
-
-def _has_bf16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    here: dict[str, Any] = getattr(
-        torch.cpu, "get_capabilities", dict
-    )()  # older releases cannot tell
-    return bool(here.get("amx_bf16") or here.get("avx512_bf16"))
-
-
-@functools.cache
-def say_once(text: str) -> None:
-    """Warn of something that goes on otherwise than was wanted."""
-    logging.getLogger("ddlabel").warning(text)
+    return autocast_forward

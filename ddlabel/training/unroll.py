@@ -1,6 +1,7 @@
-"""Training that gradients pass through: the weights at its end as a function of the labels."""
+"""Training that gradients pass through: the trained weights as a function of the labels."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,73 +12,94 @@ from ddlabel.core.registry import Registry
 from ddlabel.methods.losses import soft_ce
 from ddlabel.training.loop import Batch
 
-# Running means [P] that an optimizer keeps, at first 0, and the number of steps done.
-Memory = tuple[Tensor | float, Tensor | float, int]
-# Weights [P] and memory.
-State = tuple[Tensor, Memory]
-# Those after a step, from the weights before it, the gradient [P] and the memory.
-Update = Callable[[Tensor, Tensor, Memory], State]
-updates: Registry[Callable[..., State]] = Registry("inner optimizer")
+# Adam's ε², which stands under the root here: a root has no slope at 0.
+_ADAM_EPSILON_SQUARED = 1e-16
+
+
+class Moments(NamedTuple):
+    """The state of an inner optimizer: running moments [P] of the gradient, and finished steps.
+
+    `first` is the velocity of gradient descent with momentum.
+    """
+
+    first: Tensor | float = 0.0
+    second: Tensor | float = 0.0
+    num_steps: int = 0
+
+
+# Returns the weights [P] after a step and the new moments, from the weights [P] before it, the
+# gradient [P] and the moments.
+Update = Callable[[Tensor, Tensor, Moments], tuple[Tensor, Moments]]
+updates: Registry[Callable[..., tuple[Tensor, Moments]]] = Registry("inner optimizer")
 
 
 @updates.add
 def sgd(
-    weights: Tensor, gradient: Tensor, memory: Memory, *, lr: float = 0.01, momentum: float = 0.0
-) -> State:
+    weights: Tensor, gradient: Tensor, moments: Moments, *, lr: float = 0.01, momentum: float = 0.0
+) -> tuple[Tensor, Moments]:
     """Stochastic gradient descent, as torch has it."""
-    _check(lr, momentum)
-    velocity = momentum * memory[0] + gradient
-    return weights - lr * velocity, (velocity, 0.0, memory[2] + 1)
+    _check_options(lr, momentum)
+    velocity = momentum * moments.first + gradient
+    return weights - lr * velocity, Moments(velocity, 0.0, moments.num_steps + 1)
 
 
 @updates.add
 def adam(
     weights: Tensor,
     gradient: Tensor,
-    memory: Memory,
+    moments: Moments,
     *,
     lr: float = 1e-3,
     beta1: float = 0.9,
     beta2: float = 0.999,
-) -> State:
+) -> tuple[Tensor, Moments]:
     """Adam; ε² = 10⁻¹⁶ stands under the root, which has no slope at 0."""
-    _check(lr, beta1, beta2)
-    mean = beta1 * memory[0] + (1 - beta1) * gradient
-    square, steps = beta2 * memory[1] + (1 - beta2) * gradient**2, memory[2] + 1
-    root = (square / (1 - beta2**steps) + 1e-16).sqrt()
-    return weights - lr / (1 - beta1**steps) * mean / root, (mean, square, steps)
+    _check_options(lr, beta1, beta2)
+    first = beta1 * moments.first + (1 - beta1) * gradient
+    second = beta2 * moments.second + (1 - beta2) * gradient**2
+    num_steps = moments.num_steps + 1
+    root = (second / (1 - beta2**num_steps) + _ADAM_EPSILON_SQUARED).sqrt()
+    corrected_lr = lr / (1 - beta1**num_steps)
+    return weights - corrected_lr * first / root, Moments(first, second, num_steps)
 
 
-def _check(lr: float, *shares: float) -> None:
-    if not (lr >= 0 and all(0 <= share < 1 for share in shares)):
-        raise UsageError("--inner: expected lr of at least 0, momentum and betas from 0 to below 1")
-
-
-def run_body(body: nn.Module, weights: Tensor, images: Tensor) -> Tensor:
-    """Logits of a network whose parameters are the parts of one vector [P], in their order."""
-    parts = torch.split(weights, [p.numel() for p in body.parameters()])
-    named = zip(body.named_parameters(), parts, strict=True)
-    logits: Tensor = functional_call(
-        body, {name: part.view_as(p) for (name, p), part in named}, (images,)
-    )
+def functional_logits(body: nn.Module, weights: Tensor, images: Tensor) -> Tensor:
+    """Return logits [B, K] of a network whose parameters, in their order, are the vector [P]."""
+    sizes = [parameter.numel() for parameter in body.parameters()]
+    parts = torch.split(weights, sizes)
+    parameters = {
+        name: part.view_as(parameter)
+        for (name, parameter), part in zip(body.named_parameters(), parts, strict=True)
+    }
+    logits: Tensor = functional_call(body, parameters, (images,))
     return logits
 
 
 def unroll(
     body: nn.Module, weights: Tensor, batch: Batch, update: Update, *, steps: int, window: int
 ) -> Tensor:
-    """Weights [P] after `steps` on `batch(step)` by soft cross-entropy, from `weights` [P].
+    """Return the weights [P] after `steps` on `batch(step)` by soft cross-entropy.
 
-    Gradients pass the last `window` steps, which alone are kept in memory (truncated back-propagation through time).
+    Training begins with `weights` [P]. Gradients pass through the last `window` steps, and only
+    these are kept in memory (truncated back-propagation through time).
     """
-    memory: Memory = (0.0, 0.0, 0)
+    moments = Moments()
+    first_inside = steps - window
     for step in range(steps):
-        inside = step >= steps - window
-        if step <= steps - window:
+        is_inside = step >= first_inside
+        if step <= first_inside:
             weights = weights.detach().requires_grad_()
         images, target = batch(step)
-        loss = soft_ce(run_body(body, weights, images), target)
-        (gradient,) = torch.autograd.grad(loss, weights, create_graph=inside)
-        with torch.set_grad_enabled(inside):
-            weights, memory = update(weights, gradient, memory)
+        loss = soft_ce(functional_logits(body, weights, images), target)
+        (gradient,) = torch.autograd.grad(loss, weights, create_graph=is_inside)
+        with torch.set_grad_enabled(is_inside):
+            weights, moments = update(weights, gradient, moments)
     return weights
+
+
+def _check_options(lr: float, *decay_rates: float) -> None:
+    """Raise UsageError for a learning rate below 0, or a momentum or beta that is not in [0, 1)."""
+    rates_are_valid = all(0 <= rate < 1 for rate in decay_rates)
+    if lr >= 0 and rates_are_valid:
+        return
+    raise UsageError("--inner: expected lr of at least 0, momentum and betas from 0 to below 1")

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from ddlabel.data import formats
-from ddlabel.data.bundle import Bundle, LabelMeta, Pixels
-from ddlabel.data.codecs import Stored
+from ddlabel.data.bundle import Bundle
 from ddlabel.data.expert_run import ExpertRun
+from ddlabel.data.labels import Labels
+from ddlabel.data.schema import LabelMeta, Pixels
 
 from .harness import Settings
 
@@ -100,7 +101,7 @@ def with_logits(bundle: Bundle) -> Bundle:
     values = (
         np.random.default_rng(1).normal(size=(len(bundle), len(bundle.classes))).astype(np.float32)
     )
-    return bundle.with_labels("soft", Stored(values, LabelMeta(space="logits")))
+    return bundle.with_labels("soft", Labels(values=values, meta=LabelMeta(space="logits")))
 
 
 def tensors(
@@ -122,4 +123,4 @@ def pick(path: str | Path, epoch: str = "last") -> list[tuple[ExpertRun, int]]:
 
 def hard_only(bundle: Bundle) -> Bundle:
     """The same without soft labels."""
-    return replace(bundle, soft_labels=None, soft_index=None, soft=None)
+    return replace(bundle, soft=None)

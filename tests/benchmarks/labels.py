@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ddlabel.commands.refine import refine
-from ddlabel.commands.relabel import densify, relabel
+from ddlabel.commands.densify import densify_images
+from ddlabel.commands.labeling import label_images
+from ddlabel.commands.refine import refine_labels
 from ddlabel.core.config import DensifyOptions, RefineOptions, RelabelOptions
 from ddlabel.data import formats
 from ddlabel.methods.labels import views
@@ -31,7 +32,7 @@ def _expert(run: Path, device: str) -> torch.nn.Module:
     picks = inputs.pick(run)
     about = picks[0][0].about
     body = Labeler(
-        picks, Runtime(device=torch.device("cpu"), precision="fp32", compile="off"), images=1
+        picks, Runtime(device=torch.device("cpu"), precision="fp32", compile="off"), num_images=1
     ).bodies[0]
     net = reference.network(about.net, about.size, len(about.classes))
     copy_weights(body, net)
@@ -75,10 +76,10 @@ def fast_relabel(path: Path, run: Path, device: str, options: Mapping[str, Any])
     def turn(amount: int) -> Result:
         times, count = _passes(amount, len(bundle))
         for _ in range(times):
-            found = relabel(
+            found = label_images(
                 some(count), picks, RelabelOptions(epoch="last", device=device, **options)
             )
-        return {"count": times * count, "check": found.labels("soft")[:_CHECKED]}
+        return {"count": times * count, "check": found.labels("soft").decode()[:_CHECKED]}
 
     return turn
 
@@ -87,12 +88,7 @@ def plain_densify(path: Path, run: Path, device: str) -> Turn:
     """Views labelled by the reference; each image is normalised when its turn comes."""
     bundle, net = formats.read(str(path)), _expert(run, device)
     sides, rows = np.array([bundle.side] * 4), inputs.some(len(bundle), len(bundle))
-    boxes = (
-        (views.grid(1, bundle.side, bundle.side, 0)["dense_boxes"] * sides)
-        .round()
-        .astype(int)
-        .tolist()
-    )
+    boxes = (views.grid(1, bundle.side, bundle.side, 0).boxes * sides).round().astype(int).tolist()
 
     def turn(amount: int) -> Result:
         found = []
@@ -120,7 +116,11 @@ def fast_densify(
         chosen = DensifyOptions(epoch="last", views=layout, device=device, **options)
         with _Watched() as watched:
             for _ in range(times):
-                found = densify(bundle if whole else some(count), picks, chosen).labels("dense")
+                found = (
+                    densify_images(bundle if whole else some(count), picks, chosen)
+                    .labels("dense")
+                    .decode()
+                )
         return {
             "count": times * count * found.shape[1],
             "check": found[:_CHECKED],
@@ -151,7 +151,10 @@ class _Watched:
 def plain_refine(images: int) -> Turn:
     """Labels refined by the reference."""
     bundle = inputs.noise(images, 100)
-    logits, hard = torch.from_numpy(bundle.labels("soft")), torch.from_numpy(bundle.hard_labels)
+    logits, hard = (
+        torch.from_numpy(bundle.labels("soft").decode()),
+        torch.from_numpy(bundle.hard_labels),
+    )
 
     def turn(amount: int) -> Result:
         times, count = _passes(amount, images)
@@ -170,8 +173,8 @@ def fast_refine(images: int) -> Turn:
     def turn(amount: int) -> Result:
         times, count = _passes(amount, images)
         for _ in range(times):
-            found = refine(some(count), RefineOptions())
-        return {"count": times * count, "check": found.labels("soft")[:_CHECKED]}
+            found = refine_labels(some(count), RefineOptions())
+        return {"count": times * count, "check": found.labels("soft").decode()[:_CHECKED]}
 
     return turn
 

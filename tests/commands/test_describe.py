@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from samples import TINY, make_bundle
+from samples import TINY, make_bundle, with_arrays
 from scipy.spatial.distance import jensenshannon
 from scipy.special import softmax
 from scipy.stats import entropy
 
+from ddlabel.commands.checkpoints import pick_checkpoints as pick
 from ddlabel.commands.describe import by_epoch, compare, describe
-from ddlabel.commands.relabel import pick, relabel
+from ddlabel.commands.labeling import label_images as relabel
 from ddlabel.core.config import DescribeOptions, RelabelOptions
 from ddlabel.core.errors import IncompatibleError, UsageError
 from ddlabel.data import formats
@@ -30,7 +31,7 @@ def labelled(values, space="probs", temperature=1.0):
     """Images of classes 0, 1, 2, 0, 1, 2, … with these labels."""
     values = np.asarray(values, np.float32)
     label = LabelMeta(space=space, temperature=temperature)
-    return replace(
+    return with_arrays(
         make_bundle(images=len(values), classes=values.shape[-1]), soft_labels=values, soft=label
     )
 
@@ -86,7 +87,7 @@ def test_dense_labels_count_every_view():
         "dense_boxes": np.array([[0, 0, 1, 1]] * 4, np.float32),
         "dense": LabelMeta(space="logits"),
     }
-    found = describe(replace(make_bundle(images=6), dense_labels=logits, **views), "dense")
+    found = describe(with_arrays(make_bundle(images=6), dense_labels=logits, **views), "dense")
     probs = softmax(logits.astype(np.float64), 2).reshape(24, 3)
     assert found["confidence"] == pytest.approx(probs.max(1).mean())
     assert found["effective_classes"] == pytest.approx(np.exp(entropy(probs, axis=1)).mean())
@@ -138,8 +139,11 @@ def test_labels_do_not_differ_from_themselves_nor_from_other_forms_of_themselves
     [
         (make_bundle(images=11), r"labels of \[11\] images"),
         (make_bundle(images=12, classes=4), "4 of them, expected 3"),
-        (replace(make_bundle(), soft_labels=None, soft=None), "--against has no soft labels"),
-        (replace(make_bundle(), soft=LabelMeta(space="direction")), "directions have no distance"),
+        (with_arrays(make_bundle(), soft_labels=None, soft=None), "--against has no soft labels"),
+        (
+            with_arrays(make_bundle(), soft=LabelMeta(space="direction")),
+            "directions have no distance",
+        ),
     ],
 )
 def test_labels_that_cannot_be_compared(bundle, other, message):
@@ -170,10 +174,10 @@ class TestExperts:
         found = by_epoch(own, runs, OPTIONS)
         assert found["epoch"] == [0.5, 1, 1.5, 2]
         theirs = [
-            relabel(few, pick(few, runs, str(at)), LABEL_OPTIONS).soft_labels
+            relabel(few, pick(few, runs, str(at)), LABEL_OPTIONS).soft.values
             for at in found["epoch"]
         ]
-        labels = [softmax(each.astype(np.float64), 1) for each in (own.soft_labels, *theirs)]
+        labels = [softmax(each.astype(np.float64), 1) for each in (own.soft.values, *theirs)]
         distances = np.stack([jensenshannon(labels[0], each, axis=1) for each in labels[1:]])
         scaled = (distances - distances.min(0)) / (distances.max(0) - distances.min(0))
         assert found["js_distance"] == pytest.approx(distances.mean(1), rel=1e-4)
@@ -194,7 +198,7 @@ class TestExperts:
         cli("relabel", "few.safetensors", "soft.safetensors", "--expert", "expert")
         for words, code, message in (
             (["--expert", "expert@1"], 2, "leave out the @EPOCH"),
-            (["--expert", "expert", "--field", "dense"], 2, "leave out --field dense"),
+            (["--expert", "expert", "--field", "dense"], 2, "--field dense"),
             (["--expert", "nowhere"], 3, "no such expert run"),
             (["--field", "dense"], 5, "ddlabel densify"),
             (["--against", "few.safetensors"], 5, "--against has no soft labels"),
@@ -219,7 +223,7 @@ class TestExperts:
 def test_what_the_command_prints(cli):
     first = replace(make_bundle(), classes=("a", "[red]b", "\x1b[31mc"))
     formats.write("first.safetensors", first)
-    formats.write("second.h5", replace(first, soft_labels=first.soft_labels[:, ::-1].copy()))
+    formats.write("second.h5", with_arrays(first, soft_labels=first.soft.values[:, ::-1].copy()))
     said = cli("describe", "first.safetensors", "--against", "second.h5")
     assert [line.split()[0] for line in said.out.decode().splitlines()] == [
         "labels",
@@ -237,5 +241,5 @@ def test_what_the_command_prints(cli):
     assert cli("describe", "first.safetensors", "--quiet").err == b""
     formats.write("many.safetensors", make_bundle(images=26, classes=13))
     assert cli("describe", "many.safetensors").err == b""
-    formats.write("direction.safetensors", replace(first, soft=LabelMeta(space="direction")))
+    formats.write("direction.safetensors", with_arrays(first, soft=LabelMeta(space="direction")))
     assert cli("describe", "direction.safetensors").out.startswith(b"labels       ")

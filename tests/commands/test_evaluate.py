@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from samples import make_bundle, records
+from samples import make_bundle, records, with_arrays
 from scipy import stats
 
-from ddlabel.commands.evaluate.experiment import Experiment, key_of, loss_for, settle
+from ddlabel.commands.evaluate.experiment import Experiment, loss_for, settle
 from ddlabel.commands.evaluate.grid import controls, evaluate, scores
+from ddlabel.commands.evaluate.records import key_of
 from ddlabel.commands.train_expert import plan, train_expert
 from ddlabel.core.config import EvaluateOptions, TrainExpertOptions
 from ddlabel.core.errors import IncompatibleError, UsageError
@@ -31,7 +32,13 @@ from ddlabel.methods.metrics import (
 )
 from ddlabel.training.device_data import DeviceBundle
 
-TINY = {"net": "convnet-d1:width=8", "epochs": 15, "augment": "none", "optimizer": "adam:lr=0.01"}
+TINY = {
+    "net": "convnet-d1:width=8",
+    "epochs": 15,
+    "augment": "none",
+    "optimizer": "adam:lr=0.01",
+    "precision": "fp32",
+}
 
 
 def easy_bundle(images: int = 30, seed: int = 0) -> Bundle:
@@ -68,7 +75,12 @@ def expert(tmp_path_factory) -> ExpertRun:
     """An expert of the easy images with two checkpoints."""
     real, folder = easy_bundle(60, seed=5), tmp_path_factory.mktemp("expert")
     options = TrainExpertOptions(
-        net="convnet-d1:width=8", epochs=2, batch_size=20, augment="none", compile="off"
+        net="convnet-d1:width=8",
+        epochs=2,
+        batch_size=20,
+        augment="none",
+        compile="off",
+        precision="fp32",
     )
     ((path, about),) = plan(real, folder, options, "digest")
     return train_expert(real, None, path, about, options, lambda _: None)
@@ -165,7 +177,7 @@ class TestStudents:
 
 class TestLabels:
     def test_an_online_teacher_without_augmentation_gives_the_stored_labels(self, expert):
-        from ddlabel.commands.relabel import relabel
+        from ddlabel.commands.labeling import label_images as relabel
         from ddlabel.core.config import RelabelOptions
 
         picks = [(expert, expert.step_of("last"))]
@@ -215,7 +227,7 @@ class TestLabels:
         assert results(*cells) == [results(cell)[0] for cell in cells]
 
     def test_mixed_images_have_mixed_labels(self):
-        soft = replace(easy_bundle(), soft=LabelMeta(space="logits"))
+        soft = with_arrays(easy_bundle(), soft=LabelMeta(space="logits"))
         for mix in ("cutmix", "mixup:alpha=0.4"):
             ((a, _),) = results(case(soft, labels="soft", mix=mix))
             assert a["loss"] > 0
@@ -223,9 +235,9 @@ class TestLabels:
     @pytest.mark.parametrize("batches", ["sum", "mean", "mix"])
     def test_views_with_the_same_loss_of_their_own_are_as_without(self, batches):
         plain = easy_bundle(6)
-        boxes = views.grid(6, 8, 8, 0, n=2, r=0.75)["dense_boxes"]
+        boxes = views.grid(6, 8, 8, 0, n=2, r=0.75).boxes
         dense = np.random.default_rng(1).normal(size=(6, 4, 3)).astype(np.float32)
-        bundle = replace(
+        bundle = with_arrays(
             plain, dense_labels=dense, dense_boxes=boxes, dense=LabelMeta(space="logits")
         )
         options = {
@@ -243,7 +255,7 @@ class TestLabels:
     def test_recorded_views_teach_students(self, whole):
         plain, generator = easy_bundle(30), np.random.default_rng(0)
         labels = np.eye(3, dtype=np.float32)[plain.hard_labels][:, None].repeat(2, 1) * 9
-        bundle = replace(
+        bundle = with_arrays(
             plain,
             dense_labels=labels,
             dense_boxes=np.tile(np.array([0, 0, 1, 1], np.float32), (30, 2, 1)),
@@ -260,9 +272,9 @@ class TestLabels:
 
     def test_the_mean_over_views_is_their_sum_over_the_number(self):
         bundle = easy_bundle(6)
-        boxes = views.grid(6, 8, 8, 0, n=2, r=0.75)["dense_boxes"]
+        boxes = views.grid(6, 8, 8, 0, n=2, r=0.75).boxes
         dense = np.random.default_rng(1).normal(size=(6, 4, 3)).astype(np.float32)
-        bundle = replace(
+        bundle = with_arrays(
             bundle, dense_labels=dense, dense_boxes=boxes, dense=LabelMeta(space="logits")
         )
         data, logits = DeviceBundle.of(bundle, torch.device("cpu")), torch.randn(5, 3)
@@ -280,13 +292,13 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"mix": "cutmix"}, "hard labels cannot be"),
+            ({"mix": "cutmix"}, "--mix cutmix"),
             ({"labels": "online"}, "--teacher"),
             ({"net": "convnet-d6"}, "poolings"),
             ({"net": "resnet"}, "did you mean 'resnet"),
             ({"loss": "cosin"}, "did you mean 'cosine'"),
             ({"labels": "soft", "loss": "nkd", "mix": "cutmix"}, "one class for each image"),
-            ({"dense_loss": "ce"}, "--dense-loss is for dense labels"),
+            ({"dense_loss": "ce"}, "--dense-loss"),
             ({"continual": 4}, "there are 3 classes"),
             ({"warm_up": 15.0}, "--warm-up"),
             ({"optimizer": "lion:lr=-1"}, "lr"),
@@ -300,7 +312,7 @@ class TestRefusals:
 
     def test_a_loss_that_needs_logits_names_the_labels(self):
         probs = np.full((30, 3), 1 / 3, np.float32)
-        bundle = replace(easy_bundle(), soft_labels=probs, soft=LabelMeta(space="probs"))
+        bundle = with_arrays(easy_bundle(), soft_labels=probs, soft=LabelMeta(space="probs"))
         with pytest.raises(IncompatibleError, match="needs logits and the labels are probs"):
             case(bundle, labels="soft", loss="mse")
 
@@ -367,22 +379,23 @@ class TestControls:
 
     def test_random_images_are_labelled_as_the_bundle_is(self, expert):
         picks = [(expert, expert.step_of("last"))]
-        boxes = views.grid(6, 8, 8, 0, n=2, r=0.75)["dense_boxes"]
+        boxes = views.grid(6, 8, 8, 0, n=2, r=0.75).boxes
         dense = np.zeros((30, 4, 3), np.float32)
         space = LabelMeta(space="logits", temperature=2.0)
-        bundle = replace(easy_bundle(), dense_labels=dense, dense_boxes=boxes, dense=space)
+        bundle = with_arrays(easy_bundle(), dense_labels=dense, dense_boxes=boxes, dense=space)
         options = EvaluateOptions(**TINY, labels="dense", seeds=1, control="random", compile="off")
         own = settle(replace(case(bundle), options=options, teacher=picks))
         (random,) = controls(own, easy_bundle(90, seed=3), "r", every=False)
         drawn = random.bundle(0)
-        assert drawn.dense.temperature == 2.0
-        assert drawn.dense_labels.shape == (30, 4, 3)
+        assert drawn.dense.meta.temperature == 2.0
+        assert drawn.dense.values.shape == (30, 4, 3)
         assert drawn.soft is None
 
     def test_refined_labels_cannot_be_made_for_others(self):
         probs = np.full((30, 3), 1 / 3, np.float32)
         own = case(
-            replace(easy_bundle(), soft_labels=probs, soft=LabelMeta(space="probs")), labels="soft"
+            with_arrays(easy_bundle(), soft_labels=probs, soft=LabelMeta(space="probs")),
+            labels="soft",
         )
         with pytest.raises(IncompatibleError, match="logits"):
             controls(own, easy_bundle(90), "r", every=False)
@@ -396,7 +409,7 @@ class TestCommand:
     @pytest.fixture
     def there(self, tmp_path: Path, monkeypatch) -> Path:
         monkeypatch.chdir(tmp_path)
-        formats.write("few.safetensors", replace(easy_bundle(9), soft_labels=None, soft=None))
+        formats.write("few.safetensors", with_arrays(easy_bundle(9), soft_labels=None, soft=None))
         formats.write("soft.safetensors", easy_bundle(9))
         formats.write("test.safetensors", easy_bundle(30, seed=4))
         formats.write("real.safetensors", easy_bundle(60, seed=8))
@@ -552,17 +565,17 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("words", "message"),
         [
-            (["--control", "random"], "give both, or neither"),
+            (["--control", "random"], "--control"),
             (["--table", "loss"], "expected an axis for rows and another"),
             (["--table", "loss,optimiser"], "did you mean 'optimizer'"),
             (["--protocol", "gifts"], "did you mean 'gift'"),
             (["--loss", "ce,ce"], "several different ones"),
             (["--teacher", "nowhere"], "no such expert run"),
             (["--ema", "1"], "--ema is 1"),
-            (["--holdout", "0.3"], "--holdout is for --select val"),
-            (["--checks", "3", "--select", "last"], "--checks is for --select val or best-on-test"),
-            (["--real-epochs", "3"], "--real-epochs is for --control scores"),
-            (["--teacher-epoch", "1"], "--teacher-epoch is for --teacher"),
+            (["--holdout", "0.3"], "--holdout"),
+            (["--checks", "3", "--select", "last"], "--checks"),
+            (["--real-epochs", "3"], "--real-epochs"),
+            (["--teacher-epoch", "1"], "--teacher-epoch"),
         ],
     )
     def test_refusals(self, cli, there, words, message):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from samples import make_bundle
+from samples import make_bundle, with_arrays
 from torch import nn
 
 from ddlabel.commands.learn import learn, learners
@@ -16,23 +16,18 @@ from ddlabel.core.config import LearnOptions
 from ddlabel.core.errors import IncompatibleError, InvalidInputError, StorageError, UsageError
 from ddlabel.data import formats
 from ddlabel.data.expert_run import ExpertInfo, ExpertRun
-from ddlabel.data.schema import LabelMeta
-from ddlabel.methods.labels.target import Target
 from ddlabel.methods.nets import nets
-from ddlabel.methods.optimizers import optimizer_of
 from ddlabel.training import resume as state_file
 from ddlabel.training.labeler import network_of
-from ddlabel.training.unroll import run_body, unroll, updates
 
-UPDATES = ["sgd:lr=0.5,momentum=0.9", "adam:lr=0.05"]
 FAST = {"net": "linear", "device": "cpu", "batch_size": 4}
 STEEP = "sgd:lr=1,momentum=0,weight-decay=0"  # one iteration gives start − gradient
 
 
 @pytest.fixture(autouse=True)
 def linear():
-    def make(*, channels, size, classes):
-        return nn.Sequential(nn.Flatten(), nn.Linear(channels * size * size, classes))
+    def make(*, channels, size, num_classes):
+        return nn.Sequential(nn.Flatten(), nn.Linear(channels * size * size, num_classes))
 
     nets["linear"] = make
     yield
@@ -48,78 +43,6 @@ def learner():
 
     yield register
     learners.pop("test", None)
-
-
-def body_of(net="convnet-d1", **options):
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(1)
-        body = nets.resolve(net)(channels=1, size=4, classes=2, **options).double()
-    return body, nn.utils.parameters_to_vector(body.parameters()).detach()
-
-
-def batches(labels, images):
-    """Two images a step, other ones each time."""
-
-    def batch(step):
-        rows = torch.tensor([step, step + 1]) % len(images)
-        label = LabelMeta(space="logits")
-        return images[rows], Target(hard=rows, values=labels[rows], label=label)
-
-    return batch
-
-
-def toys(count=4):
-    generator = torch.Generator().manual_seed(0)
-    make = {"dtype": torch.float64, "generator": generator}
-    return torch.randn(count, 2, **make), torch.randn(count, 1, 4, 4, **make)
-
-
-@pytest.mark.parametrize("spec", UPDATES)
-def test_the_gradient_of_the_labels_is_that_of_finite_differences(spec):
-    body, weights = body_of(width=3)
-    labels, images = toys()
-
-    def outer(labels):
-        end = unroll(
-            body, weights, batches(labels, images), updates.resolve(spec), steps=4, window=4
-        )
-        return F.cross_entropy(run_body(body, end, images), torch.tensor([0, 1, 1, 0]))
-
-    assert torch.autograd.gradcheck(outer, labels.requires_grad_())
-
-
-@pytest.mark.parametrize("spec", UPDATES)
-@pytest.mark.parametrize("window", [0, 2, 6])
-def test_unrolling_trains_as_torch_does(spec, window):
-    body, weights = body_of("linear")
-    labels, images = toys()
-    batch = batches(labels, images)
-    end = unroll(body, weights, batch, updates.resolve(spec), steps=6, window=window)
-    optimizer = optimizer_of(f"{spec},weight-decay=0", body.parameters())
-    for step in range(6):
-        inputs, target = batch(step)
-        optimizer.zero_grad()
-        F.cross_entropy(body(inputs), target.probs()).backward()
-        optimizer.step()
-    torch.testing.assert_close(
-        end.detach(), nn.utils.parameters_to_vector(body.parameters()).detach()
-    )
-
-
-def test_a_window_is_a_training_from_where_it_begins():
-    body, weights = body_of("linear")
-    labels, images = toys(6)
-    labels.requires_grad_()
-    batch, update = batches(labels, images), updates.resolve("sgd:lr=0.5")
-    halfway = unroll(body, weights, batch, update, steps=3, window=0)
-    later = unroll(body, halfway, lambda step: batch(step + 3), update, steps=2, window=2)
-    windowed = unroll(body, weights, batch, update, steps=5, window=2)
-    (expected,), (gradient,) = (
-        torch.autograd.grad(end.square().sum(), labels) for end in (later, windowed)
-    )
-    torch.testing.assert_close(gradient, expected)
-    # Steps 3 and 4 see the labels 3, 4 and 5: what came before the window is not followed.
-    assert (gradient.abs().sum(1) > 0).tolist() == [False, False, False, True, True, True]
 
 
 def expert(path, bundle, steps=2):
@@ -162,7 +85,7 @@ def test_one_step_of_a_linear_student_towards_an_expert(tmp_path):
         inner="sgd:lr=0.1",
         **FAST | {"net": LearnOptions.net},
     )
-    gradient = -learn(bundle, options, print, experts=[run]).soft_labels
+    gradient = -learn(bundle, options, print, experts=[run]).soft.values
 
     x = np.hstack([(bundle.images.reshape(4, -1) / 255 - 0.5) / 0.25, np.ones((4, 1))])
     layer = network_of(run.about).body[1]
@@ -230,9 +153,9 @@ def test_labels_are_learned_from_real_images_against_wrong_ones():
     states = []
     options = LearnOptions(**BPTT, optimizer=QUICK, iterations=40, save_every=5)
     learned = learn(wrong, options, states.append, real=real)
-    assert (learned.soft_labels.argmax(1) == 1 - wrong.hard_labels).all()
+    assert (learned.soft.values.argmax(1) == 1 - wrong.hard_labels).all()
     assert states[-1]["loss"] < 0.5 * states[0]["loss"]
-    assert (learned.soft.space, learned.soft.source) == ("logits", "bptt")
+    assert (learned.soft.meta.space, learned.soft.meta.source) == ("logits", "bptt")
     assert (learned.images == wrong.images).all()
 
 
@@ -244,7 +167,7 @@ def test_a_run_goes_on_to_the_same_bytes():
     assert [state["iteration"] for state in states] == [2, 4, 6]
     for state in states:
         again = learn(wrong, options, print, real=real, state=state)
-        assert again.soft_labels.tobytes() == whole.soft_labels.tobytes()
+        assert again.soft.values.tobytes() == whole.soft.values.tobytes()
     with pytest.raises(UsageError, match="4 are done"):
         learn(wrong, replace(options, iterations=3), print, real=real, state=states[1])
 
@@ -258,7 +181,7 @@ def test_divergence_stops_where_it_appears_and_keeps_what_was_learned(broken, le
         learn(bundle, options, states.append)
     before = learn(bundle, replace(options, iterations=3), print, state=states[0])
     expected = learn(bundle, replace(options, iterations=3), print)
-    assert before.soft_labels.tobytes() == expected.soft_labels.tobytes()
+    assert before.soft.values.tobytes() == expected.soft.values.tobytes()
 
 
 def test_the_gradient_is_shortened(learner):
@@ -266,7 +189,7 @@ def test_the_gradient_is_shortened(learner):
     options = LearnOptions(
         **FAST | {"method": "test"}, iterations=1, start="uniform", optimizer=STEEP, clip=0.5
     )
-    labels = learn(make_bundle(), options, print).soft_labels
+    labels = learn(make_bundle(), options, print).soft.values
     assert float(np.linalg.norm(labels)) == pytest.approx(0.5)
 
 
@@ -276,13 +199,13 @@ def test_labels_begin_as_asked(learner):
     hard, uniform, stored = (
         learn(
             bundle, LearnOptions(**FAST | {"method": "test"}, iterations=1, start=start), print
-        ).soft_labels
+        ).soft.values
         for start in ("hard", "uniform", "stored")
     )
     smoothed = np.where(np.eye(3)[bundle.hard_labels] == 1, 0.9, 0.05)
     np.testing.assert_allclose(np.exp(hard), smoothed, rtol=1e-5)
     assert not uniform.any()
-    soft = torch.from_numpy(bundle.soft_labels).log_softmax(1)
+    soft = torch.from_numpy(bundle.soft.values).log_softmax(1)
     np.testing.assert_allclose(stored, soft, rtol=1e-5)
 
 
@@ -325,7 +248,7 @@ def test_refusals(options, given, error, message, tmp_path):
     experts = (
         [expert(tmp_path / "run", foreign)] if given in ("expert", "foreign", "real expert") else []
     )
-    few = replace(bundle, soft_labels=None, soft=None) if "unlabelled" in given else bundle
+    few = with_arrays(bundle, soft_labels=None, soft=None) if "unlabelled" in given else bundle
     with pytest.raises(error, match=message):
         learn(few, LearnOptions(**FAST | options), print, real=real, experts=experts)
 

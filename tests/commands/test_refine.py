@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddlabel.core.errors import IncompatibleError
-from ddlabel.data.bundle import LabelMeta
+from ddlabel.data.schema import LabelMeta
 from ddlabel.methods.labels.gift import gift, smooth
 
 PROBS, LOGITS = LabelMeta(space="probs"), LabelMeta(space="logits")

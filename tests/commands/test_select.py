@@ -371,7 +371,7 @@ class TestRDED:
     [
         ({"method": "k-center"}, 0, "k-center needs an expert: name its run with --expert"),
         ({"method": "random"}, 1, "random asks no expert"),
-        ({"epoch": "2"}, 0, "random asks no expert"),
+        ({"epoch": "2"}, 0, "--epoch"),
         ({"method": "k-centre"}, 1, "did you mean 'k-center'"),
         ({"ipc": 5}, 0, "--ipc is 5 and class 'class 0' has 4 images: ask for at most 4"),
         ({"ipc": 5, "method": "herding"}, 1, "has 4 images"),

@@ -107,9 +107,7 @@ class TestCells:
         ids=["import", "select", "train-expert", "edit"],
     )  # fmt: skip
     def test_of_any_command(self, cli, digits, text, out):
-        Path("a.npz").write_bytes(
-            (Path(__file__).parents[2] / "fixtures/digits.npz").read_bytes()
-        )
+        Path("a.npz").write_bytes((Path(__file__).parents[2] / "fixtures/digits.npz").read_bytes())
         cli("sweep", grid(text, **{"[options]": f'[options]\nout = "{out}"'}))
         assert len(cells()) == 2
         assert all(Path(cell["out"]).exists() for cell in cells())
@@ -223,10 +221,10 @@ def test_shards_are_disjoint_and_complete(cli, digits):
 
 def test_processes_that_append_at_once_lose_no_line(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from ddlabel import files\n"
+        "import sys; from pathlib import Path; from ddlabel.data import atomic\n"
         "for number in range(100):\n"
-        "    files.append_line(Path('lines'), sys.argv[1] * 2000)\n"
-        "    assert not files.whole_lines(Path('lines'))[1]"
+        "    atomic.append_line(Path('lines'), sys.argv[1] * 2000)\n"
+        "    assert not atomic.whole_lines(Path('lines'))[1]"
     )
     words = [sys.executable, "-c", code]
     several = [subprocess.Popen([*words, letter], cwd=tmp_path) for letter in "abc"]
@@ -339,7 +337,7 @@ class TestWhatIsRefused:
         assert b"expected I/N with I from 1 to N" in said.err
 
     def test_options_of_ray_without_it(self, cli, digits):
-        assert b"are for --ray" in cli("sweep", grid(EVALUATE), "--cpus-per-cell", 2, code=2).err
+        assert b"--cpus-per-cell" in cli("sweep", grid(EVALUATE), "--cpus-per-cell", 2, code=2).err
 
     def test_a_results_file_of_another_kind(self, cli, digits):
         CELLS.write_text('{"result": {"accuracy": 0.5}}\n')

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from samples import make_bundle
+from samples import make_bundle, with_arrays
 
 from ddlabel.commands import train_expert
+from ddlabel.commands.densify import densify_images as densify
 from ddlabel.commands.evaluate.experiment import loss_for
-from ddlabel.commands.relabel import densify, relabel
+from ddlabel.commands.labeling import label_images as relabel
 from ddlabel.core.config import DensifyOptions, EvaluateOptions, RelabelOptions, TrainExpertOptions
 from ddlabel.core.errors import IncompatibleError, InvalidInputError
 from ddlabel.data import formats
@@ -25,11 +26,10 @@ from ddlabel.methods.labels.target import Target
 from ddlabel.methods.losses import ce, losses
 from ddlabel.methods.nets import build
 from ddlabel.methods.nets.prepare import normalisation
-from ddlabel.training.batches import BatchTransform, ViewIndex, of_images, of_items
+from ddlabel.training.batches import BatchTransform, ViewIndex, image_batches, view_batches
 from ddlabel.training.device_data import DeviceBundle, predict
-from ddlabel.training.labeler import Labeler, combine
-from ddlabel.training.loop import TrainSpec, fit, order
-from ddlabel.training.runtime import stacked
+from ddlabel.training.labeler import Labeler
+from ddlabel.training.stacking import stacked
 
 CPU = torch.device("cpu")
 PREPARE = normalisation((0.5,), (0.25,))
@@ -39,48 +39,11 @@ PICTURES = BatchTransform(prepare=PREPARE, augment=none)
 def dense_bundle() -> Bundle:
     """Six images with logits for themselves and for the four views of a 2 × 2 grid."""
     plain = make_bundle(images=6)
-    boxes = views.grid(6, 8, 8, 0, n=2, r=0.75)["dense_boxes"]
+    boxes = views.grid(6, 8, 8, 0, n=2, r=0.75).boxes
     labels = np.random.default_rng(1).normal(size=(6, 4, 3)).astype(np.float32)
-    return replace(plain, dense_labels=labels, dense_boxes=boxes, dense=LabelMeta(space="logits"))
-
-
-def test_fit_is_gradient_descent_with_the_scheduled_rate():
-    weight = torch.nn.Parameter(torch.tensor([[1.0, -1.0]]))
-    inputs = torch.tensor([[2.0, 1.0], [0.5, -1.0]])
-    target = Target.of_classes(torch.zeros(2, dtype=torch.int64), 2)
-    seen = []
-
-    def loss(outputs, *_):
-        return outputs.square().mean()
-
-    expected, means = weight.detach().clone(), []
-    for factor in (1.0, 0.5, 0.25):
-        means.append((inputs @ expected.T).square().mean().item())
-        expected -= 0.1 * factor * 2 * (inputs @ expected.T * inputs).mean(0)
-    optimizer = torch.optim.SGD([weight], lr=0.1)
-    rate = {0: 1.0, 1: 0.5, 2: 0.25}.__getitem__
-    course = TrainSpec(batch=lambda _: (inputs, target), loss=loss, optimizer=optimizer, rate=rate)
-    (last,) = fit(
-        lambda x: x @ weight.T,
-        [course],
-        steps=range(3),
-        seed=lambda step: step,
-        stops={2: lambda x: seen.extend(x)},
+    return with_arrays(
+        plain, dense_labels=labels, dense_boxes=boxes, dense=LabelMeta(space="logits")
     )
-    torch.testing.assert_close(weight.detach(), expected)
-    assert seen == [pytest.approx(sum(means[:2]) / 2)]
-    assert last == pytest.approx(means[2])
-
-
-def test_every_pass_takes_each_row_once_in_another_order():
-    rows_of = order(10, 4, lambda number: number, CPU)
-    passes = [
-        [int(row) for step in range(3 * p, 3 * p + 3) for row in rows_of(step)] for p in range(2)
-    ]
-    assert sorted(passes[0]) == sorted(passes[1]) == list(range(10))
-    assert passes[0] != passes[1]
-    # Any step can be asked for at once: a resumed run does.
-    assert order(10, 4, lambda number: number, CPU)(4).tolist() == rows_of(4).tolist()
 
 
 @pytest.mark.parametrize("whole", ["hard", "soft"])
@@ -91,8 +54,8 @@ def test_summed_batches_give_ladds_equation_5(whole):
     )
     data = DeviceBundle.of(bundle, CPU)
     items = ViewIndex(data, whole)
-    batch = of_items(items, PICTURES, together=True, batch_size=6, seed=0)
-    network = build(options.net, PREPARE, channels=1, size=8, classes=3, seed=0)
+    batch = view_batches(items, PICTURES, together=True, batch_size=6, seed=0)
+    network = build(options.net, PREPARE, channels=1, size=8, num_classes=3, seed=0)
     images, target = batch(0)
     ours = loss_for(options, data)(network.body(images), target, 0)
 
@@ -104,26 +67,26 @@ def test_summed_batches_give_ladds_equation_5(whole):
                 network(unit[i : i + 1]), torch.tensor([bundle.hard_labels[i]])
             )
         else:
-            soft = torch.from_numpy(bundle.soft_labels[i : i + 1]).softmax(1)
+            soft = torch.from_numpy(bundle.soft.values[i : i + 1]).softmax(1)
             expected += F.cross_entropy(network(unit[i : i + 1]), soft)
-        for j, (y0, x0, y1, x1) in enumerate((bundle.dense_boxes * 8).round().astype(int)):
+        for j, (y0, x0, y1, x1) in enumerate((bundle.views.boxes * 8).round().astype(int)):
             cut = F.interpolate(
                 unit[i : i + 1, :, y0:y1, x0:x1], (8, 8), mode="bilinear", align_corners=False
             )
-            label = torch.from_numpy(bundle.dense_labels[i, j : j + 1]).softmax(1)
+            label = torch.from_numpy(bundle.dense.values[i, j : j + 1]).softmax(1)
             expected += F.cross_entropy(network(cut), label)
     torch.testing.assert_close(ours, expected / 6, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("whole", "per_image"), [("hard", 5), ("none", 4)])
-def test_mixed_batches_take_every_view_and_image_once_in_a_pass(whole, per_image):
+@pytest.mark.parametrize(("whole", "items_per_image"), [("hard", 5), ("none", 4)])
+def test_mixed_batches_take_every_view_and_image_once_in_a_pass(whole, items_per_image):
     data = DeviceBundle.of(dense_bundle(), CPU)
     items = ViewIndex(data, whole)
-    batch = of_items(items, PICTURES, together=False, batch_size=7, seed=0)
-    steps = -(-6 * per_image // 7)
+    batch = view_batches(items, PICTURES, together=False, batch_size=7, seed=0)
+    steps = -(-6 * items_per_image // 7)
     seen = torch.cat([batch(step)[0] for step in range(steps)])
-    assert items.per_image == per_image
-    assert len(seen) == 6 * per_image == len(seen.flatten(1).unique(dim=0))
+    assert items.items_per_image == items_per_image
+    assert len(seen) == 6 * items_per_image == len(seen.flatten(1).unique(dim=0))
 
 
 def recorded_views(kind: str) -> Bundle:
@@ -143,7 +106,7 @@ def recorded_views(kind: str) -> Bundle:
         more["dense_mix_box"] = np.tile(np.array([0.25, 0.5, 0.75, 1.0], np.float32), (6, 2, 1))
     labels = generator.normal(size=(6, 2, 3)).astype(np.float32)
     dense = LabelMeta(space="logits")
-    return replace(
+    return with_arrays(
         make_bundle(images=6), dense_labels=labels, dense_boxes=boxes, dense=dense, **more
     )
 
@@ -158,11 +121,11 @@ def test_recorded_views_are_replayed_as_they_were_made(kind, whole, tmp_path):
     unit = torch.from_numpy(np.array(bundle.images)).float() / 255
 
     def view(image: int, number: int) -> torch.Tensor:
-        y0, x0, y1, x1 = (bundle.dense_boxes[image, number] * 8).round().astype(int)
+        y0, x0, y1, x1 = (bundle.views.boxes[image, number] * 8).round().astype(int)
         cut = F.interpolate(
             unit[image : image + 1, :, y0:y1, x0:x1], (8, 8), mode="bilinear", align_corners=False
         )[0]
-        return cut.flip(2) if bundle.dense_flip[image, number] else cut
+        return cut.flip(2) if bundle.views.flip[image, number] else cut
 
     chosen = torch.arange(6 * (2 + wholes))
     images, target = items.images(chosen), items.target(chosen)
@@ -174,7 +137,7 @@ def test_recorded_views_are_replayed_as_they_were_made(kind, whole, tmp_path):
             (unit[image], one_hot[image]) if number < 0 else (view(image, number), one_hot[image])
         )
         if kind != "flip" and number >= 0:
-            partner = bundle.dense_mix[image, number]
+            partner = bundle.views.mix[image, number]
             other, hard = view(partner, number), 0.75 * hard + 0.25 * one_hot[partner]
             if kind == "mixup":
                 expected = 0.75 * expected + 0.25 * other
@@ -189,7 +152,7 @@ def test_recorded_views_are_replayed_as_they_were_made(kind, whole, tmp_path):
 def test_blended_views_cannot_be_parted_from_their_partners():
     bundle = recorded_views("mixup")
     assert (
-        bundle.take(np.arange(6)[::-1]).dense_mix.tolist() == (5 - bundle.dense_mix[::-1]).tolist()
+        bundle.take(np.arange(6)[::-1]).views.mix.tolist() == (5 - bundle.views.mix[::-1]).tolist()
     )
     with pytest.raises(IncompatibleError, match="would be left out"):
         bundle.take(np.arange(3))
@@ -213,11 +176,11 @@ def test_blended_views_cannot_be_parted_from_their_partners():
 )
 def test_recorded_views_that_have_no_meaning(change, message):
     with pytest.raises(InvalidInputError, match=message):
-        replace(recorded_views("mixup"), **change).check_values()
+        with_arrays(recorded_views("mixup"), **change).check_values()
 
 
 def test_directions_and_distributions_do_not_mix():
-    bundle = replace(dense_bundle(), soft=LabelMeta(space="direction"))
+    bundle = with_arrays(dense_bundle(), soft=LabelMeta(space="direction"))
     items = ViewIndex(DeviceBundle.of(bundle, CPU), "soft")
     with pytest.raises(IncompatibleError, match="refine both"):
         items.target(torch.arange(3))
@@ -226,19 +189,19 @@ def test_directions_and_distributions_do_not_mix():
 def test_images_come_with_their_own_labels():
     bundle = make_bundle(images=9)
     data = DeviceBundle.of(bundle, CPU)
-    batch = of_images(data, PICTURES, data.soft_target, batch_size=4, seed=3)
+    batch = image_batches(data, PICTURES, data.soft_target, batch_size=4, seed=3)
     images, target = batch(1)
     unit = (torch.from_numpy(bundle.images).float() / 255 - 0.5) / 0.25
     for image, values, hard in zip(images, target.values, target.hard, strict=True):
         row = next(i for i in range(9) if torch.equal(unit[i], image))
-        assert values.tolist() == bundle.soft_labels[row].tolist()
+        assert values.tolist() == bundle.soft.values[row].tolist()
         assert hard == bundle.hard_labels[row]
 
 
 def test_predict_is_the_network_in_evaluation_mode():
     bundle = make_bundle(images=20, size=64)  # two batches
     network = build(
-        "convnet-d1:norm=batch,width=4", PREPARE, channels=1, size=64, classes=3, seed=0
+        "convnet-d1:norm=batch,width=4", PREPARE, channels=1, size=64, num_classes=3, seed=0
     )
     out = predict([network], stacked([network.body]), DeviceBundle.of(bundle, CPU))[0]
     assert network.training
@@ -251,40 +214,6 @@ def test_soft_ce_of_hard_labels_is_ce():
     logits, hard = torch.randn(5, 3), torch.tensor([0, 1, 2, 1, 0])
     target = Target.of_classes(hard, 3)
     torch.testing.assert_close(losses.get("soft-ce")(logits, target), ce(logits, target))
-
-
-class TestEnsembles:
-    logits = torch.tensor(
-        [[[3.0, 4.0, 0.0]], [[0.0, 0.0, 10.0]]]
-    )  # two experts, one image, norms 5 and 10
-    even = torch.tensor([0.5, 0.5])
-
-    def test_the_mean_of_logits_has_weights(self):
-        assert combine(self.logits, torch.tensor([0.75, 0.25]), how="logits").tolist() == [
-            [2.25, 3.0, 2.5]
-        ]
-
-    def test_balanced_logits_have_the_experts_mean_norm_each(self):
-        # 7.5 is the mean norm: the first is scaled by 1.5, the second by 0.75.
-        assert combine(self.logits, self.even, how="balanced")[0].tolist() == pytest.approx(
-            [2.25, 3.0, 3.75]
-        )
-
-    @pytest.mark.parametrize("temperature", [1.0, 4.0])
-    def test_the_mean_of_probabilities_is_what_the_label_says(self, temperature):
-        combined = combine(
-            self.logits, torch.tensor([0.75, 0.25]), how="probs", temperature=temperature
-        )
-        each = (self.logits / temperature).softmax(2)
-        torch.testing.assert_close(
-            (combined / temperature).softmax(1), 0.75 * each[0] + 0.25 * each[1]
-        )
-
-    @pytest.mark.parametrize("how", ["logits", "probs", "balanced"])
-    def test_an_ensemble_of_one_is_its_expert(self, how):
-        one = self.logits[:1]
-        combined = combine(one, torch.ones(1), how=how, temperature=2.0)
-        torch.testing.assert_close((combined / 2).softmax(1), (one[0] / 2).softmax(1))
 
 
 @pytest.mark.parametrize(
@@ -304,26 +233,26 @@ def test_views_are_labelled_as_they_are_replayed(layout, expert):
         patch.setattr("ddlabel.commands.relabel.Labeler", Spy)
         plain = replace(make_bundle(images=30), classes=expert.about.classes)
         options = DensifyOptions(epoch="last", views=layout, compile="off")
-        dense = densify(plain, [(expert, expert.step_of("last"))], options)
+        dense = densify(plain, [Checkpoint(expert, expert.step_of("last"))], options)
     dense.check_values()
     items = ViewIndex(DeviceBundle.of(dense, CPU), "none")
-    order = torch.randperm(30 * items.per_image, generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(30 * items.items_per_image, generator=torch.Generator().manual_seed(0))
     for chosen in order.split(7):
         for item, image in zip(chosen, items.images(chosen), strict=True):
-            labels = dense.dense_labels[item // items.per_image, item % items.per_image]
+            labels = dense.dense.values[item // items.items_per_image, item % items.items_per_image]
             assert torch.equal(seen[labels.tobytes()], image)
 
 
 @pytest.mark.parametrize("layout", [None, "grid:n=2,r=0.75", "fkd:count=4"])
 def test_memory_does_not_grow_with_the_number_of_images(layout, expert, tmp_path, monkeypatch):
     """numpy's memory at N and at 8 N: what is made lies in files, of which a chunk is held at a time."""
-    monkeypatch.setattr("ddlabel.data.atomic._IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr("ddlabel.data.scratch.IN_MEMORY_BYTES", 0)
     options = {"epoch": "last", "compile": "off"}
     peaks = []
     for images in (1500, 12000):
         formats.write(str(tmp_path / "b.safetensors"), make_bundle(images=images))
         bundle = formats.read(str(tmp_path / "b.safetensors"))
-        picks = [(expert, expert.step_of("last"))]
+        picks = [Checkpoint(expert, expert.step_of("last"))]
         tracemalloc.start()
         if layout is None:
             relabel(bundle, picks, RelabelOptions(**options))
@@ -337,6 +266,8 @@ def test_memory_does_not_grow_with_the_number_of_images(layout, expert, tmp_path
 @pytest.fixture(scope="module")
 def expert(tmp_path_factory):
     real, path = make_bundle(images=30), tmp_path_factory.mktemp("runs") / "expert"
-    options = TrainExpertOptions(net="convnet-d1:width=4", epochs=1, batch_size=10, compile="off")
+    options = TrainExpertOptions(
+        net="convnet-d1:width=4", epochs=1, batch_size=10, compile="off", precision="fp32"
+    )
     ((_, about),) = train_expert.plan(real, path, options, "digest")
     return train_expert.train_expert(real, None, path, about, options, lambda _: None)

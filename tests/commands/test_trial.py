@@ -12,7 +12,7 @@ from ddlabel.commands import trial
 from ddlabel.core.config import RefineOptions, RelabelOptions
 from ddlabel.core.errors import IncompatibleError
 from ddlabel.data.bundle import Bundle
-from ddlabel.data.codecs import Stored
+from ddlabel.data.labels import Labels
 from ddlabel.data.schema import LabelMeta
 
 QUICK = {"trial_net": "convnet-d1:width=8", "trial_steps": 30, "trials": 2, "compile": "off"}
@@ -29,7 +29,7 @@ def striped(images: int, seed: int) -> Bundle:
 
 def one_hot(bundle: Bundle, shift: int) -> Bundle:
     labels = np.eye(3, dtype=np.float32)[(bundle.hard_labels + shift) % 3]
-    return bundle.with_labels("soft", Stored(labels, LabelMeta(space="probs")))
+    return bundle.with_labels("soft", Labels(values=labels, meta=LabelMeta(space="probs")))
 
 
 def test_right_labels_win_over_wrong_ones():
@@ -94,5 +94,5 @@ def test_auto_names_what_it_tried_and_its_choice(cli, digits):
     from ddlabel.data import formats
 
     soft = formats.read("soft.safetensors")
-    assert chosen == f"auto: {soft.soft.source}, temperature {soft.soft.temperature:g}"
+    assert chosen == f"auto: {soft.soft.meta.source}, temperature {soft.soft.meta.temperature:g}"
     assert [each.role for each in soft.history[-1].inputs] == ["real", "expert"]

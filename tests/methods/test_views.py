@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from samples import make_bundle
+from samples import make_bundle, with_arrays
 
 from ddlabel.core.errors import UsageError
 from ddlabel.data.schema import LabelMeta
@@ -29,7 +27,7 @@ STARTS = {
 
 
 def boxes_of(*, n, r, side):
-    return torch.from_numpy(views.grid(1, side, side, 0, n=n, r=r)["dense_boxes"])
+    return torch.from_numpy(views.grid(1, side, side, 0, n=n, r=r).boxes)
 
 
 def pixels(boxes, side):
@@ -97,13 +95,15 @@ LAYOUTS = [
 @pytest.mark.parametrize("side", [28, 32, 64, 128, 224])
 def test_every_layout_gives_views_that_a_bundle_can_hold(spec, side):
     arrays = views.layouts.resolve(spec)(7, side, side, 3)
-    boxes = arrays["dense_boxes"]
+    boxes = arrays.boxes
     plain = make_bundle(images=7)
     labels = np.zeros((7, boxes.shape[-2], 3), np.float32)
-    replace(plain, dense_labels=labels, dense=LabelMeta(space="logits"), **arrays).check_values()
+    with_arrays(
+        plain, dense_labels=labels, dense=LabelMeta(space="logits"), views=arrays
+    ).check_values()
     again, other = (views.layouts.resolve(spec)(7, side, side, seed) for seed in (3, 4))
-    assert all(np.array_equal(arrays[name], again[name]) for name in arrays)
-    assert spec.startswith("grid") or not np.array_equal(boxes, other["dense_boxes"])
+    assert all(np.array_equal(array, getattr(again, name)) for name, array in arrays.arrays())
+    assert spec.startswith("grid") or not np.array_equal(boxes, other.boxes)
     pixels_of = boxes * side
     assert np.allclose(
         pixels_of, pixels_of.round(), atol=1e-3
@@ -112,9 +112,7 @@ def test_every_layout_gives_views_that_a_bundle_can_hold(spec, side):
 
 def test_boxes_keep_to_their_area_and_shape():
     boxes = (
-        views.random_boxes(200, 100, 100, 0, count=10, low=0.25, high=0.5)["dense_boxes"].reshape(
-            -1, 4
-        )
+        views.random_boxes(200, 100, 100, 0, count=10, low=0.25, high=0.5).boxes.reshape(-1, 4)
         * 100
     )
     height, width = (boxes[:, 2:] - boxes[:, :2]).T
@@ -125,23 +123,23 @@ def test_boxes_keep_to_their_area_and_shape():
 
 def test_a_blended_views_weight_is_its_share_of_pixels():
     arrays = views.fkd(600, 32, 32, 0, count=4)
-    y0, x0, y1, x1 = np.moveaxis(arrays["dense_mix_box"] * 32, -1, 0).round()
-    np.testing.assert_allclose(
-        arrays["dense_mix_weight"], 1 - (y1 - y0) * (x1 - x0) / 1024, atol=1e-6
-    )
-    partners = arrays["dense_mix"]
+    y0, x0, y1, x1 = np.moveaxis(arrays.mix_box * 32, -1, 0).round()
+    np.testing.assert_allclose(arrays.mix_weight, 1 - (y1 - y0) * (x1 - x0) / 1024, atol=1e-6)
+    partners = arrays.mix
     for view in range(4):  # each image is a partner once, in its own block of 512
         assert sorted(partners[:512, view]) == list(range(512))
         assert sorted(partners[512:, view]) == list(range(512, 600))
-    assert 0.45 < arrays["dense_flip"].mean() < 0.55
+    assert 0.45 < arrays.flip.mean() < 0.55
 
 
 def test_ladds_count_of_bytes():
     # 25 views, 10 classes, 128 px: (4·250 + 236) / (3·128² + 236) = 2.5 %, the figure of its Table 1.
     plain = make_bundle(images=2, classes=10, size=128, channels=3)
     labels = np.zeros((2, 25, 10), np.float32)
-    boxes = views.grid(2, 128, 128, 0)["dense_boxes"]
-    dense = replace(plain, dense_labels=labels, dense_boxes=boxes, dense=LabelMeta(space="logits"))
+    boxes = views.grid(2, 128, 128, 0).boxes
+    dense = with_arrays(
+        plain, dense_labels=labels, dense_boxes=boxes, dense=LabelMeta(space="logits")
+    )
     size = label_bytes(dense, "dense")
     assert round(100 * size["ladd_share"], 2) == 2.5
     assert size["bytes"] == 1000 + 25 * 16 / 2  # the one grid is shared by the two images

@@ -14,10 +14,11 @@ from ddlabel.core.errors import ResourceError
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.provenance import canonical_json
 from ddlabel.methods.nets import Network
-from ddlabel.training.batches import Teach
+from ddlabel.training.batches import OnlineLabels
 from ddlabel.training.device_data import DeviceBundle
 from ddlabel.training.labeler import Labeler
-from ddlabel.training.runtime import Forward, Runtime, stackable
+from ddlabel.training.runtime import Runtime
+from ddlabel.training.stacking import Forward, stackable
 
 T = TypeVar("T")
 # An online teacher's labels of pictures that other students of the same seed will see too.
@@ -61,7 +62,7 @@ class DeviceCache:
         if kind is None or wanted == 1 or (wanted == "auto" and self.machine.device.type == "cpu"):
             return [0]
         body = student(case, case.bundle(seed), seed).body
-        room = self.machine.room(
+        room = self.machine.max_stack_size(
             body, batch_size=options.batch_size or 1, shape=case.test.images.shape[1:]
         )
         alike = [index for index, (other, _) in enumerate(pending) if _kind(other) == kind]
@@ -94,7 +95,9 @@ class DeviceCache:
             networks = [student(case, like.bundle, 0).to(self.machine.device) for _ in range(count)]
             bodies = [network.body for network in networks]
             images = _images(case.options, per_epoch)
-            return networks, self.machine.forward(bodies, images=images, shape=shape, backward=True)
+            return networks, self.machine.forward(
+                bodies, num_images=images, shape=shape, backward=True
+            )
 
         kind = (
             case.options.net,
@@ -109,11 +112,13 @@ class DeviceCache:
         """The case's teacher, for students of so many steps an epoch."""
         key = ("teacher", *((str(run.folder), step) for run, step in case.teacher))
         images = _images(case.options, per_epoch)
-        return _keep(self._kept, key, partial(Labeler, case.teacher, self.machine, images=images))
+        return _keep(
+            self._kept, key, partial(Labeler, case.teacher, self.machine, num_images=images)
+        )
 
     def teach(
         self, label: Callable[[Tensor], Tensor], pictures: str, columns: Sequence[int]
-    ) -> Teach:
+    ) -> OnlineLabels:
         """A labeler's logits for some classes; `pictures` stands for the images that it will be shown."""
         chosen = torch.tensor(columns, device=self.machine.device)
 
@@ -148,7 +153,7 @@ def _kind(case: Experiment) -> Any:
         return None
     bundle, recorded = case.bundle(options.seed), options.recorded()
     same = canonical_json({name: value for name, value in recorded.items() if name not in _FREE})
-    boxes = None if bundle.dense_boxes is None else bundle.dense_boxes.shape
+    boxes = None if bundle.views is None else bundle.views.boxes.shape
     return (
         same,
         bundle.images.shape,

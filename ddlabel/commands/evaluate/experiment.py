@@ -8,20 +8,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddlabel import __version__
-from ddlabel.commands.relabel import Checkpoints
 from ddlabel.core import protocols, rng
 from ddlabel.core.config import EvaluateOptions, gift_batch_size
 from ddlabel.core.errors import UsageError
-from ddlabel.data.bundle import Array, Bundle, check_same_task
+from ddlabel.data.bundle import Bundle, check_same_task
+from ddlabel.data.expert_run import Checkpoints
+from ddlabel.data.labels import Array
 from ddlabel.methods.augmentations import augment_of
 from ddlabel.methods.labels.target import Target
 from ddlabel.methods.losses import loss_of
 from ddlabel.methods.mixing import mix_of
 from ddlabel.methods.nets import Network, build
 from ddlabel.methods.nets.prepare import Prepare, normalisation
-from ddlabel.methods.optimizers import optimizer_of, rate_of
-from ddlabel.training.batches import BatchTransform, Split, Teach, ViewIndex, of_images, of_items
+from ddlabel.methods.optimizers import optimizer_of
+from ddlabel.methods.schedules import rate_of
+from ddlabel.training.batches import (
+    BatchTransform,
+    OnlineLabels,
+    SplitTarget,
+    ViewIndex,
+    image_batches,
+    view_batches,
+)
 from ddlabel.training.cost import flops
 from ddlabel.training.device_data import DeviceBundle
 from ddlabel.training.labeler import network_flops
@@ -29,10 +37,7 @@ from ddlabel.training.loop import Batch
 
 Record = dict[str, Any]
 # Options that mean something for dense labels only, with their defaults.
-VIEWS_ONLY = {
-    name: getattr(EvaluateOptions, name)
-    for name in ("dense_batches", "global_labels", "dense_loss")
-}
+VIEWS_ONLY = EvaluateOptions.only_with("labels=dense")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,20 +91,11 @@ def settle(case: Experiment) -> Experiment:
         options = replace(options, teacher_epoch=EvaluateOptions.teacher_epoch)
     digests = case.digests | ({"teacher": case.teacher_digest} if labels == "online" else {})
     case = replace(case, options=options, digests=digests)
+    # The labels are known now, so the options that go with some labels only are checked again.
+    options.check_together(objects=("teacher",) if case.teacher else (), about="labels")
     _check_options(bundle, options)
     _try_a_step(bundle, case)
     return case
-
-
-def key_of(case: Experiment, seed: int) -> Record:
-    """What decides one student's outcome: the part of its record that is known before it is trained."""
-    options = {
-        name: value for name, value in case.options.recorded().items() if name != "seeds"
-    } | {"seed": seed}
-    key: Record = {"version": __version__, "role": case.role, **case.digests, "options": options}
-    preset = protocols.preset(case.options.protocol, case.options.net)
-    changed = {name: value for name, value in preset.items() if options.get(name, value) != value}
-    return key | ({"protocol_overridden": changed} if changed else {})
 
 
 def student(case: Experiment, bundle: Bundle, seed: int) -> Network:
@@ -115,13 +111,17 @@ def student(case: Experiment, bundle: Bundle, seed: int) -> Network:
         prepare,
         channels=channels,
         size=size,
-        classes=len(bundle.classes),
+        num_classes=len(bundle.classes),
         seed=weights,
     )
 
 
 def batches(
-    options: EvaluateOptions, data: DeviceBundle, prepare: Prepare, seed: int, teach: Teach | None
+    options: EvaluateOptions,
+    data: DeviceBundle,
+    prepare: Prepare,
+    seed: int,
+    teach: OnlineLabels | None,
 ) -> Batch:
     """What a student is trained on, step by step."""
     augment = augment_of(options.augment, channels=data.images.shape[1], size=data.images.shape[2])
@@ -131,10 +131,10 @@ def batches(
     size = options.batch_size or 1
     if options.labels != "dense":
         target = data.soft_target if options.labels == "soft" else data.hard_target
-        return of_images(data, pictures, target, batch_size=size, seed=seed, teach=teach)
+        return image_batches(data, pictures, target, batch_size=size, seed=seed, online=teach)
     items = ViewIndex(data, options.global_labels)
     together, split = options.dense_batches != "mix", options.dense_loss is not None
-    return of_items(items, pictures, together=together, batch_size=size, seed=seed, split=split)
+    return view_batches(items, pictures, together=together, batch_size=size, seed=seed, split=split)
 
 
 def steps_per_epoch(options: EvaluateOptions, images: int) -> int:
@@ -144,9 +144,9 @@ def steps_per_epoch(options: EvaluateOptions, images: int) -> int:
 
 def shown_per_epoch(options: EvaluateOptions, data: DeviceBundle | Bundle) -> int:
     """Images and views that an epoch shows to the student."""
-    if options.labels != "dense" or options.dense_batches == "mix" or data.dense_boxes is None:
+    if options.labels != "dense" or options.dense_batches == "mix" or data.views is None:
         return len(data)
-    return len(data) * (data.dense_boxes.shape[-2] + (options.global_labels != "none"))
+    return len(data) * (data.views.boxes.shape[-2] + (options.global_labels != "none"))
 
 
 def training_flops(case: Experiment, bundle: Bundle) -> int:
@@ -159,7 +159,7 @@ def training_flops(case: Experiment, bundle: Bundle) -> int:
 
 def loss_for(
     options: EvaluateOptions, data: DeviceBundle
-) -> Callable[[Tensor, Target | Split, int], Tensor]:
+) -> Callable[[Tensor, Target | SplitTarget, int], Tensor]:
     """The loss of a step: of a target, or of a split one with the views' own loss.
 
     LADD's sum over an image and its views (Eq. 5) is their number times the mean over all of them.
@@ -170,7 +170,7 @@ def loss_for(
     )
     factor = shown_per_epoch(options, data) // len(data) if options.dense_batches == "sum" else 1
 
-    def loss(logits: Tensor, target: Target | Split, step: int) -> Tensor:
+    def loss(logits: Tensor, target: Target | SplitTarget, step: int) -> Tensor:
         if isinstance(target, Target):
             return factor * whole(logits, target, step)
         total = logits.new_zeros(())
@@ -194,39 +194,17 @@ def _labels(bundle: Bundle, options: EvaluateOptions, taught: bool) -> str:
         )
         return "online" if taught and options.control == "none" else stored
     if wanted in ("soft", "dense"):
-        bundle.label(wanted)  # refuses if there are none
-    if wanted == "online" and not taught:
-        raise UsageError("--labels online needs an expert: name its run with --teacher")
+        bundle.labels(wanted)  # refuses if there are none
     return wanted
 
 
 def _check_options(bundle: Bundle, options: EvaluateOptions) -> None:
-    """Refuse options that do not go together, or do not fit the bundle."""
-    needs = {
-        **dict.fromkeys(VIEWS_ONLY, ("dense labels (--labels dense)", options.labels == "dense")),
-        "holdout": ("--select val", options.select == "val"),
-        "checks": ("--select val or best-on-test", options.select != "last"),
-        "real_epochs": ("--control scores", options.control == "scores"),
-    }
-    for name, (needed, there) in needs.items():
-        if not there and getattr(options, name) != getattr(EvaluateOptions, name):
-            raise UsageError(
-                f"--{name.replace('_', '-')} is for {needed}: give that too, or leave it out"
-            )
-    blends = options.mix.partition(":")[0] != "none"
-    if blends and options.labels == "hard":
-        raise UsageError(
-            f"--mix {options.mix} blends two images' labels, and hard labels cannot be: use soft ones"
-        )
-    if blends and options.dense_loss is not None:
-        raise UsageError(
-            "--mix blends images with views, which --dense-loss tells apart: leave out one of them"
-        )
+    """Refuse options that do not fit the bundle."""
     if options.continual is not None and options.continual > len(bundle.classes):
         raise UsageError(
             f"--continual {options.continual}: there are {len(bundle.classes)} classes; take fewer steps"
         )
-    if bundle.dense_mix is not None and (options.select == "val" or options.continual is not None):
+    if _mixes(bundle) and (options.select == "val" or options.continual is not None):
         raise UsageError(
             "views are blended across images: --select val and --continual, which part them, cannot be"
         )
@@ -240,18 +218,20 @@ def _check_options(bundle: Bundle, options: EvaluateOptions) -> None:
     rate_of(options.schedule, epochs=options.epochs, steps_per_epoch=1, warm_up=options.warm_up)
 
 
+def _mixes(bundle: Bundle) -> bool:
+    return bundle.views is not None and bundle.views.mix is not None
+
+
 def _try_a_step(bundle: Bundle, case: Experiment) -> None:
     """Carry out one small step: a network, an augmentation or a loss that does not fit says so now."""
     options = case.options
     network = student(case, bundle, options.seed)
     optimizer_of(options.optimizer, network.parameters())
     # The last batch may be the smallest: batch norm cannot train on one image.
-    if (
-        bundle.dense_mix is not None
-    ):  # each blended with itself: its partner need not be among the few
-        bundle = replace(
-            bundle, dense_mix=np.arange(len(bundle))[:, None].repeat(bundle.dense_mix.shape[1], 1)
-        )
+    if bundle.views is not None and bundle.views.mix is not None:
+        # Blend each image with itself: its partner need not be among the few.
+        own_row = np.arange(len(bundle))[:, None].repeat(bundle.views.num_views, 1)
+        bundle = replace(bundle, views=replace(bundle.views, mix=own_row))
     last = len(bundle) % (options.batch_size or 1) or (options.batch_size or 1)
     data = DeviceBundle.of(bundle.take(np.arange(min(2, last, len(bundle)))), torch.device("cpu"))
     teach = (

@@ -8,17 +8,20 @@ from functools import lru_cache
 import numpy as np
 
 from ddlabel.commands.evaluate.device_cache import DeviceCache
-from ddlabel.commands.evaluate.experiment import VIEWS_ONLY, Experiment, Record, key_of, settle
+from ddlabel.commands.evaluate.experiment import VIEWS_ONLY, Experiment, Record, settle
+from ddlabel.commands.evaluate.records import key_of, record_of
 from ddlabel.commands.evaluate.students import run
-from ddlabel.commands.relabel import label_views, relabel
+from ddlabel.commands.labeling import label_images as relabel
+from ddlabel.commands.labeling import label_views
 from ddlabel.core import rng
 from ddlabel.core.config import RelabelOptions
 from ddlabel.core.errors import IncompatibleError, UsageError
 from ddlabel.data.bundle import Bundle, check_same_task
+from ddlabel.data.labels import Views
 from ddlabel.data.provenance import canonical_json
 from ddlabel.methods.metrics import Summary, dd_ranking, summarise
 from ddlabel.training.loop import Progress
-from ddlabel.training.runtime import say_once
+from ddlabel.training.warning import warn_once
 
 
 def evaluate(
@@ -52,11 +55,11 @@ def evaluate(
             if len(stack) == 1:
                 raise
             largest = len(stack) // 2
-            say_once(f"{len(stack)} students side by side: {error}; going on with {largest}")
+            warn_once(f"{len(stack)} students side by side: {error}; going on with {largest}")
             continue
         pending = [each for each in pending if each not in stack]
         for (number, seed), (figures, cost) in zip(stack, outcomes, strict=True):
-            yield number, seed, key_of(cases[number], seed) | {"result": figures, "cost": cost}
+            yield number, seed, record_of(cases[number], seed) | {"result": figures, "cost": cost}
 
 
 def controls(case: Experiment, real: Bundle, digest: str, *, every: bool) -> list[Experiment]:
@@ -121,9 +124,8 @@ def _draws(case: Experiment, bundle: Bundle, real: Bundle) -> Callable[[int], Bu
         raise UsageError(
             f"--real: images of class {short[0]!r} are fewer than the bundle's: take a larger set"
         )
-    if options.labels == "dense" and (
-        bundle.dense_flip is not None or bundle.dense_mix is not None
-    ):
+    views = bundle.views
+    if options.labels == "dense" and views and not (views.flip is None and views.mix is None):
         raise IncompatibleError(
             "--control: random images can have views of a grid only, not flipped or blended ones"
         )
@@ -132,7 +134,7 @@ def _draws(case: Experiment, bundle: Bundle, real: Bundle) -> Callable[[int], Bu
         field for field in ("dense", "soft") if field in (options.labels, options.global_labels)
     ]
     for field in fields:
-        if (space := bundle.label(field).space) != "logits":
+        if (space := bundle.labels(field).meta.space) != "logits":
             why = f"the bundle's {field} labels are {space}, and random images can only be given an expert's logits"
             raise IncompatibleError(
                 f"--control: {why}: evaluate unrefined labels, e.g. with --loss gift"
@@ -148,17 +150,16 @@ def _draws(case: Experiment, bundle: Bundle, real: Bundle) -> Callable[[int], Bu
         rows = [
             generator.permutation(rows)[:count] for rows, count in zip(rows_of, wanted, strict=True)
         ]
-        images = replace(real.without_views(), soft_labels=None, soft_index=None, soft=None).take(
-            np.concatenate(rows)
-        )
+        images = replace(real.without_views(), soft=None).take(np.concatenate(rows))
         for field in fields:
-            made = RelabelOptions(temperature=bundle.label(field).temperature, **options.machine)
+            made = RelabelOptions(
+                temperature=bundle.labels(field).meta.temperature, **options.runtime_settings
+            )
             if field == "soft":
                 images = relabel(images, case.teacher, made)
             else:
-                images = label_views(
-                    images, {"dense_boxes": bundle.arrays["dense_boxes"]}, case.teacher, made
-                )
+                assert views is not None  # dense labels have views
+                images = label_views(images, Views(boxes=views.boxes), case.teacher, made)
         return images
 
     return draw

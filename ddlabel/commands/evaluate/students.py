@@ -32,10 +32,11 @@ from ddlabel.data.bundle import Bundle
 from ddlabel.data.provenance import canonical_json
 from ddlabel.methods.metrics import confusion, correct, student_figures
 from ddlabel.methods.nets import Network
-from ddlabel.methods.optimizers import optimizer_of, rate_of
+from ddlabel.methods.optimizers import optimizer_of
+from ddlabel.methods.schedules import rate_of
 from ddlabel.training.device_data import DeviceBundle, predict
 from ddlabel.training.loop import Progress, TrainSpec, fit
-from ddlabel.training.runtime import Forward
+from ddlabel.training.stacking import Forward
 
 Weights = dict[str, Tensor]
 
@@ -58,9 +59,11 @@ def run(
             Student(case=c, bundle=c.bundle(s), test=c.test, columns=whole, seed=s)
             for c, s in stack
         ]
-        each = _train(bench, students, progress)
+        with machine.matmul_precision():
+            each = _train(bench, students, progress)
     else:
-        each = [_continual(bench, case, seed, progress)]
+        with machine.matmul_precision():
+            each = [_continual(bench, case, seed, progress)]
     cost = {
         "seconds": (time.perf_counter() - started) / len(stack),
         "peak_memory_bytes": _peak_memory(machine.device),
@@ -123,12 +126,12 @@ def _train(bench: DeviceCache, students: Sequence[Student], progress: Progress) 
         forward,
         courses,
         steps=progress(range(per_epoch * options.epochs)),
-        seed=partial(rng.stream, first.seed, "layers"),
-        stops={
+        layer_seed=partial(rng.stream, first.seed, "layers"),
+        callbacks={
             epoch * per_epoch: partial(stop, epoch)
             for epoch in epochs | (looks if looked_at else set())
         },
-        scaled=bench.machine.precision == "fp16",
+        scale_losses=bench.machine.precision == "fp16",
     )
     each = _logits(networks, forward, tested, [watch.best_weights() for watch in watches])
     seen = zip(watches, each, students, strict=True)
@@ -153,7 +156,7 @@ def _course(bench: DeviceCache, each: Student, network: Network, per_epoch: int)
         batch=batches(options, data, network.prepare, each.seed, teach),
         loss=loss_for(options, data),
         optimizer=optimizer_of(options.optimizer, network.body.parameters()),
-        rate=rate_of(
+        lr_factor=rate_of(
             options.schedule,
             epochs=options.epochs,
             steps_per_epoch=per_epoch,

@@ -1,4 +1,4 @@
-"""Evaluation protocols of the papers: one TOML file each, which presets options of one command."""
+"""Evaluation protocols of papers: each TOML file presets the options of one command."""
 
 import tomllib
 from pathlib import Path
@@ -11,14 +11,18 @@ _FOLDER = Path(__file__).parent
 
 
 def names() -> list[str]:
-    """All protocols."""
+    """Return the names of all protocols, sorted."""
     return sorted(path.stem for path in _FOLDER.glob("*.toml"))
 
 
 def read(name: str) -> dict[str, Any]:
-    """A protocol's file: `source`, `note`, the options in the command's table, and those of single networks in `net`.
+    """Return the content of a protocol's file.
 
-    UsageError if there is none of that name.
+    It has the texts `source` and `note`, a table of options named after the command, and
+    optionally a table `net` with the options of single networks.
+
+    Raises:
+        UsageError: There is no protocol of that name.
     """
     if name not in names():
         raise UsageError(f"unknown protocol {name!r}: {nearest(name, names())}")
@@ -26,9 +30,12 @@ def read(name: str) -> dict[str, Any]:
 
 
 def preset(name: str | None, net: str | None, command: str = "evaluate") -> dict[str, Any]:
-    """What a protocol sets for a network spec (None: the protocol's own); nothing without a protocol.
+    """Return the options of `command` that a protocol presets for the network spec `net`.
 
-    UsageError for a protocol of another command.
+    Without `net` they are those for the protocol's own network; without `name` there are none.
+
+    Raises:
+        UsageError: There is no protocol of that name, or it is for another command.
     """
     if name is None:
         return {}
@@ -37,6 +44,12 @@ def preset(name: str | None, net: str | None, command: str = "evaluate") -> dict
         raise UsageError(
             f"protocol {name!r} is not for {command}: choose one that is ('ddlabel list protocols')"
         )
-    options = {key.replace("-", "_"): value for key, value in content[command].items()}
-    own = content.get("net", {}).get((net or options.get("net", "")).partition(":")[0], {})
-    return options | {key.replace("-", "_"): value for key, value in own.items()}
+    options = _with_underscores(content[command])
+    spec = net or options.get("net", "")
+    network = spec.partition(":")[0]
+    of_network = content.get("net", {}).get(network, {})
+    return options | _with_underscores(of_network)
+
+
+def _with_underscores(options: dict[str, Any]) -> dict[str, Any]:
+    return {name.replace("-", "_"): value for name, value in options.items()}

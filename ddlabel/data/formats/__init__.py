@@ -1,8 +1,9 @@
-"""Bundle files: a format is a module with SUFFIXES, `locate` and `write`.
+"""Bundle files: a format is a module with `SUFFIXES`, `locate` and `write`.
 
-`locate` gives the header and at which byte each array begins, and raises what `load` here does but for the file's name;
-`write` gives the file's head, the chunks after it and how many bytes there are, and raises InvalidInputError for a
-header too long; it is given what waits for the header, whose digests take as long as the writing.
+`locate(path)` returns the header and the byte offset of each array. It raises what `load` here
+does, without the file's name. `write(bundle, header)` returns the head, the chunks after it and the
+number of bytes of both, and raises InvalidInputError if the header is too long. Its `header()`
+blocks until the digests are ready, which takes as long as the writing: it is called last.
 """
 
 from collections.abc import Iterator
@@ -14,80 +15,105 @@ from types import ModuleType
 import numpy as np
 
 from ddlabel.core.errors import DDLabelError, StorageError, UsageError
-from ddlabel.data import atomic as files
-from ddlabel.data.bundle import Array, Bundle
+from ddlabel.data import atomic
+from ddlabel.data.bundle import Bundle
 from ddlabel.data.formats import hdf5, safetensors
+from ddlabel.data.labels import Array
 from ddlabel.data.provenance import sha256_of_array
+from ddlabel.data.reading import STANDARD, is_stream, spool_standard_input
 from ddlabel.data.schema import Header, require
 
 FORMATS = {suffix: module for module in (safetensors, hdf5) for suffix in module.SUFFIXES}
 
 
 def format_of(path: str) -> ModuleType:
-    """The format of a path's suffix, UsageError if none has it; standard streams, pipes, devices are safetensors."""
-    if path == files.STANDARD or files.is_stream(Path(path)):
+    """Return the format of a path's suffix; standard streams, FIFOs and devices are safetensors.
+
+    Raises:
+        UsageError: No format has the suffix.
+    """
+    if path == STANDARD or is_stream(Path(path)):
         return safetensors
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:
         raise UsageError(
-            f"{path}: unknown suffix {suffix!r}: a bundle is one of {', '.join(FORMATS)} or - for a pipe"
+            f"{path}: unknown suffix {suffix!r}: a bundle is one of {', '.join(FORMATS)} or - for "
+            "a pipe"
         )
     return FORMATS[suffix]
 
 
 def read_header(path: str) -> Header:
-    """The header of a bundle, without reading an array; raises what `load` does."""
-    with _naming(path):
-        return _locate(path)[0]
+    """Return the header of a bundle without reading an array.
+
+    Raises:
+        DDLabelError: What `load` raises.
+    """
+    with _errors_named(path):
+        header, _, _ = _locate(path)
+        return header
 
 
 def read(path: str, *, verify: bool = True) -> Bundle:
-    """A bundle with its arrays memory-mapped: `load` without the header."""
-    return load(path, verify=verify)[0]
+    """Read a bundle with its arrays memory-mapped: `load` without the header.
+
+    Raises:
+        DDLabelError: What `load` raises.
+    """
+    bundle, _ = load(path, verify=verify)
+    return bundle
 
 
 def load(path: str, *, verify: bool = True) -> tuple[Bundle, Header]:
-    """A bundle with its arrays memory-mapped, and the header it came with; `-` is standard input.
+    """Read a bundle with its arrays memory-mapped, and its header; `-` is standard input.
 
-    With `verify` every array is compared with its sha256 and every number with its meaning. InvalidInputError if the
-    file is missing, foreign, cut off or damaged, UnsafeInputError if it reaches outside itself, StorageError if the
-    operating system refuses.
+    With `verify` the sha256 of every array and every number are checked.
+
+    Raises:
+        InvalidInputError: The file is missing, foreign, cut off or damaged.
+        IncompatibleError: It is of another format version.
+        UnsafeInputError: It refers to other files.
+        UsageError: No format has its suffix.
+        StorageError: The operating system refuses.
     """
-    with _naming(path):
+    with _errors_named(path):
         header, source, offsets = _locate(path)
-        arrays: dict[str, Array] = {
-            name: np.memmap(
+        arrays: dict[str, Array] = {}
+        for name, info in header.arrays.items():
+            arrays[name] = np.memmap(
                 source, dtype=info.dtype, mode="r", offset=offsets[name], shape=info.shape
             )
-            for name, info in header.arrays.items()
-        }
-        for name, array in arrays.items():
-            intact = not verify or sha256_of_array(array) == header.arrays[name].sha256
-            require(intact, f"the array {name} does not match its sha256: the file is damaged")
+        if verify:
+            _check_digests(header, arrays)
         bundle = Bundle.from_header(header, arrays)
+        bundle.remember_digest(header.digest)
         if verify:
             bundle.check_values()
     return bundle, header
 
 
 def write(path: str, bundle: Bundle) -> Header:
-    """Write a bundle whole or not at all, and return its header.
+    """Write a bundle, all of it or nothing, and return its header.
 
-    InvalidInputError if a number in it has no meaning, StorageError if the disk is full or refuses.
+    Raises:
+        InvalidInputError: A number in the bundle has no meaning, or its header is too long.
+        UsageError: No format has the suffix of the path.
+        ResourceError: The bundle is too large for the format.
+        StorageError: The disk is full or the operating system refuses.
+        ClosedPipeError: The reader of a pipe is gone.
     """
     bundle.check_values()
     with ThreadPoolExecutor(1) as pool:
-        header = pool.submit(
-            bundle.header
-        )  # whose digests are made while the arrays are being written
+        # The digests are computed while the arrays are being written.
+        header = pool.submit(bundle.header)
         head, chunks, size = format_of(path).write(bundle, header.result)
-        files.write(path, chunks, size=size, head=head)
+        atomic.write(path, chunks, size=size, head=head)
     return header.result()
 
 
 def _locate(path: str) -> tuple[Header, Path, dict[str, int]]:
-    """The header, the file that can be mapped, and where each array begins in it."""
-    source = files.spool_standard_input() if path == files.STANDARD else Path(path)
+    """Return the header, the file that can be mapped, and the byte offset of each array in it."""
+    source = spool_standard_input() if path == STANDARD else Path(path)
     require(
         not source.is_dir(),
         "it is a folder, not a bundle: an expert run, or images for 'ddlabel import'",
@@ -97,10 +123,16 @@ def _locate(path: str) -> tuple[Header, Path, dict[str, int]]:
     return header, source, offsets
 
 
+def _check_digests(header: Header, arrays: dict[str, Array]) -> None:
+    for name, array in arrays.items():
+        intact = sha256_of_array(array) == header.arrays[name].sha256
+        require(intact, f"the array {name} does not match its sha256: the file is damaged")
+
+
 @contextmanager
-def _naming(path: str) -> Iterator[None]:
-    """Errors of ours with the file's name in front, and those of the operating system as ours."""
-    shown = "standard input" if path == files.STANDARD else path
+def _errors_named(path: str) -> Iterator[None]:
+    """Put the file's name in front of our errors, and turn those of the system into ours."""
+    shown = "standard input" if path == STANDARD else path
     try:
         yield
     except UsageError:

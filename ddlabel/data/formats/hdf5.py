@@ -1,4 +1,7 @@
-"""Bundles as HDF5 files: one contiguous dataset an array, the header in the root attribute `ddlabel`."""
+"""Bundles as HDF5 files: one contiguous dataset for each array.
+
+The header is the root attribute `ddlabel`.
+"""
 
 import io
 import os
@@ -9,19 +12,23 @@ from typing import Any
 import numpy as np
 
 from ddlabel.core.errors import InvalidInputError, ResourceError, UnsafeInputError
-from ddlabel.data.atomic import Head
+from ddlabel.data.atomic import NO_HEAD, Chunk, Head
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.schema import ArrayInfo, Header, check_length, require
 
 SUFFIXES = (".h5", ".hdf5")
-# Built in memory first: HDF5 ends the process, without an exception, when a disk fills up under it.
+# A file is built in memory first: when the disk fills up while HDF5 writes, it ends the process
+# without an exception.
 _MAX_BYTES = 1 << 32
 
 
-def write(
-    bundle: Bundle, header: Callable[[], Header]
-) -> tuple[Head, Iterable[bytes | memoryview], int]:
-    """The file's bytes, built in memory, and how many there are."""
+def write(bundle: Bundle, header: Callable[[], Header]) -> tuple[Head, Iterable[Chunk], int]:
+    """Return the head, which is empty, the file's bytes, built in memory, and their number.
+
+    Raises:
+        InvalidInputError: The header is too long.
+        ResourceError: The arrays have more than 4 GiB.
+    """
     text = header().to_json().encode()
     check_length(len(text))
     size = sum(array.nbytes for array in bundle.arrays.values())
@@ -36,37 +43,34 @@ def write(
         for name, array in bundle.arrays.items():
             file.create_dataset(name, data=np.ascontiguousarray(array), track_times=False)
     content = buffer.getbuffer()
-    return (0, bytes), [content], len(content)
+    return NO_HEAD, [content], len(content)
 
 
 def locate(path: Path) -> tuple[Header, dict[str, int]]:
-    """The header, and at which byte each array begins; the file must hold the declared plain datasets and no more."""
+    """Return the header and the byte offset of each array.
+
+    The file must hold the declared datasets and nothing else.
+
+    Raises:
+        InvalidInputError: The file is foreign, cut off or damaged.
+        IncompatibleError: It is of another format version.
+        UnsafeInputError: A link or a dataset refers to other bytes.
+    """
     h5py = _library()
     require(h5py.is_hdf5(path), "not an HDF5 file, or cut off")
     try:
         with h5py.File(path, "r") as file:
-            for name in file:
-                if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-                    raise UnsafeInputError(
-                        f"{name!r} is a link to elsewhere: a bundle holds its own arrays"
-                    )
-            require(
-                "ddlabel" in file.attrs,
-                "an HDF5 file, but not a bundle: it has no 'ddlabel' attribute",
-            )
-            stored = file.attrs.get_id("ddlabel")
-            plain = stored.dtype.kind == "S" and stored.shape == ()
-            require(plain, "its 'ddlabel' attribute is not one byte string of fixed length")
-            check_length(stored.get_storage_size())
-            header = Header.from_json(file.attrs["ddlabel"].decode())
+            _refuse_links(file)
+            header = _read_header(file)
             require(
                 set(file) == set(header.arrays),
                 f"it holds {', '.join(file)}: expected {', '.join(header.arrays)}",
             )
-            total = path.stat().st_size
-            return header, {
-                name: _offset(name, file[name], info, total) for name, info in header.arrays.items()
-            }
+            file_size = path.stat().st_size
+            offsets = {}
+            for name, info in header.arrays.items():
+                offsets[name] = _offset(name, file[name], info, file_size)
+            return header, offsets
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
         raise InvalidInputError(f"the HDF5 file is damaged ({type(error).__name__})") from error
 
@@ -79,8 +83,29 @@ def _library() -> Any:
     return h5py
 
 
-def _offset(name: str, dataset: Any, info: ArrayInfo, total: int) -> int:
-    """Where a dataset's bytes begin, if it is contiguous and as declared."""
+def _refuse_links(file: Any) -> None:
+    h5py = _library()
+    for name in file:
+        if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+            raise UnsafeInputError(
+                f"{name!r} is a link to elsewhere: a bundle holds its own arrays"
+            )
+
+
+def _read_header(file: Any) -> Header:
+    require(
+        "ddlabel" in file.attrs, "an HDF5 file, but not a bundle: it has no 'ddlabel' attribute"
+    )
+    # The type and the size are checked before anything is read.
+    attribute = file.attrs.get_id("ddlabel")
+    fixed_length = attribute.dtype.kind == "S" and attribute.shape == ()
+    require(fixed_length, "its 'ddlabel' attribute is not one byte string of fixed length")
+    check_length(attribute.get_storage_size())
+    return Header.from_json(file.attrs["ddlabel"].decode())
+
+
+def _offset(name: str, dataset: Any, info: ArrayInfo, file_size: int) -> int:
+    """Return the byte offset of a dataset, which must be contiguous and as declared."""
     h5py = _library()
     require(isinstance(dataset, h5py.Dataset), f"{name!r} is a group: expected a dataset")
     properties = dataset.id.get_create_plist()
@@ -91,13 +116,12 @@ def _offset(name: str, dataset: Any, info: ArrayInfo, total: int) -> int:
     offset = dataset.id.get_offset()
     contiguous = properties.get_layout() == h5py.h5d.CONTIGUOUS and offset is not None
     require(contiguous, f"{name!r} is chunked or compressed: a bundle's datasets are contiguous")
-    declared = (
-        dataset.dtype == np.dtype(info.dtype).newbyteorder("<") and dataset.shape == info.shape
-    )
+    expected_dtype = np.dtype(info.dtype).newbyteorder("<")
+    as_declared = dataset.dtype == expected_dtype and dataset.shape == info.shape
     require(
-        declared, f"{name!r} is {dataset.dtype} {dataset.shape}: the header declares another array"
+        as_declared,
+        f"{name!r} is {dataset.dtype} {dataset.shape}: the header declares another array",
     )
-    require(
-        offset + dataset.nbytes <= total, f"{name!r} ends behind the end of the file: it is cut off"
-    )
+    end = offset + dataset.nbytes
+    require(end <= file_size, f"{name!r} ends behind the end of the file: it is cut off")
     return int(offset)

@@ -1,9 +1,11 @@
 """Bundles as safetensors files: written as a stream, read by mapping.
 
-The container is eight bytes of header length, a JSON header, and the arrays one after another. Our own reading and
-writing of it is short; the library would copy every array through memory and does not check what we check.
+The container is eight bytes of header length, a JSON header, and the arrays one after another. It
+is read and written here without the library, which copies every array through memory and does not
+check the container as `locate` does.
 """
 
+import io
 import itertools
 import json
 import math
@@ -14,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ddlabel.core.errors import InvalidInputError
-from ddlabel.data.atomic import Head
+from ddlabel.data.atomic import Chunk, Head
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.provenance import array_chunks, canonical_json
 from ddlabel.data.schema import MAX_BYTES, Header, check_length, require
@@ -23,63 +25,85 @@ SUFFIXES = (".safetensors",)
 _DTYPES = {"uint8": "U8", "uint16": "U16", "float16": "F16", "float32": "F32", "int64": "I64"}
 
 
-def write(
-    bundle: Bundle, header: Callable[[], Header]
-) -> tuple[Head, Iterable[bytes | memoryview], int]:
-    """The file's head, the bytes after it in chunks, and how many there are of both."""
+_LENGTH_BYTES = 8
+
+
+def write(bundle: Bundle, header: Callable[[], Header]) -> tuple[Head, Iterable[Chunk], int]:
+    """Return the head, the bytes after it in chunks, and the number of bytes of both.
+
+    Raises:
+        InvalidInputError: The header is too long.
+    """
+    # All digests have one length, so the length of the head is known before the digests are.
     blank = bundle.header(digests=False)
-    entries, size = _layout(blank)
+    entries, data_size = _layout(blank)
+    head_length = len(_head(entries, blank))
+    head = Head(head_length, lambda: _head(entries, header()))
+    chunks = itertools.chain.from_iterable(array_chunks(bundle.arrays[name]) for name in entries)
+    return head, chunks, head_length + data_size
 
-    def text(of: Header) -> bytes:
-        content = canonical_json(entries | {"__metadata__": {"ddlabel": of.to_json()}}).encode()
-        content += b" " * (-len(content) % 8)
-        check_length(len(content))
-        return len(content).to_bytes(8, "little") + content
 
-    # Digests are all of one length: how long the head is, is known before they are.
-    length = len(text(blank))
-    data = itertools.chain.from_iterable(array_chunks(bundle.arrays[name]) for name in entries)
-    return (length, lambda: text(header())), data, length + size
+def _head(entries: dict[str, Any], header: Header) -> bytes:
+    """Return the length and the text of the container's header, padded to a multiple of 8 bytes."""
+    content = canonical_json(entries | {"__metadata__": {"ddlabel": header.to_json()}}).encode()
+    padding = -len(content) % 8
+    text = content + b" " * padding
+    check_length(len(text))
+    return len(text).to_bytes(_LENGTH_BYTES, "little") + text
 
 
 def locate(path: Path) -> tuple[Header, dict[str, int]]:
-    """The header, and at which byte each array begins; the container must declare just what the header does."""
+    """Return the header and the byte offset of each array.
+
+    The container must declare just the arrays that the header declares.
+
+    Raises:
+        InvalidInputError: The file is foreign, cut off or damaged.
+        IncompatibleError: It is of another format version.
+    """
     with path.open("rb") as file:
-        total = file.seek(0, 2)
+        file_size = file.seek(0, io.SEEK_END)
         file.seek(0)
-        length = int.from_bytes(file.read(8), "little")
-        require(
-            length <= min(MAX_BYTES, total - 8), "not a safetensors file, or cut off in its header"
-        )
+        length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
+        longest = min(MAX_BYTES, file_size - _LENGTH_BYTES)
+        require(length <= longest, "not a safetensors file, or cut off in its header")
         text = file.read(length)
     try:
-        entries = json.loads(text, object_pairs_hook=_unique)
+        entries = json.loads(text, object_pairs_hook=_refuse_duplicates)
         header_text = entries.pop("__metadata__")["ddlabel"]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        message = "a safetensors file, but not a bundle: it has no 'ddlabel' header; make one with 'ddlabel import'"
-        raise InvalidInputError(message) from None
+        raise InvalidInputError(
+            "a safetensors file, but not a bundle: it has no 'ddlabel' header; make one with "
+            "'ddlabel import'"
+        ) from None
     header = Header.from_json(header_text)
-    expected, size = _layout(header)
+    expected, data_size = _layout(header)
     require(
         entries == expected,
         "the container's arrays are not those that the header declares, one after another",
     )
-    begin = 8 + length
+    begin = _LENGTH_BYTES + length
+    declared = begin + data_size
     require(
-        begin + size == total,
-        f"it has {total} bytes and its header declares {begin + size}: cut off or damaged",
+        declared == file_size,
+        f"it has {file_size} bytes and its header declares {declared}: cut off or damaged",
     )
     return header, {name: begin + entry["data_offsets"][0] for name, entry in expected.items()}
 
 
 def _layout(header: Header) -> tuple[dict[str, Any], int]:
-    """The container's entry for each array, in the order of the data, and how many bytes these are."""
-    entries, end = {}, 0
-    # Wide types first keeps every array aligned, as the library does it.
-    for name, info in sorted(
-        header.arrays.items(), key=lambda item: (-np.dtype(item[1].dtype).itemsize, item[0])
-    ):
-        begin, end = end, end + math.prod(info.shape) * np.dtype(info.dtype).itemsize
+    """Return the container's entry of each array in the order of the data, and the data's size."""
+
+    def wide_types_first(name: str) -> tuple[int, str]:
+        # This keeps every array aligned, as the library does it.
+        return -np.dtype(header.arrays[name].dtype).itemsize, name
+
+    entries = {}
+    end = 0
+    for name in sorted(header.arrays, key=wide_types_first):
+        info = header.arrays[name]
+        begin = end
+        end = begin + math.prod(info.shape) * np.dtype(info.dtype).itemsize
         entries[name] = {
             "dtype": _DTYPES[info.dtype],
             "shape": list(info.shape),
@@ -88,8 +112,9 @@ def _layout(header: Header) -> tuple[dict[str, Any], int]:
     return entries, end
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """JSON objects with a name twice are refused: which of the two counts differs between readers."""
-    if len(dict(pairs)) != len(pairs):
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse a JSON object with a name twice: readers differ in which of the two counts."""
+    values = dict(pairs)
+    if len(values) != len(pairs):
         raise ValueError("a name stands twice")
-    return dict(pairs)
+    return values

@@ -1,1 +1,1 @@
-"""Labels as tensors: what a loss sees (`target`), views and their boxes (`views`), refinement (`refine`)."""
+"""Labels as tensors: targets of losses, views of images, refinement, edits and pruning."""

@@ -1,7 +1,7 @@
-"""Edits: labels changed on purpose, to see what in them teaches.
+"""Edits: change labels on purpose, to find out which part of them teaches the student.
 
-An edit is `edit(target, *, options) → target`, labels [B, K] that are no directions; an option out of its range is a
-UsageError. Probability that is taken away and not made up for leaves labels of the space `mass`.
+An edit is `edit(target, *, options) -> target` for labels [B, K] that are not directions. An edit
+that removes probability without renormalising returns labels of the space `mass`.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,6 @@ import torch
 from ddlabel.core import rng
 from ddlabel.core.errors import IncompatibleError, UsageError
 from ddlabel.core.registry import Registry
-from ddlabel.data.schema import require
 from ddlabel.methods.labels.gift import smooth
 from ddlabel.methods.labels.target import Target
 
@@ -23,88 +22,115 @@ edits: Registry[Callable[..., Target]] = Registry("edit")
 
 @edits.named("top-k")
 def top_k(target: Target, *, k: int = 3, renormalise: bool = False) -> Target:
-    """The k largest probabilities, the rest 0, as they are (Label-Worth, section 4.3) or with a sum of 1 again.
+    """Keep the k largest probabilities and set the rest to 0 (Label-Worth, section 4.3).
 
-    IncompatibleError if a label has nothing left to renormalise.
+    The kept ones stay as they are or, with `renormalise`, are divided by their sum.
+
+    Raises:
+        UsageError: `k` is not in 1 … K.
+        IncompatibleError: A label has no probability left to renormalise.
     """
-    _check("top-k: k", k, 1, target.values.shape[1])
-    rest = target.values.argsort(dim=1, descending=True, stable=True)[:, k:]
-    kept = target.probs().scatter(1, rest, 0.0)
+    _check_range("top-k: k", k, 1, target.values.shape[1])
+    removed = target.values.argsort(dim=1, descending=True, stable=True)[:, k:]
+    kept = target.probs().scatter(1, removed, 0.0)
     if not renormalise:
-        return target.holding(kept, "mass")
+        return target.with_values(kept, "mass")
     mass = kept.sum(1, keepdim=True)
     if not bool((mass > 0).all()):
         raise IncompatibleError(
             "a label has no probability left: it cannot be renormalised; edit the first labels"
         )
-    return target.holding(kept / mass, "probs")
+    return target.with_values(kept / mass, "probs")
 
 
 @edits.add
 def swap(target: Target, *, i: int = 1) -> Target:
-    """The i-th largest probability, i < K, and the smallest change places (Label-Worth, section 4.2 and Fig. 4)."""
-    _check("swap: i", i, 1, target.values.shape[1] - 1)
+    """Exchange the i-th largest probability, i < K, and the smallest (Label-Worth, 4.2 and Fig. 4).
+
+    Raises:
+        UsageError: `i` is not in 1 … K − 1.
+    """
+    _check_range("swap: i", i, 1, target.values.shape[1] - 1)
     order = target.values.argsort(dim=1, descending=True, stable=True)
-    values = target.values.gather(1, order[:, [-1, i - 1]])
-    return replace(target, values=target.values.scatter(1, order[:, [i - 1, -1]], values))
+    rank = i - 1
+    classes = torch.stack([order[:, rank], order[:, -1]], 1)
+    exchanged = target.values.gather(1, classes.flip(1))
+    return replace(target, values=target.values.scatter(1, classes, exchanged))
 
 
 @edits.add
 def without_mass(target: Target, *, class_: int = 0) -> Target:
-    """No probability for the class of a number in other classes' images; not renormalised (Label-Worth, section 4.3).
+    """Remove one class's probability from the labels of other classes' images (Label-Worth, 4.3).
 
-    Images of the class keep their labels, and so do blended views with a share of it.
+    The labels are not renormalised. Images of the class keep their labels, and so do blended views
+    with a share of it.
+
+    Raises:
+        UsageError: `class` is not in 0 … K − 1.
     """
-    _check("without-mass: class", class_, 0, target.values.shape[1] - 1)
-    own = target.hard == class_ if target.hard.ndim == 1 else target.hard[:, class_] > 0
+    _check_range("without-mass: class", class_, 0, target.values.shape[1] - 1)
+    is_blended = target.hard.ndim == 2
+    is_of_class = target.hard[:, class_] > 0 if is_blended else target.hard == class_
     values = target.probs().clone()
-    values[:, class_] *= own
-    return target.holding(values, "mass")
+    values[:, class_] *= is_of_class
+    return target.with_values(values, "mass")
 
 
 @edits.add
 def temperature(target: Target, *, t: float = 2.0) -> Target:
-    """Labels softened by t > 1 or sharpened by t < 1: softmax(logits / t), or p^(1/t) scaled to the sum of p."""
-    require(
-        1e-3 <= t <= 1e3, f"temperature: t is {t}: expected a number from 0.001 to 1000", UsageError
-    )
-    if target.label.space == "logits":
-        return replace(
-            target, label=replace(target.label, temperature=target.label.temperature * t)
-        )
-    return replace(target, values=target.probs(t))
+    """Soften labels by t > 1 or sharpen them by t < 1.
+
+    Logits become softmax(logits / t); probabilities become p^(1/t), scaled to the sum of p.
+
+    Raises:
+        UsageError: `t` is not in 0.001 … 1000.
+    """
+    if not 1e-3 <= t <= 1e3:
+        raise UsageError(f"temperature: t is {t}: expected a number from 0.001 to 1000")
+    if target.label.space != "logits":
+        return replace(target, values=target.probs(t))
+    label = replace(target.label, temperature=target.label.temperature * t)
+    return replace(target, label=label)
 
 
 @edits.named("smooth")
 def smoothed(
     target: Target, *, alpha: float = 0.1, over: Literal["others", "all"] = "others"
 ) -> Target:
-    """Each class passes the share α of its probability on, in equal parts to the `others` or to `all` classes.
+    """Spread the share α of each class's probability over the `others` or over `all` classes.
 
-    (1 − α)·p + α·(s − p)/(K − 1) or (1 − α)·p + α·s/K, where s is the label's sum: of a one-hot label, smoothing as
-    GIFT or Szegedy et al. have it.
+    (1 − α)·p + α·(s − p)/(K − 1) or (1 − α)·p + α·s/K, where s is the label's sum. For a one-hot
+    label this is the label smoothing of GIFT or of Szegedy et al.
+
+    Raises:
+        UsageError: `alpha` is not in [0, 1].
     """
-    _check("smooth: alpha", alpha, 0, 1)
+    _check_range("smooth: alpha", alpha, 0, 1)
     probs = target.probs()
     mass = probs.sum(1, keepdim=True)
-    mixed = (
-        smooth(probs / mass.clamp_min(1e-38), probs.shape[1], alpha=alpha, smoothing=over) * mass
-    )
-    return target.holding(mixed, "mass" if target.label.space == "mass" else "probs")
+    distribution = probs / mass.clamp_min(1e-38)
+    spread = smooth(distribution, probs.shape[1], alpha=alpha, smoothing=over) * mass
+    return target.with_values(spread, "mass" if target.label.space == "mass" else "probs")
 
 
 @edits.add
 def permute(target: Target, *, seed: int = 0) -> Target:
-    """One random order of the classes for all labels: as soft as before, and without meaning."""
-    order = np.random.default_rng(rng.stream(seed, "permute")).permutation(target.values.shape[1])
-    return replace(target, values=target.values[:, torch.from_numpy(order)])
+    """Permute the classes of all labels in one random order: as soft as before, without meaning."""
+    generator = np.random.default_rng(rng.stream(seed, "permute"))
+    order = torch.from_numpy(generator.permutation(target.values.shape[1]))
+    return replace(target, values=target.values[:, order])
 
 
 @edits.add
 def one_hot(target: Target) -> Target:
-    """All of the probability on the largest entry: the labeler's own hard label."""
+    """Put all probability on the largest entry: the labeler's own hard label.
+
+    Raises:
+        IncompatibleError: A label has no probability left.
+    """
     return top_k(target, k=1, renormalise=True)
 
 
-def _check(what: str, value: float, low: int, high: int) -> None:
-    require(low <= value <= high, f"{what} is {value}: expected {low} to {high}", UsageError)
+def _check_range(option: str, value: float, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise UsageError(f"{option} is {value}: expected {low} to {high}")

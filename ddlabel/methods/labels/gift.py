@@ -1,4 +1,4 @@
-"""GIFT's label refinement."""
+"""GIFT's label refinement and the smoothed labels that it uses."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -8,18 +8,21 @@ from ddlabel.data.schema import LabelMeta
 from ddlabel.methods.labels.target import Target
 
 
-def smooth(hard: Tensor, classes: int, *, alpha: float, smoothing: str = "others") -> Tensor:
-    """Smoothed labels [B, K] of classes [B]: α is shared equally and 1 − α stays on the class.
+def smooth(hard: Tensor, num_classes: int, *, alpha: float, smoothing: str = "others") -> Tensor:
+    """Return smoothed labels [B, K] of the classes hard [B]: 1 − α for the class, α for all others.
 
-    By the `others`, α/(K − 1) each (GIFT, appendix F), or by `all` classes, α/K each (Szegedy et al. 2016). Of shares
-    of classes [B, K], where images were blended, the same mixture of the smoothed labels.
+    With `smoothing` others, each of the other classes gets α/(K − 1) (GIFT, appendix F). With
+    `smoothing` all, each class including the label's own gets α/K on top (Szegedy et al. 2016).
+    For blended images `hard` is the share of each class [B, K], and the smoothed labels are
+    blended alike.
     """
-    one_hot = F.one_hot(hard, classes).float() if hard.ndim == 1 else hard
+    one_hot = F.one_hot(hard, num_classes).float() if hard.ndim == 1 else hard
     if smoothing == "all":
-        return one_hot * (1 - alpha) + alpha / classes
-    if classes == 1:
+        return one_hot * (1 - alpha) + alpha / num_classes
+    if num_classes == 1:
         return one_hot
-    return one_hot * (1 - alpha - alpha / (classes - 1)) + alpha / (classes - 1)
+    other_share = alpha / (num_classes - 1)
+    return one_hot * (1 - alpha - other_share) + other_share
 
 
 def gift(
@@ -32,12 +35,15 @@ def gift(
     alpha: float,
     smoothing: str = "others",
 ) -> Tensor:
-    """γ·smooth/‖smooth‖₂ + (1 − γ)·soft/‖soft‖₂ for labels [B, K] of classes [B] (GIFT, section 4).
+    """Refine labels [B, K] of classes [B]: γ·smooth/‖smooth‖₂ + (1 − γ)·soft/‖soft‖₂.
 
-    With `space` probs the soft label is a distribution and the result, divided by its sum, is one again (the cosine
-    loss does not see the difference, and KL stays defined). With `space` logits raw logits are mixed, as the public
-    code does; the result is a direction. Its `soft + 0.1·smooth` is the same direction at γ = 1/11.
-    IncompatibleError if the labels are directions, or not logits where logits are asked for.
+    GIFT, section 4. With `space` probs the soft label is a distribution, and the result is divided
+    by its sum and is a distribution again: the cosine loss does not see the difference, and KL
+    stays defined. With `space` logits raw logits are mixed, as in the public code, and the result
+    is a direction; the code's `soft + 0.1·smooth` is the same direction at γ = 1/11.
+
+    Raises:
+        IncompatibleError: The labels are directions, or `space` is logits and they are not logits.
     """
     if label.space == "direction":
         raise IncompatibleError(
@@ -45,10 +51,13 @@ def gift(
         )
     if space == "logits" and label.space != "logits":
         raise IncompatibleError(
-            f"refining in logits space needs labels that are logits and these are {label.space}"
+            f"refining in logits space needs labels that are logits and these are {label.space}:"
+            " use space probs"
         )
     target = Target(hard=hard, values=values, label=label)
     soft = target.logits if space == "logits" else target.probs()
     smoothed = smooth(hard, values.shape[1], alpha=alpha, smoothing=smoothing)
     mixed = gamma * F.normalize(smoothed, dim=1) + (1 - gamma) * F.normalize(soft, dim=1)
-    return mixed if space == "logits" else mixed / mixed.sum(1, keepdim=True)
+    if space == "logits":
+        return mixed
+    return mixed / mixed.sum(1, keepdim=True)

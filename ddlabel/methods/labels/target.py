@@ -1,4 +1,4 @@
-"""The only place where labels are read: in what space they are, and what a loss may ask of them."""
+"""The only reader of labels: it knows their space and gives a loss the form that it asks for."""
 
 from dataclasses import dataclass, replace
 from typing import Self
@@ -11,17 +11,21 @@ from ddlabel.core.errors import IncompatibleError
 from ddlabel.data.schema import LabelMeta, Space
 
 
-def shares(own: Tensor, other: Tensor, share: Tensor, classes: int) -> Tensor:
-    """Share of each class [B, K] where `share` [B] of an image is of class `own` [B] and the rest of class `other`."""
-    first, second = (F.one_hot(each, classes).float() for each in (own, other))
-    return torch.lerp(second, first, share[:, None])
+def shares(first: Tensor, second: Tensor, weight: Tensor, num_classes: int) -> Tensor:
+    """Return the share of each class [B, K] in blended images.
+
+    A fraction `weight` [B] of an image is of class `first` [B], the rest of class `second` [B].
+    """
+    first_one_hot = F.one_hot(first, num_classes).float()
+    second_one_hot = F.one_hot(second, num_classes).float()
+    return torch.lerp(second_one_hot, first_one_hot, weight[:, None])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """Labels of a batch: `values` [B, K] in the space that `label` names, and the class `hard` [B].
+    """Labels of a batch: `values` [B, K] in the space of `label`, and the classes `hard` [B].
 
-    Where two images were blended, `hard` is [B, K]: the share of each class.
+    For blended images `hard` is [B, K]: the share of each class.
     """
 
     hard: Tensor
@@ -29,17 +33,21 @@ class Target:
     label: LabelMeta
 
     @classmethod
-    def of_classes(cls, hard: Tensor, classes: int) -> Self:
-        """Hard labels [B] as a target: probabilities of 0 and 1."""
+    def of_classes(cls, hard: Tensor, num_classes: int) -> Self:
+        """Return the one-hot distributions of the classes hard [B]."""
         return cls(
             hard=hard,
-            values=F.one_hot(hard, classes).float(),
+            values=F.one_hot(hard, num_classes).float(),
             label=LabelMeta(space="probs", source="hard"),
         )
 
     @property
     def classes(self) -> Tensor:
-        """The one class [B] of each image; an IncompatibleError for blended images, which have two."""
+        """The one class [B] of each image.
+
+        Raises:
+            IncompatibleError: The images are blended and have two classes each.
+        """
         if self.hard.ndim == 1:
             return self.hard
         raise IncompatibleError(
@@ -47,80 +55,101 @@ class Target:
         )
 
     def take(self, rows: Tensor | slice) -> Self:
-        """The labels of some rows of the batch."""
+        """Return the labels of these rows of the batch."""
         return replace(self, hard=self.hard[rows], values=self.values[rows])
 
-    def holding(self, values: Tensor, space: Space) -> Self:
-        """The same with other values [B, K], of this space."""
+    def with_values(self, values: Tensor, space: Space) -> Self:
+        """Return the same target with other label values [B, K] of this space."""
         return replace(self, values=values, label=LabelMeta(space=space, source=self.label.source))
 
     def blended(self, partner: Tensor, share: Tensor) -> Self:
-        """Labels of images of which `share` [B] is their own and the rest is that of image `partner` [B].
+        """Return labels of blended images: `share` [B] of each one and the rest of `partner` [B].
 
-        IncompatibleError for labels that are directions, which have no weighted mean.
+        Raises:
+            IncompatibleError: The labels are directions, which have no weighted mean, or the images
+                are blended already.
         """
         if self.label.space == "direction":
             raise IncompatibleError(
                 "--mix blends labels and these are directions: take others, or --mix none"
             )
-        probs, weight = self.probs(), share[:, None]
-        classes = F.one_hot(self.classes, probs.shape[1]).to(probs.dtype)
-        hard, values = (weight * each + (1 - weight) * each[partner] for each in (classes, probs))
-        return replace(self.holding(values, "probs"), hard=hard)
+        probs = self.probs()
+        one_hot = F.one_hot(self.classes, probs.shape[1]).to(probs.dtype)
+        weight = share[:, None]
+        hard = weight * one_hot + (1 - weight) * one_hot[partner]
+        values = weight * probs + (1 - weight) * probs[partner]
+        return replace(self.with_values(values, "probs"), hard=hard)
 
     def probs(self, temperature: float = 1.0) -> Tensor:
-        """Label distributions [B, K], softened by `temperature` on top of the label's own.
+        """Return distributions [B, K], softened by `temperature` on top of the labels' own.
 
-        IncompatibleError for labels that are directions.
+        Labels of the space `mass` keep their sum, which may be below 1.
+
+        Raises:
+            IncompatibleError: The labels are directions.
         """
+        if self.label.space == "direction":
+            raise IncompatibleError(
+                "this loss needs probabilities and the labels are directions:"
+                " use --loss cosine, or refine with --space probs"
+            )
         if self.label.space == "logits":
             return F.softmax(self.values / (self.label.temperature * temperature), dim=1)
-        if self.label.space in ("probs", "mass"):
-            if temperature == 1:
-                return self.values
-            # softmax(log p / T) is p^(1/T), normalised; log 0 is −∞ and comes out as 0 again.
-            softened = F.softmax(self.values.log() / temperature, dim=1)
-            return (
-                softened
-                if self.label.space == "probs"
-                else softened.nan_to_num() * self.values.sum(1, keepdim=True)
-            )
-        hint = "use --loss cosine, or refine with --space probs"
-        raise IncompatibleError(
-            f"this loss needs probabilities and the labels are directions: {hint}"
-        )
+        if temperature == 1:
+            return self.values
+        # softmax(log p / T) is p^(1/T), normalised. A probability of 0 stays 0: its log is −∞.
+        softened = F.softmax(self.values.log() / temperature, dim=1)
+        if self.label.space == "probs":
+            return softened
+        return softened.nan_to_num() * self.values.sum(1, keepdim=True)
 
     def log_probs(self, temperature: float = 1.0) -> Tensor:
-        """Logarithms of `probs`, exact where probabilities would round to 0."""
+        """Return the logarithms of `probs`, exact even where probabilities would round to 0.
+
+        Raises:
+            IncompatibleError: The labels are directions.
+        """
         if self.label.space == "logits":
             return F.log_softmax(self.values / (self.label.temperature * temperature), dim=1)
         return self.probs(temperature).log()
 
     @property
     def logits(self) -> Tensor:
-        """Label logits [B, K]; an IncompatibleError for labels that are not logits."""
+        """Label logits [B, K], divided by the labels' temperature.
+
+        Raises:
+            IncompatibleError: The labels are not logits.
+        """
         if self.label.space == "logits":
             return self.values / self.label.temperature
-        blended = self.hard.ndim == 2
-        cause = (
-            "--mix blends labels as probabilities"
-            if blended
-            else f"the labels are {self.label.space}"
-        )
+        is_blended = self.hard.ndim == 2
+        if is_blended:
+            cause = "--mix blends labels as probabilities"
+        else:
+            cause = f"the labels are {self.label.space}"
         raise IncompatibleError(
             f"this loss needs logits and {cause}: use soft-ce, kl or mse:space=probs"
         )
 
     def direction(self, space: str) -> Tensor:
-        """Vectors [B, K] of which only the angle counts: probabilities or logits, as `space` says."""
+        """Return vectors [B, K] of which only the angle counts.
+
+        Labels that are directions are returned as they are, others as `space` says: logits or
+        probs.
+
+        Raises:
+            IncompatibleError: `space` is logits and the labels are neither logits nor directions.
+        """
         if self.label.space == "direction":
             return self.values
         return self.logits if space == "logits" else self.probs()
 
     def in_common_space(self) -> Self:
-        """The same labels as directions or, where they have them, as probabilities.
+        """Return the labels as probabilities, or unchanged if they are directions.
 
-        Rows of different origin (views with soft labels, images with hard ones) can then stand in one batch. Nothing
-        is lost: softening probabilities equals softening the logits that they came from.
+        Rows of different origin (views with soft labels, images with hard ones) can then share a
+        batch. Nothing is lost: softening probabilities equals softening the logits they came from.
         """
-        return self if self.label.space == "direction" else self.holding(self.probs(), "probs")
+        if self.label.space == "direction":
+            return self
+        return self.with_values(self.probs(), "probs")

@@ -1,18 +1,31 @@
-"""Networks by name, and the first layer that takes pixels in unit space."""
+"""Networks by name, each behind a fixed first layer that takes pixels in unit space."""
 
 import torch
 from torch import nn
 
-from ddlabel.core.registry import trying
-from ddlabel.methods.nets import convnet, plain, resnet, timm, transformer  # noqa: F401 - they register their networks
+from ddlabel.core.registry import as_usage_error
+
+# Each module registers its networks, in the order in which `ddlabel list nets` shows them.
+# isort: off
+from ddlabel.methods.nets import (  # noqa: F401
+    convnet,
+    alexnet_vgg,
+    mobile,
+    resnet,
+    timm,
+    transformer,
+)
+
+# isort: on
 from ddlabel.methods.nets.prepare import Prepare
 from ddlabel.methods.nets.registry import nets
 
 
 class Network(nn.Sequential):
-    """`prepare` (normalisation or whitening of unit pixels, fixed) and `body` (all that is learned).
+    """A network in two parts: `prepare` normalises or whitens unit pixels, `body` is learned.
 
-    They are two because the field's augmentations work on normalised pixels: training augments in between.
+    They are separate because the field's augmentations work on normalised pixels: training augments
+    the images in between.
     """
 
     def __init__(self, prepare: Prepare, body: nn.Module) -> None:
@@ -22,18 +35,19 @@ class Network(nn.Sequential):
 
 
 def build(
-    spec: str, prepare: Prepare, *, channels: int, size: int, classes: int, seed: int
+    spec: str, prepare: Prepare, *, channels: int, size: int, num_classes: int, seed: int
 ) -> Network:
-    """The network of a spec for images [C, size, size] of K classes, its weights drawn from `seed`.
+    """Build the network of a spec for images [C, size, size], with weights drawn from `seed`.
 
-    UsageError for an unknown spec or a network that does not fit the images.
+    Raises:
+        UsageError: The spec is unknown, or the network does not fit the images.
     """
     make = nets.resolve(spec)
-    # Layers draw their weights from torch's global generator: lend it a seed, and give it back as it was.
+    # Layers draw their weights from torch's global generator: seed it, and restore it afterwards.
     with (
         torch.random.fork_rng(devices=[]),
-        trying(f"network {spec!r} cannot be built for {size} px"),
+        as_usage_error(f"network {spec!r} cannot be built for {size} px"),
     ):
         torch.default_generator.manual_seed(seed)
-        body = make(channels=channels, size=size, classes=classes)
+        body = make(channels=channels, size=size, num_classes=num_classes)
     return Network(prepare, body)

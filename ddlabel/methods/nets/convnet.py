@@ -9,51 +9,60 @@ from ddlabel.methods.nets.registry import nets
 
 Norm = Literal["instance", "batch", "group", "layer", "none"]
 
+_DOC = """ConvNet of {depth} blocks: 3×3 convolution, norm, ReLU, 2×2 average pooling.
 
-def _of_depth(depth: int) -> Callable[..., nn.Module]:
-    def make(
-        *, channels: int, size: int, classes: int, width: int = 128, norm: Norm = "instance"
+The architecture of DC, DSA and MTT; one linear layer follows the blocks. The first convolution pads
+28 px images to 32. ConvNet-D3 at 32 px with 10 classes has 320,010 parameters.
+
+Raises:
+    ValueError: Pooling would leave nothing of the images, or the width is below 1.
+"""
+
+
+def _convnet_of_depth(depth: int) -> Callable[..., nn.Module]:
+    def convnet(
+        *, channels: int, size: int, num_classes: int, width: int = 128, norm: Norm = "instance"
     ) -> nn.Module:
-        """ConvNet: blocks of 3×3 convolution, norm, ReLU, 2×2 average pooling; then one linear layer (DC, DSA, MTT).
-
-        28 px images are padded to 32 by the first convolution. ConvNet-D3 at 32 px with 10 classes has 320,010
-        parameters. ValueError if pooling would leave nothing of the images, or the width is no width.
-        """
         side = 32 if size == 28 else size
-        if side >> depth < 1:
+        last_side = side >> depth
+        if last_side < 1:
             raise ValueError(
                 f"{depth} poolings need at least {2**depth} px; take a shallower network"
             )
         if width < 1:
             raise ValueError(f"width is {width}: expected at least 1")
         layers: list[nn.Module] = []
+        in_channels = channels
+        padding = 3 if size == 28 else 1
         for block in range(depth):
-            padding = 3 if block == 0 and size == 28 else 1
-            convolution = nn.Conv2d(channels if block == 0 else width, width, 3, padding=padding)
-            layers += [
-                convolution,
-                *_norm(norm, width, side >> block),
-                nn.ReLU(inplace=True),
-                nn.AvgPool2d(2),
-            ]
-        return nn.Sequential(
-            *layers, nn.Flatten(), nn.Linear(width * (side >> depth) ** 2, classes)
-        )
+            layers.append(nn.Conv2d(in_channels, width, kernel_size=3, padding=padding))
+            layers.extend(_norm_layers(norm, width, side >> block))
+            layers.append(nn.ReLU(inplace=True))
+            layers.append(nn.AvgPool2d(2))
+            in_channels = width
+            padding = 1
+        layers.append(nn.Flatten())
+        layers.append(nn.Linear(width * last_side**2, num_classes))
+        return nn.Sequential(*layers)
 
-    make.__doc__ = (make.__doc__ or "").replace("blocks of", f"{depth} blocks of", 1)
-    return make
+    convnet.__doc__ = _DOC.format(depth=depth)
+    return convnet
+
+
+def _norm_layers(norm: Norm, width: int, side: int) -> list[nn.Module]:
+    """Return the norm layer for maps [width, side, side], or no layer."""
+    match norm:
+        case "instance":
+            return [nn.GroupNorm(width, width)]
+        case "batch":
+            return [nn.BatchNorm2d(width)]
+        case "group":
+            return [nn.GroupNorm(4, width)]
+        case "layer":
+            return [nn.LayerNorm([width, side, side])]
+        case "none":
+            return []
 
 
 for _depth in range(1, 7):
-    nets.named(f"convnet-d{_depth}")(_of_depth(_depth))
-
-
-def _norm(norm: Norm, width: int, side: int) -> list[nn.Module]:
-    layers: dict[Norm, Callable[[], list[nn.Module]]] = {
-        "instance": lambda: [nn.GroupNorm(width, width)],
-        "batch": lambda: [nn.BatchNorm2d(width)],
-        "group": lambda: [nn.GroupNorm(4, width)],
-        "layer": lambda: [nn.LayerNorm([width, side, side])],
-        "none": list,
-    }
-    return layers[norm]()
+    nets.named(f"convnet-d{_depth}")(_convnet_of_depth(_depth))

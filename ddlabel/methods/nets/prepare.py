@@ -1,4 +1,4 @@
-"""First layers: from pixels in unit space to what a network is trained on."""
+"""The fixed first layer of a network: from pixels in unit space to normalised or whitened ones."""
 
 from collections.abc import Sequence
 from typing import Self
@@ -8,9 +8,11 @@ from torch import Tensor, nn
 
 
 class Prepare(nn.Module):
-    """(x − mean)/std per channel and, with a whitening matrix, ZCA: images [B, C, H, W] in unit space.
+    """(x − mean)/std of images [B, C, H, W] in unit space and, with a whitening matrix, ZCA.
 
-    Whitening replaces the normalisation, as the field has it: it is fitted on un-normalised images.
+    mean and std have shape [1, C, 1, 1] or broadcast to the images; whitening is [D, D] with D =
+    C·H·W. In the field, whitening replaces the normalisation: it is fitted on images that are not
+    normalised.
     """
 
     mean: Tensor
@@ -19,21 +21,20 @@ class Prepare(nn.Module):
 
     def __init__(self, mean: Tensor, std: Tensor, whitening: Tensor | None = None) -> None:
         super().__init__()
-        for name, values in (("mean", mean), ("std", std), ("whitening", whitening)):
-            self.register_buffer(name, values, persistent=False)
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
+        self.register_buffer("whitening", whitening, persistent=False)
         self._inverse: Tensor | None = None
 
     def forward(self, images: Tensor) -> Tensor:
-        """Prepared images of the same shape."""
+        """Prepare images in unit space; the shape stays."""
         images = (images - self.mean) / self.std
-        return (
-            images
-            if self.whitening is None
-            else (images.flatten(1) @ self.whitening).view_as(images)
-        )
+        if self.whitening is None:
+            return images
+        return (images.flatten(1) @ self.whitening).view_as(images)
 
     def undo(self, images: Tensor) -> Tensor:
-        """Prepared images back in unit space."""
+        """Bring prepared images back to unit space."""
         if self.whitening is not None:
             if self._inverse is None:
                 self._inverse = torch.linalg.inv(self.whitening.double()).to(self.whitening.dtype)
@@ -41,11 +42,14 @@ class Prepare(nn.Module):
         return images * self.std + self.mean
 
     def same_as(self, other: Self) -> bool:
-        """Whether both make the same of any image."""
-        own, others = list(self.buffers()), list(other.buffers())
-        return len(own) == len(others) and all(map(torch.equal, own, others))
+        """Return whether both layers give the same result for every image."""
+        ours = list(self.buffers())
+        theirs = list(other.buffers())
+        return len(ours) == len(theirs) and all(map(torch.equal, ours, theirs))
 
 
 def normalisation(mean: Sequence[float], std: Sequence[float]) -> Prepare:
-    """Subtract the channel means, divide by the channel deviations."""
-    return Prepare(torch.tensor(mean).view(1, -1, 1, 1), torch.tensor(std).view(1, -1, 1, 1))
+    """Return the layer that subtracts the channel means and divides by the channel deviations."""
+    mean_tensor = torch.tensor(mean).view(1, -1, 1, 1)
+    std_tensor = torch.tensor(std).view(1, -1, 1, 1)
+    return Prepare(mean_tensor, std_tensor)

@@ -1,45 +1,67 @@
-"""The registry of networks, functions of channels, size and classes; and what fits torchvision's to other images."""
+"""The registry of networks, and helpers that fit torchvision's networks to other images.
+
+A network is `net(*, channels, size, num_classes, options) -> nn.Module` for images [B, channels,
+size, size] that returns logits [B, num_classes]. It raises ValueError if it does not fit the
+images.
+"""
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from torch import nn
 
 from ddlabel.core.registry import Registry
 
+_TIMM = "timm:"
+
 
 class Networks(Registry[Callable[..., nn.Module]]):
-    """Networks by name; what follows `timm:` is a name in timm and has no settings."""
+    """Networks by name. The text after `timm:` is a name in timm, without options."""
 
     def resolve(self, spec: str) -> Callable[..., nn.Module]:
-        """The function that a spec string names, with the options of the spec set."""
-        if spec.strip().startswith("timm:"):
-            return partial(self.get("timm:NAME"), name=spec.strip().removeprefix("timm:"))
+        """Return the function that a spec names, with the options of the spec set.
+
+        Raises:
+            UsageError: The network or one of its options is unknown, or a value has another type.
+        """
+        spec = spec.strip()
+        if spec.startswith(_TIMM):
+            return partial(self.get("timm:NAME"), name=spec.removeprefix(_TIMM))
         return super().resolve(spec)
 
 
 nets = Networks("network")
 
 
-def at_least(size: int, pixels: int) -> None:
-    """ValueError for images smaller than `pixels`, of which the layers of a network would leave nothing."""
-    if size < pixels:
-        raise ValueError(f"it needs at least {pixels} px")
+def require_size(size: int, minimum: int) -> None:
+    """Refuse images of which the layers of a network would leave nothing.
+
+    Raises:
+        ValueError: `size` is below `minimum`, both in pixels.
+    """
+    if size < minimum:
+        raise ValueError(f"it needs at least {minimum} px")
 
 
 def with_stem(net: nn.Module, channels: int, **geometry: int) -> nn.Module:
-    """`net` with a first convolution for `channels` channels and, where given, of another geometry.
+    """Replace the first convolution of `net` by one for `channels` channels and another geometry.
 
-    It stays as it is if nothing is to change; a new one is drawn as PyTorch draws any convolution.
+    `geometry` may have kernel_size, stride and padding. The new convolution is initialised as
+    PyTorch initialises any. If nothing is to change, the network stays as it is.
     """
-    name, old = next(
-        (name, part) for name, part in net.named_modules() if isinstance(part, nn.Conv2d)
-    )
+    convolutions = [
+        (name, module) for name, module in net.named_modules() if isinstance(module, nn.Conv2d)
+    ]
+    name, old = convolutions[0]
     if channels == old.in_channels and not geometry:
         return net
-    kept: dict[str, Any] = {key: getattr(old, key) for key in ("kernel_size", "stride", "padding")}
-    net.set_submodule(
-        name, nn.Conv2d(channels, old.out_channels, bias=old.bias is not None, **(kept | geometry))
+    stem = nn.Conv2d(
+        channels,
+        old.out_channels,
+        kernel_size=geometry.get("kernel_size", old.kernel_size),  # type: ignore[arg-type]
+        stride=geometry.get("stride", old.stride),  # type: ignore[arg-type]
+        padding=geometry.get("padding", old.padding),  # type: ignore[arg-type]
+        bias=old.bias is not None,
     )
+    net.set_submodule(name, stem)
     return net

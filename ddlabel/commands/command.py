@@ -1,0 +1,169 @@
+"""How a command is declared: the public Python function, made from a body and a config.
+
+A body is `body(*inputs, options=…, reporter=…)`. The decorator `command` turns it into the public
+function, whose keyword arguments are the options of the config with their defaults. The command
+line and `sweep` call the same public function with a config that they have read themselves.
+"""
+
+import functools
+import importlib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from ddlabel import __version__
+from ddlabel.commands.reporter import SILENT, Reporter
+from ddlabel.core.errors import UsageError
+from ddlabel.core.options import Options
+from ddlabel.core.registry import nearest
+from ddlabel.data.bundle import Bundle
+from ddlabel.data.provenance import Entry, Input
+
+# The module and the function of every command, in the order of the pipeline.
+MODULES = {
+    "demo": "demo",
+    "import": "import_images",
+    "select": "select",
+    "train-expert": "train_expert",
+    "relabel": "relabel",
+    "densify": "densify",
+    "learn": "learn",
+    "refine": "refine",
+    "edit": "edit",
+    "compress": "compress",
+    "describe": "describe",
+    "evaluate": "evaluate",
+    "sweep": "sweep",
+    "info": "info",
+    "check": "check",
+    "list": "available",
+    "guide": "guide",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A bundle that a command made, the digest of the bundle it came from, and the other inputs."""
+
+    bundle: Bundle
+    source: str = ""
+    inputs: Sequence[Input] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A command: its name, its config, the names of its inputs, and its body."""
+
+    name: str
+    config: type[Options]
+    inputs: tuple[str, ...]
+    body: Callable[..., Any]
+
+    def run(
+        self, inputs: Mapping[str, Any], options: Any, reporter: Reporter = SILENT, **more: Any
+    ) -> Any:
+        """Run the body, and append the command to the history of the bundle that it made."""
+        result = self.body(**inputs, options=options, reporter=reporter, **more)
+        if not isinstance(result, Made):
+            return result
+        entry = Entry(
+            command=self.name,
+            version=__version__,
+            options=options.recorded(),
+            bundle=result.source,
+            inputs=tuple(result.inputs),
+        )
+        return replace(result.bundle, history=(*result.bundle.history, entry))
+
+    def options(self, given: Mapping[str, Any], config_file: str | Path | None = None) -> Any:
+        """Return the config of Python values; a list of configs if the config has axes.
+
+        Raises:
+            UsageError: An option is unknown, has a wrong type or value, or does not go with others.
+        """
+        path = None if config_file is None else Path(config_file)
+        configs = self.config.load(self.name, path, self.config.from_python(given))
+        return configs if self.config.AXES else configs[0]
+
+
+def command(
+    name: str, config: type[Options] = Options
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Declare a command. The decorated body becomes the public Python function.
+
+    The public function takes the inputs of the body, the options of `config` as keywords, `config`
+    (a TOML file, as `--config`), `options` (a config in place of keywords) and a `reporter`.
+    """
+
+    def declare(body: Callable[..., Any]) -> Callable[..., Any]:
+        parameters = inspect.signature(body).parameters.values()
+        own = [p for p in parameters if p.name not in ("options", "reporter")]
+        declared = Command(name=name, config=config, inputs=tuple(p.name for p in own), body=body)
+        signature = _public_signature(own, config)
+
+        @functools.wraps(body)
+        def public(*args: Any, **keywords: Any) -> Any:
+            options = keywords.pop("options", None)
+            config_file = keywords.pop("config", None)
+            reporter = keywords.pop("reporter", None) or SILENT
+            unknown = keywords.keys() - signature.parameters.keys()
+            if unknown:
+                keyword = min(unknown)
+                hint = nearest(keyword, [*signature.parameters])
+                raise UsageError(f"{body.__name__}() has no option {keyword!r}: {hint}")
+            given = signature.bind_partial(*args, **keywords).arguments
+            inputs = {key: given.pop(key) for key in declared.inputs if key in given}
+            if options is None:
+                options = declared.options(given, config_file)
+            elif given:
+                raise UsageError("give a config as `options` or the options by name, not both")
+            return declared.run(inputs, options, reporter)
+
+        public.__signature__ = signature  # type: ignore[attr-defined]
+        public.command = declared  # type: ignore[attr-defined]
+        return public
+
+    return declare
+
+
+def load_command(name: str) -> Command:
+    """Import the module of a command and return its declaration.
+
+    Raises:
+        UsageError: There is no command of this name.
+    """
+    if name not in MODULES:
+        raise UsageError(f"there is no command {name!r}: {nearest(str(name), MODULES)}")
+    function = public_function(MODULES[name])
+    declared: Command = function.command  # type: ignore[attr-defined]
+    return declared
+
+
+def public_function(name: str) -> Callable[..., Any]:
+    """Import the module of a command and return its public function."""
+    module = importlib.import_module(f"ddlabel.commands.{name}")
+    function: Callable[..., Any] = getattr(module, name)
+    return function
+
+
+def _public_signature(own: list[inspect.Parameter], config: type[Options]) -> inspect.Signature:
+    """Return the inputs of a body, then the options, of which arguments can be given by position."""
+    hints = config.types()
+    by_position = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    by_keyword = inspect.Parameter.KEYWORD_ONLY
+    arguments: list[inspect.Parameter] = []
+    keywords: list[inspect.Parameter] = []
+    for field in fields(config):
+        is_argument = bool(field.metadata["argument"])
+        parameter = inspect.Parameter(
+            field.name,
+            by_position if is_argument else by_keyword,
+            default=field.default,
+            annotation=hints[field.name],
+        )
+        (arguments if is_argument else keywords).append(parameter)
+    for name in ("config", "options", "reporter"):
+        keywords.append(inspect.Parameter(name, by_keyword, default=None))
+    return inspect.Signature([*own, *arguments, *keywords])

@@ -1,0 +1,89 @@
+"""The inputs of commands: bundles and expert runs, given as paths or as objects."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ddlabel.commands.reporter import Reporter
+from ddlabel.core.errors import UsageError
+from ddlabel.data import formats
+from ddlabel.data.bundle import Bundle
+from ddlabel.data.expert_run import Checkpoints, ExpertRun
+from ddlabel.data.provenance import Input
+
+STANDARD = "-"
+BundleLike = str | Path | Bundle
+RunLike = str | Path | ExpertRun
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenBundle:
+    """A bundle, its digest, and its name in histories: without folders, `-` if it has no file."""
+
+    bundle: Bundle
+    digest: str
+    name: str
+
+    def as_input(self, role: str) -> Input:
+        """Return the entry of a history for this bundle."""
+        return Input(role=role, name=self.name, sha256=self.digest)
+
+
+def open_bundle(value: BundleLike) -> OpenBundle:
+    """Read and verify a bundle from a path, `-` for standard input, or take an object as it is.
+
+    Raises:
+        InvalidInputError: The file is missing, foreign, cut off or damaged.
+    """
+    if isinstance(value, Bundle):
+        return OpenBundle(bundle=value, digest=value.digest, name=STANDARD)
+    bundle, header = formats.load(str(value))
+    return OpenBundle(bundle=bundle, digest=header.digest, name=Path(value).name)
+
+
+def open_experts(values: Any, reporter: Reporter) -> list[ExpertRun]:
+    """Find the expert runs that were named, and report which are unfinished or lack checkpoints.
+
+    Raises:
+        InvalidInputError: A path has no expert run.
+    """
+    runs: list[ExpertRun] = []
+    for value in values:
+        runs += [value] if isinstance(value, ExpertRun) else ExpertRun.find(str(value))
+    for run in runs:
+        _report_missing(run, reporter)
+    return runs
+
+
+def _report_missing(run: ExpertRun, reporter: Reporter) -> None:
+    epochs = run.epochs
+    missing = [f"{record['epoch']:g}" for record in run.metrics() if record["step"] not in epochs]
+    if missing:
+        listed = ", ".join(missing)
+        reporter.note(f"note: {run.folder}: the checkpoints of epochs {listed} are missing")
+    if not run.complete:
+        done = max(epochs.values(), default=0)
+        planned = run.about.steps / run.about.steps_per_epoch
+        reporter.note(f"note: {run.folder} is unfinished: {done:g} of {planned:g} epochs")
+
+
+def expert_inputs(checkpoints: Checkpoints) -> list[Input]:
+    """Return the entries of a history for checkpoints."""
+    inputs = []
+    for checkpoint in checkpoints:
+        run = checkpoint.run
+        epoch = f"@{run.epoch}" if run.epoch else ""
+        name = run.folder.resolve().name + epoch
+        inputs.append(Input(role="expert", name=name, sha256=checkpoint.digest))
+    return inputs
+
+
+def check_one_standard_input(values: Sequence[Any]) -> None:
+    """Check that at most one input is standard input.
+
+    Raises:
+        UsageError: Two inputs are `-`.
+    """
+    if sum(isinstance(value, str) and value == STANDARD for value in values) > 1:
+        raise UsageError("only one input can be standard input: name a file for the other")

@@ -1,0 +1,20 @@
+"""Where commands report what they do."""
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Reporter:
+    """Report the progress of a command to people. This one says nothing; the command line's does."""
+
+    def note(self, text: str) -> None:
+        """Report a line, or several."""
+
+    def progress(self, steps: Iterable[T]) -> Iterable[T]:
+        """Yield `steps` and show how many of them are done."""
+        return steps
+
+
+SILENT = Reporter()

@@ -1,0 +1,46 @@
+"""Every option of every command, declared once: name, type, default, help, bounds and conditions.
+
+The command line, `--config FILE.toml`, the Python functions and the history of a bundle are all
+made from these classes. There is one module for each command; `shared` has the options that
+several commands have.
+"""
+
+from ddlabel.core.config.compress import CompressOptions
+from ddlabel.core.config.densify import DensifyOptions
+from ddlabel.core.config.describe import DescribeOptions
+from ddlabel.core.config.edit import EditOptions
+from ddlabel.core.config.evaluate import EvaluateOptions
+from ddlabel.core.config.import_images import ImportOptions
+from ddlabel.core.config.learn import LearnOptions
+from ddlabel.core.config.refine import RefineOptions
+from ddlabel.core.config.relabel import RelabelOptions
+from ddlabel.core.config.select import SelectOptions
+from ddlabel.core.config.shared import (
+    DeviceOptions,
+    RuntimeOptions,
+    TrainOptions,
+    TrialOptions,
+    gift_batch_size,
+)
+from ddlabel.core.config.sweep import SweepOptions
+from ddlabel.core.config.train_expert import TrainExpertOptions
+
+__all__ = [
+    "CompressOptions",
+    "DensifyOptions",
+    "DescribeOptions",
+    "DeviceOptions",
+    "EditOptions",
+    "EvaluateOptions",
+    "ImportOptions",
+    "LearnOptions",
+    "RefineOptions",
+    "RelabelOptions",
+    "RuntimeOptions",
+    "SelectOptions",
+    "SweepOptions",
+    "TrainExpertOptions",
+    "TrainOptions",
+    "TrialOptions",
+    "gift_batch_size",
+]

@@ -1,0 +1,131 @@
+"""Options of `evaluate`."""
+
+from dataclasses import dataclass
+
+from ddlabel.core.config.shared import TrainOptions
+from ddlabel.core.options import option
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions(TrainOptions):
+    """`evaluate`: students from scratch (defaults: GIFT, Table 15)."""
+
+    AXES = ("labels", "net", "loss", "optimizer", "schedule", "augment", "mix")
+
+    protocol: str | None = option(
+        None, "preset the options of a paper's evaluation; 'list protocols' shows them"
+    )
+    labels: str = option(
+        "auto",
+        "which labels to learn from; online: those that --teacher gives each augmented batch",
+        choices=("auto", "hard", "soft", "dense", "online"),
+        needs={"online": "teacher"},
+    )
+    loss: str = option("soft-ce", "loss spec, e.g. kl:temperature=20,scale=false")
+    # A hard label cannot be blended, and blended views are neither whole images nor views.
+    mix: str = option(
+        "none",
+        "blend images and their labels: cutmix, mixup, none",
+        not_with=("labels=hard", "dense_loss"),
+    )
+    seeds: int = option(5, "number of students, with successive seeds", low=1)
+    stack: float | str = option(
+        "auto",
+        "students trained side by side; auto: as many as fit a GPU, one on a CPU",
+        low=1,
+        recorded=False,
+        auto=True,
+    )
+    dense_batches: str = option(
+        "mix",
+        "mix draws images and views into batches at the cost of images alone (LADD, Fig. 3); "
+        "sum adds the losses of all views of each image (LADD, Eq. 5), mean averages them",
+        choices=("mix", "sum", "mean"),
+        only_with="labels=dense",
+    )
+    global_labels: str = option(
+        "hard",
+        "label of the whole image",
+        choices=("hard", "soft", "none"),
+        only_with="labels=dense",
+    )
+    dense_loss: str | None = option(
+        None, "loss of the views (default: that of --loss)", only_with="labels=dense"
+    )
+    ema: float | None = option(
+        None, "test a running mean of the weights, with this decay", above=0, high=0.9999
+    )
+    teacher: tuple[str, ...] = option(
+        (), "expert run for online labels; several form an ensemble", recorded=False
+    )
+    teacher_epoch: str = option(
+        "last",
+        "checkpoint of every teacher: an epoch, last, or auto (early-stopped)",
+        only_with="teacher",
+    )
+    zca: str | None = option(
+        None, "bundle of real images to whiten the student's images by (ZCA)", recorded=False
+    )
+    select: str = option(
+        "last",
+        "epoch that counts; val: the best on images held out from the bundle; best-on-test: the "
+        "best on the test images, and the record says so",
+        choices=("last", "val", "best-on-test"),
+    )
+    holdout: float = option(
+        0.2, "share of each class to hold out", above=0, high=0.9, only_with="select=val"
+    )
+    checks: int = option(
+        20,
+        "number of epochs to choose from, spread evenly over the training",
+        low=1,
+        only_with="select=val|best-on-test",
+    )
+    continual: int | None = option(
+        None,
+        "class-incremental steps, with a class order for each seed (GDumb; GIFT, Fig. 2)",
+        low=2,
+    )
+    curve: bool = option(
+        default=False,
+        help="record the mean loss and gradient norm of every epoch",
+        part_of_key=False,
+    )
+    confusion: bool = option(
+        default=False,
+        help="record the confusion matrix, true class by predicted class",
+        part_of_key=False,
+    )
+    against: str | None = option(
+        None, "bundle whose labels to compare with, seed by seed", recorded=False
+    )
+    control: str = option(
+        "none",
+        "random: compare with as many random real images under the same protocol; scores: train "
+        "also the students that DD-Ranking's scores need",
+        choices=("none", "random", "scores"),
+        recorded=False,
+        only_with="real",
+    )
+    real: str | None = option(
+        None, "bundle of all real images", recorded=False, only_with="control"
+    )
+    real_epochs: int = option(
+        30, "epochs on all real images", low=1, recorded=False, only_with="control=scores"
+    )
+    bundle: str | None = option(
+        None,
+        "bundle (default: the demo's digits)",
+        recorded=False,
+        argument="BUNDLE",
+        only_with="test",
+    )
+    test: str | None = option(None, "bundle of test images", recorded=False, only_with="bundle")
+    out: str | None = option(
+        None,
+        "results file (.jsonl) to which one record for each student is appended",
+        recorded=False,
+    )
+    table: str | None = option(
+        None, "axes for rows and columns of the table, e.g. loss,optimizer", recorded=False
+    )

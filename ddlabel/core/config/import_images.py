@@ -1,0 +1,55 @@
+"""Options of `import`."""
+
+from dataclasses import dataclass
+
+from ddlabel.core.options import Options, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportOptions(Options):
+    """`import`: foreign files to a bundle."""
+
+    format: str = option(
+        "auto",
+        "kind of source; auto looks at the files",
+        choices=("auto", "folder", "cifar", "idx", "npz", "pt"),
+    )
+    split: str | None = option(
+        None, "part of the data set: train, val or test (default: train, where it has parts)"
+    )
+    size: int | None = option(
+        None, "resize the short side to this many pixels and crop the centre", low=1
+    )
+    rgb: bool = option(default=False, help="turn grey images into RGB")
+    pixels: str | None = option(
+        None,
+        "pixel space of .pt and .npz images",
+        choices=("uint8", "unit", "normalised", "zca"),
+        needs={"normalised": "mean", "zca": "zca_from"},
+    )
+    mean: str | None = option(
+        None,
+        "channel means in unit space, e.g. 0.4914,0.4822,0.4465, or one number for all "
+        "(default: those of the images)",
+        only_with="std",
+    )
+    std: str | None = option(
+        None,
+        "channel deviations in unit space (default: those of the images)",
+        only_with="mean",
+    )
+    label_space: str | None = option(
+        None, "space of the labels [N, K] of a .pt or .npz file", choices=("logits", "probs")
+    )
+    zca_from: str | None = option(
+        None,
+        "bundle of real images that the whitening was fitted on",
+        recorded=False,
+        only_with="pixels=zca",
+    )
+    class_names: str | None = option(None, "comma-separated class names, where the source has none")
+
+    @property
+    def part(self) -> str:
+        """The part to read of a data set that has parts."""
+        return self.split or "train"

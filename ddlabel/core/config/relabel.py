@@ -1,0 +1,39 @@
+"""Options of `relabel`."""
+
+from dataclasses import dataclass
+
+from ddlabel.core.config.shared import TrialOptions, trial_images
+from ddlabel.core.options import option
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelabelOptions(TrialOptions):
+    """`relabel`: soft labels from experts."""
+
+    expert: tuple[str, ...] = option(
+        (),
+        "expert run, or a folder of runs; several form an ensemble. RUN@12 names its epoch",
+        recorded=False,
+    )
+    real: str | None = trial_images("epoch=auto", "temperature=auto")
+    epoch: str = option(
+        "auto",
+        "checkpoint of every expert that does not name one itself (RUN@12): an epoch such as 12 "
+        "or 0.25, last, or auto: the one that teaches quick students best with --real, else by "
+        "training accuracy",
+    )
+    temperature: float | str = option(
+        1.0,
+        "softens the labels: softmax(logits / temperature); auto tries several values",
+        above=0,
+        auto=True,
+        needs={"auto": "real"},
+    )
+    mean: str = option(
+        "logits",
+        "of an ensemble: mean of logits, of probs, or of norm-balanced logits (G-VBSM)",
+        choices=("logits", "probs", "balanced"),
+    )
+    weights: str | None = option(
+        None, "weights of the experts in their order, e.g. 2,1,1 (default: equal)"
+    )

@@ -1,0 +1,89 @@
+"""Configuration files: TOML with options at the top level and in a table for each command."""
+
+import tomllib
+import types
+import typing
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from ddlabel.core.errors import InvalidInputError, UsageError
+from ddlabel.core.registry import nearest
+
+# The tables that a configuration file may have.
+COMMANDS = (
+    "import",
+    "select",
+    "train-expert",
+    "relabel",
+    "densify",
+    "learn",
+    "refine",
+    "edit",
+    "compress",
+    "describe",
+    "evaluate",
+    "sweep",
+)
+
+
+def read_options(
+    path: Path, command: str, hints: dict[str, Any], several: Collection[str]
+) -> dict[str, Any]:
+    """Return the options of the table [command] of a TOML file over those of its top level.
+
+    Args:
+        path: The file.
+        command: The command whose table is read.
+        hints: The types of the options, by name; no other names may occur.
+        several: Names of the options that may be a list of values.
+
+    Raises:
+        InvalidInputError: The file cannot be read as TOML.
+        UsageError: A table is not a command's, an option is unknown, or its type is wrong.
+    """
+    values = _read_table(path, command)
+    options = {}
+    for name, value in values.items():
+        if name not in hints:
+            hint = nearest(name, hints)
+            raise UsageError(f"{path}: unknown option {name!r} for {command}: {hint}")
+        options[name] = as_option_type(
+            value, hints[name], f"{path}: {name}", is_list=name in several
+        )
+    return options
+
+
+def _read_table(path: Path, command: str) -> dict[str, Any]:
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidInputError(f"{path}: cannot be read as TOML: {error}") from error
+    top_level = {}
+    for name, value in content.items():
+        if not isinstance(value, dict):
+            top_level[name] = value
+        elif name not in COMMANDS:
+            hint = nearest(name, COMMANDS)
+            raise UsageError(f"{path}: there is no command for the table [{name}]: {hint}")
+    options = top_level | content.get(command, {})
+    return {name.replace("-", "_"): value for name, value in options.items()}
+
+
+def as_option_type(value: Any, annotation: Any, where: str, *, is_list: bool) -> Any:
+    """Return a value as the type of its option; a list where the option takes several values."""
+    is_tuple = typing.get_origin(annotation) is tuple
+    if is_tuple or (is_list and isinstance(value, list)):
+        parts = value if isinstance(value, list) else [value]
+        return [as_option_type(part, str, where, is_list=False) for part in parts]
+    accepted = (annotation,)
+    if isinstance(annotation, types.UnionType):
+        accepted = typing.get_args(annotation)
+    # In Python a bool is an int, but `epochs = true` is a mistake.
+    is_bool_by_mistake = isinstance(value, bool) and bool not in accepted
+    if isinstance(value, int) and float in accepted and not is_bool_by_mistake:
+        return float(value)
+    if is_bool_by_mistake or not isinstance(value, accepted):
+        expected = getattr(annotation, "__name__", annotation)
+        raise UsageError(f"{where} is {value!r}: expected {expected}")
+    return value

@@ -1,0 +1,101 @@
+"""The pixel space of bare arrays: images in any space that the options state, in unit space."""
+
+import numpy as np
+
+from ddlabel.core.config import ImportOptions
+from ddlabel.core.errors import UsageError
+from ddlabel.data import formats, whitening
+from ddlabel.data.labels import Array
+from ddlabel.data.schema import require
+
+
+def to_unit(name: str, images: Array, options: ImportOptions) -> Array:
+    """Return images [N, C, H, W] as uint8, or as float32 in unit space.
+
+    Bytes are uint8. The space of other numbers has to be stated with `options.pixels`.
+
+    Raises:
+        UsageError: The space is not stated, or another option does not go with it.
+        InvalidInputError: The numbers cannot be in the space that is stated.
+    """
+    low = float(images.min())
+    high = float(images.max())
+    values = f"{low:.3g} … {high:.3g}"
+    is_bytes = images.dtype == np.uint8
+    space = options.pixels or ("uint8" if is_bytes else None)
+    if space is None:
+        raise UsageError(
+            f"{name}: pixels in {values}: say what they are with --pixels uint8|unit|normalised|zca"
+        )
+    if space == "uint8":
+        in_range = low >= 0 and high <= 255
+        require(in_range, f"{name}: pixels in {values} are not uint8: expected 0 … 255")
+        return images if is_bytes else np.rint(images).astype(np.uint8)
+    if is_bytes:
+        raise UsageError(
+            f"{name}: its pixels are bytes and cannot be {space}: say --pixels uint8, or nothing"
+        )
+    images = images.astype(np.float32)
+    if space == "normalised":
+        return _undo_normalisation(images, options)
+    if space == "zca":
+        return _undo_whitening(name, images, options)
+    # Learned pixels leave 0 … 1 by a little, normalised ones by far.
+    require(
+        low >= -1 and high <= 2,
+        f"{name}: pixels in {values} are hardly --pixels unit: normalised, zca or uint8?",
+    )
+    return images
+
+
+def _undo_normalisation(images: Array, options: ImportOptions) -> Array:
+    given = given_statistics(options, images.shape[1])
+    assert given is not None  # `load` has checked that the options go together
+    mean, std = (np.array(values, np.float32).reshape(1, -1, 1, 1) for values in given)
+    return images * std + mean
+
+
+def _undo_whitening(name: str, images: Array, options: ImportOptions) -> Array:
+    assert options.zca_from is not None  # `load` has checked that the options go together
+    real = formats.read(options.zca_from).images
+    shape = images.shape[1:]
+    expected = real.shape[1:]
+    require(
+        shape == expected,
+        f"{name}: images {list(shape)} and {options.zca_from}'s {list(expected)} differ",
+    )
+    mean, matrix = whitening.fit(real)
+    return whitening.undo(images, mean, matrix)
+
+
+def given_statistics(
+    options: ImportOptions, num_channels: int
+) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Return mean [C] and std [C] of the options, or None; one number stands for every channel.
+
+    Raises:
+        UsageError: They are not C numbers in unit space with std above 0.
+    """
+    if options.mean is None or options.std is None:  # one is never given without the other
+        return None
+    given = f"--mean {options.mean} and --std {options.std}"
+    try:
+        mean = _channel_numbers(options.mean, num_channels)
+        std = _channel_numbers(options.std, num_channels)
+    except ValueError:
+        raise UsageError(
+            f"{given}: expected {num_channels} numbers in each, with commas, or one for all"
+        ) from None
+    in_unit_space = all(0 <= value <= 1 for value in mean + std)
+    if not in_unit_space or 0 in std:
+        raise UsageError(
+            f"{given}: expected 0 to 1 and std above 0, in unit space (divide those of 0 … 255 by "
+            "255)"
+        )
+    return mean, std
+
+
+def _channel_numbers(text: str, num_channels: int) -> tuple[float, ...]:
+    """Read comma-separated numbers; ValueError if they are not one, or one for each channel."""
+    numbers = np.array(text.split(","), float)
+    return tuple(np.broadcast_to(numbers, num_channels).tolist())

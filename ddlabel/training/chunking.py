@@ -1,0 +1,29 @@
+"""Images in chunks whose activations stay in the caches of the device."""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+# Pixels of a chunk, summed over its images and without channels. On a CPU the activations of a
+# layer then stay in the caches: ConvNet-D3 labels 32 px twice as fast in chunks of 64 as of 500.
+_PIXELS_ON_CPU = 2**16
+_PIXELS_ON_GPU = 2**23
+
+
+def cache_sized_chunks(images: Tensor) -> Iterator[Tensor]:
+    """Split images [N, C, H, W] into chunks to pass through a network without gradients.
+
+    The number of images in a chunk is a power of two, so that larger chunks of a power of two are
+    split evenly. The last chunk may be smaller.
+    """
+    pixels_of_chunk = _PIXELS_ON_CPU if images.device.type == "cpu" else _PIXELS_ON_GPU
+    pixels_of_image = math.prod(images.shape[2:])
+    most_images = max(1, pixels_of_chunk // pixels_of_image)
+    yield from torch.split(images, _power_of_two_up_to(most_images))
+
+
+def _power_of_two_up_to(number: int) -> int:
+    """Return the largest power of two that is not above `number`, which is at least 1."""
+    return 1 << (number.bit_length() - 1)

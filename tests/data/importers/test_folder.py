@@ -1,0 +1,143 @@
+"""Class folders and zips of them: order, parts, colours, sizes, names."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from foreign_sources import load, save_png, zip_folder
+from PIL import Image
+
+from ddlabel.core.errors import (
+    InvalidInputError,
+)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_class_folders_are_read_in_the_order_of_their_characters(animals, packed):
+    bundle = load(zip_folder(animals) if packed else animals)
+    assert bundle.classes == ("Zebra", "ant", "bee")
+    assert bundle.images.shape == (6, 1, 2, 3)
+    assert bundle.images.dtype == np.uint8
+    assert bundle.images[:, 0, 1, 2].tolist() == [20, 11, 12, 31, 32, 33]
+    assert bundle.hard_labels.tolist() == [0, 1, 1, 2, 2, 2]
+    assert (bundle.soft, bundle.pixels.space) == (None, "uint8")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("prefix", ["new", "class", ""])
+def test_numbered_folders_are_read_in_the_order_of_their_numbers(tmp_path, prefix, packed):
+    folder = tmp_path / "numbered"
+    for number in (10, 0, 2, 9, 100):
+        save_png(folder / f"{prefix}{number}" / "x.png", np.full((2, 2), number))
+    bundle = load(zip_folder(folder) if packed else folder)
+    assert bundle.classes == tuple(f"{prefix}{number}" for number in (0, 2, 9, 10, 100))
+    assert bundle.images[:, 0, 0, 0].tolist() == [0, 2, 9, 10, 100]
+    assert bundle.hard_labels.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_names_with_other_letters_are_not_numbers(tmp_path):
+    for name in ("n10", "n2", "new1x", "3"):
+        save_png(tmp_path / "x" / name / "x.png", np.zeros((2, 2)))
+    assert load(tmp_path / "x").classes == ("3", "n10", "n2", "new1x")
+
+
+def test_colours_come_out_channel_by_channel_row_by_row(tmp_path):
+    pixels = [[[1, 2, 3], [4, 5, 6]], [[7, 8, 9], [10, 11, 12]]]  # [H, W, C]
+    save_png(tmp_path / "x" / "a" / "x.png", pixels)
+    assert load(tmp_path / "x").images.tolist() == [
+        [[[1, 4], [7, 10]], [[2, 5], [8, 11]], [[3, 6], [9, 12]]]
+    ]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(("split", "value"), [("train", 1), ("val", 2), ("test", 3)])
+def test_split_picks_one_part(tmp_path, split, value, packed):
+    for number, part in enumerate(("train", "val", "test"), start=1):
+        save_png(tmp_path / "x" / part / "cat" / "x.png", np.full((2, 2), number))
+    bundle = load(zip_folder(tmp_path / "x") if packed else tmp_path / "x", split=split)
+    assert bundle.images.tolist() == np.full((1, 1, 2, 2), value).tolist()
+    assert bundle.classes == ("cat",)
+
+
+def test_a_part_that_is_not_there_is_refused_with_those_that_are(tmp_path):
+    save_png(tmp_path / "train" / "cat" / "x.png", np.zeros((2, 2)))
+    save_png(tmp_path / "val" / "cat" / "x.png", np.zeros((2, 2)))
+    with pytest.raises(InvalidInputError, match="train"):
+        load(tmp_path, split="test")
+
+
+def test_classes_that_are_called_like_parts_are_classes(tmp_path):
+    for name in ("train", "test"):
+        save_png(tmp_path / "x" / name / "x.png", np.zeros((2, 2)))
+    assert load(tmp_path / "x").classes == ("test", "train")
+
+
+def test_grey_images_stay_grey_or_become_three_equal_channels(animals):
+    grey, colour = load(animals), load(animals, rgb=True)
+    assert colour.images.tolist() == np.concatenate([grey.images] * 3, axis=1).tolist()
+    assert len(colour.pixels.mean) == 3
+
+
+def test_grey_and_coloured_images_mix_with_rgb_only(tmp_path):
+    save_png(tmp_path / "x" / "a" / "1.png", np.full((2, 2), 5))
+    save_png(tmp_path / "x" / "a" / "2.png", np.full((2, 2, 3), 6))
+    with pytest.raises(InvalidInputError, match="--rgb"):
+        load(tmp_path / "x")
+    assert load(tmp_path / "x", rgb=True).images[:, :, 0, 0].tolist() == [[5, 5, 5], [6, 6, 6]]
+
+
+@pytest.mark.parametrize(("form", "expected"), [("1", 255), ("LA", 77), ("L", 77)])
+def test_grey_modes_of_png_have_one_channel(tmp_path, form, expected):
+    (tmp_path / "x" / "a").mkdir(parents=True)
+    pixel = {"1": 1, "LA": (77, 255), "L": 77}[form]
+    Image.new(form, (2, 2), pixel).save(tmp_path / "x" / "a" / "x.png")
+    assert load(tmp_path / "x").images.tolist() == np.full((1, 1, 2, 2), expected).tolist()
+
+
+@pytest.mark.parametrize("rgb", [False, True])
+def test_sixteen_bits_are_scaled_to_eight_and_not_cut_off(tmp_path, rgb):
+    (tmp_path / "x" / "a").mkdir(parents=True)
+    Image.fromarray(np.array([[0, 0x4040, 0x8080, 0xFFFF]], np.uint16)).save(
+        tmp_path / "x" / "a" / "x.png"
+    )
+    assert load(tmp_path / "x", rgb=rgb).images[0, 0].tolist() == [[0, 0x40, 0x80, 0xFF]]
+
+
+def test_images_of_several_sizes_are_refused_without_size(tmp_path):
+    save_png(tmp_path / "x" / "a" / "1.png", np.zeros((2, 3)))
+    save_png(tmp_path / "x" / "a" / "2.png", np.zeros((3, 2)))
+    with pytest.raises(InvalidInputError, match="--size"):
+        load(tmp_path / "x")
+    assert load(tmp_path / "x", size=2).images.shape == (2, 1, 2, 2)
+
+
+RAMP = np.array([[10, 20, 30, 40], [50, 60, 70, 80]])
+
+
+@pytest.mark.parametrize(
+    ("pixels", "expected"),
+    [
+        (RAMP, [[20, 30], [60, 70]]),  # room 2: one column off each side
+        (RAMP.T, [[20, 60], [30, 70]]),
+        (RAMP[:, :3], [[10, 20], [50, 60]]),  # room 1: off the right side
+        (RAMP[:, :2], [[10, 20], [50, 60]]),
+        (np.full((8, 4), 99), [[99, 99], [99, 99]]),  # halved, then cropped
+        (np.full((1, 1), 99), [[99, 99], [99, 99]]),  # enlarged
+        (np.full((300, 2), 99), [[99, 99], [99, 99]]),
+    ],
+)
+def test_size_crops_the_centre(tmp_path, pixels, expected):
+    save_png(tmp_path / "x" / "a" / "x.png", pixels)
+    assert load(tmp_path / "x", size=2).images.tolist() == [[expected]]
+
+
+def test_size_keeps_what_lies_in_the_centre_and_averages_before_it_shrinks(tmp_path):
+    # Three squares: white, a checkerboard of 0 and 200, white. Without antialiasing pixels would
+    # be 0 or 200.
+    board = 200 * (np.indices((16, 16)).sum(0) % 2)
+    save_png(
+        tmp_path / "x" / "a" / "x.png",
+        np.hstack([np.full((16, 16), 255), board, np.full((16, 16), 255)]),
+    )
+    inside = load(tmp_path / "x", size=4).images[0, 0, :, 1:3].astype(int)
+    assert abs(inside - 100).max() <= 10

@@ -1,0 +1,31 @@
+"""Channel means and deviations against hand-worked numbers and numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ddlabel.data.statistics import statistics
+
+
+def test_bytes_are_counted_in_unit_space():
+    images = np.empty((2, 3, 2, 2), np.uint8)
+    images[0] = np.array([0, 255, 51])[:, None, None]
+    images[1] = np.array([255, 255, 153])[:, None, None]
+    mean, std = statistics(images)
+    assert mean == pytest.approx((0.5, 1.0, 0.4), abs=1e-6)
+    assert std == pytest.approx((0.5, 0.001, 0.2), abs=1e-6)
+
+
+def test_a_constant_channel_has_a_deviation_that_can_be_divided_by():
+    assert statistics(np.full((3, 1, 2, 2), 0.25, np.float32)) == ((0.25,), (0.001,))
+
+
+@pytest.mark.parametrize("num_images", [1, 4096, 5000])
+def test_statistics_are_numpys_whatever_the_number_of_blocks(num_images):
+    images = np.random.default_rng(0).normal(3, 2, (num_images, 2, 2, 3)).astype(np.float32)
+    mean, std = statistics(images)
+    exact = images.astype(np.float64)
+    assert mean == pytest.approx(exact.mean((0, 2, 3)), abs=1e-6)
+    assert std == pytest.approx(exact.std((0, 2, 3)), abs=1e-6)
+    assert all(round(value, 6) == value for value in mean + std)
