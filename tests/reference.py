@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import typing
 from collections.abc import Iterator
 from dataclasses import fields
@@ -18,6 +19,7 @@ from typing import Any
 import typer
 
 from ddlabel.cli.app import app
+from ddlabel.commands.command import MODULES
 from ddlabel.core import config
 
 PAGE = Path(__file__).parent.parent / "ddlabel" / "guide" / "reference.md"
@@ -65,17 +67,33 @@ def _contents() -> str:
     return "\n".join(f"- `{name}`: {_summary(parser)}" for name, parser in commands().items())
 
 
+def names(kind: str) -> list[str]:
+    """Return the names of one kind."""
+    return [entry["name"] for entry in json.loads(_printed("list", kind, "--json"))]
+
+
+def _printed(*words: str) -> str:
+    """Run a command in this process and return its standard output."""
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        app([*words], standalone_mode=False)
+    return printed.getvalue()
+
+
+def _paragraphs(parser: Any) -> list[str]:
+    """Return the paragraphs of a command's help, each on one line."""
+    return [" ".join(text.split()) for text in (parser.help or "").strip().split("\n\n")]
+
+
 def _summary(parser: Any) -> str:
-    """Return the first paragraph of a command's help."""
-    paragraph = (parser.help or "").strip().split("\n\n")[0]
-    return " ".join(paragraph.split())
+    return _paragraphs(parser)[0]
 
 
 def _command(name: str, parser: Any) -> str:
     arguments = [each for each in parser.params if each.param_type_name == "argument"]
     options = [each for each in parser.params if each.param_type_name == "option"]
     usage = " ".join(["ddlabel", name, *map(_place, arguments), *_required(options)])
-    parts = [f"### `{name}`", _summary(parser), f"Usage: `{usage} [OPTIONS]`"]
+    parts = [f"### `{name}`", *map(_paragraph, _paragraphs(parser))]
+    parts += [f"Usage: `{usage} [OPTIONS]`", f"In Python: `ddlabel.{MODULES[name]}(…)`"]
     declared = _declared(name)
     if arguments:
         parts += ["Arguments:", "\n".join(_argument(each) for each in arguments)]
@@ -83,6 +101,12 @@ def _command(name: str, parser: Any) -> str:
     if listed:
         parts += ["Options:", "\n".join(listed)]
     return "\n\n".join(parts)
+
+
+def _paragraph(text: str) -> str:
+    """Return a paragraph of a command's help, an example as code."""
+    label, found, example = text.partition("Example: ")
+    return f"Example: `{example}`" if found and not label else text
 
 
 def _declared(name: str) -> dict[str, Any]:
@@ -150,9 +174,7 @@ def _facts(option: Any, options: Any, field: Any) -> Iterator[str]:
         limits.append("or `auto`")
     if option.multiple:
         limits.append("repeatable")
-    conditions = rules.get("conditions")
-    if conditions is not None:
-        limits.append(conditions.help(options.flags()).strip(" ()"))
+    limits.append(rules["conditions"].help(options.flags()).strip(" ()"))
     facts = "; ".join(filter(None, limits))
     if facts:
         yield f"({facts})"
@@ -160,9 +182,7 @@ def _facts(option: Any, options: Any, field: Any) -> Iterator[str]:
 
 def _kind(kind: str, used_by: str) -> str:
     """Return the names of one kind, with options, defaults and summaries, as `list` prints them."""
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
-        app(["list", kind], standalone_mode=False)
-    lines = printed.getvalue().splitlines()
+    lines = _printed("list", kind).splitlines()
     specs = lines[0::2]
     summaries = [line.strip() for line in lines[1::2]]
     entries = [f"- `{spec}`: {text}" for spec, text in zip(specs, summaries, strict=True)]

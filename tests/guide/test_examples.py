@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 from documents import PAGES, code_blocks
 
-import ddlabel as package
-
 pytestmark = pytest.mark.slow
 BIN = Path(sys.executable).parent
 MAKES_THE_FOLDER = "ddlabel demo --out demo"
@@ -39,7 +37,6 @@ def test_shell_examples_run(page, demo, tmp_path):
             subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment, check=True)
 
 
-@pytest.mark.skipif(not hasattr(package, "relabel"), reason="the Python API is not merged yet")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_python_examples_run(page, demo, tmp_path):
     shutil.copytree(demo, tmp_path, dirs_exist_ok=True)

@@ -7,18 +7,18 @@ import re
 import pytest
 from documents import PAGES
 
-from ddlabel import guide
 from ddlabel.core.errors import UsageError
+from ddlabel.guide import read, topics
 
 
 def test_every_page_is_a_topic():
-    assert sorted(guide.topics()) == sorted([*(page.stem for page in PAGES), "reference"])
+    assert sorted(topics()) == sorted([*(page.stem for page in PAGES), "reference"])
 
 
-@pytest.mark.parametrize("topic", guide.topics())
+@pytest.mark.parametrize("topic", topics())
 def test_a_topic_has_its_page_and_a_first_sentence(topic):
-    page = guide.read(topic)
-    sentence = guide.topics()[topic]
+    page = read(topic)
+    sentence = topics()[topic]
     assert page.startswith("# ")
     assert sentence.endswith(".")
     assert sentence.rstrip(".") in " ".join(page.split())
@@ -26,13 +26,13 @@ def test_a_topic_has_its_page_and_a_first_sentence(topic):
 
 def test_an_unknown_topic_is_refused_with_the_nearest_one():
     with pytest.raises(UsageError, match="labels"):
-        guide.read("label")
+        read("label")
 
 
 @pytest.mark.parametrize("topic", ["../README", "labels.md", "", "."])
 def test_a_topic_is_never_a_path(topic):
     with pytest.raises(UsageError):
-        guide.read(topic)
+        read(topic)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
