@@ -93,9 +93,7 @@ def _check_no_folder_options(bundle: Bundle, options: TrainExpertOptions) -> Non
         )
 
 
-def _join_ranks(
-    images: RealImages, planned: list[PlannedRun], options: TrainExpertOptions
-) -> None:
+def _join_ranks(images: RealImages, planned: list[PlannedRun], options: TrainExpertOptions) -> None:
     """Under torchrun, meet the other ranks, which must have the same options and inputs."""
     if NUM_RANKS == 1:
         return
