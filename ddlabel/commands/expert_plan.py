@@ -101,7 +101,7 @@ def lr_factor_of(options: TrainExpertOptions, info: ExpertInfo) -> Callable[[int
 
 
 def checkpoint_steps(info: ExpertInfo, save_every: float) -> list[int]:
-    """Return the steps to save at: every `save_every` epochs, rounded to whole steps, and the last."""
+    """Return the steps to save at: every `save_every` epochs, in whole steps, and the last."""
     interval = save_every * info.steps_per_epoch
     # A quotient that is whole but for rounding counts as whole.
     num_intervals = int(info.steps / interval + 1e-9)
@@ -146,7 +146,8 @@ def _is_finished(folder: Path, info: ExpertInfo) -> bool:
     different = _differences(run.about, info)
     if different:
         raise IncompatibleError(
-            f"{folder} holds a run of other {', '.join(different)}: give another folder, or the same"
+            f"{folder} holds a run of other {', '.join(different)}: give another folder, or the "
+            "same options and images"
         )
     return run.complete and not (folder / RESUME_FILE).exists()
 

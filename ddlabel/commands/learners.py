@@ -231,7 +231,7 @@ def _nearest(steps: dict[int, float], wanted: float) -> int:
 
 
 def _weights(run: ExpertRun, step: int, device: torch.device) -> Tensor:
-    """Return the weights [P] of a checkpoint; those of step 0 are drawn again from the run's seed."""
+    """Return the weights [P] of a checkpoint; those of step 0 are drawn again from the seed."""
     if step == 0:
         body = network_of(run.about).body.to(device)
     else:

@@ -25,7 +25,7 @@ from ddlabel.core.config import (
     gift_batch_size,
 )
 from ddlabel.core.errors import IncompatibleError
-from ddlabel.data.bundle import Bundle, Field, check_same_task
+from ddlabel.data.bundle import Bundle, check_same_task
 from ddlabel.data.expert_run import Checkpoints, ExpertRun
 from ddlabel.data.labels import Array
 from ddlabel.training.loop import Progress
@@ -130,7 +130,7 @@ def accuracies_of_trials(
     real: Bundle,
     options: TrialOptions,
     *,
-    field: Field,
+    field: str,
     loss: str,
     progress: Progress = iter,
 ) -> Array:
