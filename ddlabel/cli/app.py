@@ -16,8 +16,11 @@ from ddlabel.cli import (  # noqa: F401 - importing a module registers its comma
     densify,
     edit,
     import_images,
+    learn,
     refine,
     relabel,
+    select,
+    train_expert,
 )
 from ddlabel.cli.command import app
 from ddlabel.cli.reporter import printable
