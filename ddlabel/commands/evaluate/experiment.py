@@ -8,12 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddlabel import __version__
-from ddlabel.commands.relabel import Checkpoints
 from ddlabel.core import protocols, rng
 from ddlabel.core.config import EvaluateOptions, gift_batch_size
 from ddlabel.core.errors import UsageError
 from ddlabel.data.bundle import Bundle, check_same_task
+from ddlabel.data.expert_run import Checkpoints
 from ddlabel.data.labels import Array
 from ddlabel.methods.augmentations import augment_of
 from ddlabel.methods.labels.target import Target
@@ -38,10 +37,7 @@ from ddlabel.training.loop import Batch
 
 Record = dict[str, Any]
 # Options that mean something for dense labels only, with their defaults.
-VIEWS_ONLY = {
-    name: getattr(EvaluateOptions, name)
-    for name in ("dense_batches", "global_labels", "dense_loss")
-}
+VIEWS_ONLY = EvaluateOptions.only_with("labels=dense")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,52 +96,6 @@ def settle(case: Experiment) -> Experiment:
     _check_options(bundle, options)
     _try_a_step(bundle, case)
     return case
-
-
-def key_of(case: Experiment, seed: int) -> Record:
-    """Return everything that decides the outcome of one student.
-
-    Options that only add figures to the record, such as `curve`, are left out.
-    """
-    return _described(case, case.options.key_options(), seed)
-
-
-def record_of(case: Experiment, seed: int) -> Record:
-    """Return the part of a student's record that is known before it is trained.
-
-    It has the key of `key_of` and the options that only add figures to the record.
-    """
-    return _described(case, case.options.recorded(), seed)
-
-
-def key_of_record(record: Record) -> Record:
-    """Return the key, see `key_of`, of a student's record."""
-    key = {name: value for name, value in record.items() if name not in ("result", "cost")}
-    figures = EvaluateOptions.figure_options()
-    options = {name: value for name, value in key["options"].items() if name not in figures}
-    return key | {"options": options}
-
-
-def has_figures(result: Record, options: EvaluateOptions) -> bool:
-    """Return whether a student's result has the figures that the options ask for.
-
-    A class-incremental student has them in each of its steps.
-    """
-    asked = [name for name in options.figure_options() if getattr(options, name)]
-    parts = result.get("steps", [result])
-    return all(name in part for part in parts for name in asked)
-
-
-def _described(case: Experiment, options: dict[str, Any], seed: int) -> Record:
-    """Return the version, the inputs and these options of one student of a case."""
-    options = {name: value for name, value in options.items() if name != "seeds"}
-    options["seed"] = seed
-    record: Record = {"version": __version__, "role": case.role, **case.digests, "options": options}
-    preset = protocols.preset(case.options.protocol, case.options.net)
-    changed = {name: value for name, value in preset.items() if options.get(name, value) != value}
-    if changed:
-        record["protocol_overridden"] = changed
-    return record
 
 
 def student(case: Experiment, bundle: Bundle, seed: int) -> Network:

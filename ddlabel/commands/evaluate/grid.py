@@ -8,16 +8,11 @@ from functools import lru_cache
 import numpy as np
 
 from ddlabel.commands.evaluate.device_cache import DeviceCache
-from ddlabel.commands.evaluate.experiment import (
-    VIEWS_ONLY,
-    Experiment,
-    Record,
-    key_of,
-    record_of,
-    settle,
-)
+from ddlabel.commands.evaluate.experiment import VIEWS_ONLY, Experiment, Record, settle
+from ddlabel.commands.evaluate.records import key_of, record_of
 from ddlabel.commands.evaluate.students import run
-from ddlabel.commands.relabel import label_views, relabel
+from ddlabel.commands.labeling import label_images as relabel
+from ddlabel.commands.labeling import label_views
 from ddlabel.core import rng
 from ddlabel.core.config import RelabelOptions
 from ddlabel.core.errors import IncompatibleError, UsageError
