@@ -12,12 +12,18 @@ import typer
 
 from ddlabel import __version__
 from ddlabel.cli import (  # noqa: F401 - importing a module registers its command
+    available,
+    check,
     compress,
+    demo,
     densify,
+    describe,
     edit,
     import_images,
+    info,
     refine,
     relabel,
+    sweep,
 )
 from ddlabel.cli.command import app
 from ddlabel.cli.reporter import printable

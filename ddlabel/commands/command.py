@@ -1,8 +1,9 @@
 """How a command is declared: the public Python function, made from a body and a config.
 
-A body is `body(*inputs, options=…, reporter=…)`. The decorator `command` turns it into the public
-function, whose keyword arguments are the options of the config with their defaults. The command
-line and `sweep` call the same public function with a config that they have read themselves.
+A body is `body(*inputs, options=…, reporter=…)`; it may leave out the last two. The decorator
+`command` turns it into the public function, whose keyword arguments are the options of the config
+with their defaults. The command line and `sweep` call the same public function with a config that
+they have read themselves.
 """
 
 import functools
@@ -80,7 +81,10 @@ class Command:
         self, inputs: Mapping[str, Any], options: Any, reporter: Reporter = SILENT, **more: Any
     ) -> Any:
         """Run the body, and append the command to the history of the bundle that it made."""
-        result = self.body(**inputs, options=options, reporter=reporter, **more)
+        parameters = inspect.signature(self.body).parameters
+        shared = {"options": options, "reporter": reporter}
+        accepted = {name: value for name, value in shared.items() if name in parameters}
+        result = self.body(**inputs, **accepted, **more)
         if not isinstance(result, Made):
             return result
         entry = Entry(

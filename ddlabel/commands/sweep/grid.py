@@ -96,9 +96,13 @@ class Grid:
         axes = _read_table(content, "axes", name)
         for axis, values in axes.items():
             if not isinstance(values, list) or not values:
-                raise UsageError(f"{name}: the axis {axis} is {values!r}: expected a list of values")
+                raise UsageError(
+                    f"{name}: the axis {axis} is {values!r}: expected a list of values"
+                )
             if axis in fixed:
-                raise UsageError(f"{name}: {axis} is in [options] and [axes]: leave one of them out")
+                raise UsageError(
+                    f"{name}: {axis} is in [options] and [axes]: leave one of them out"
+                )
         return cls(name=name, command=str(command), fixed=fixed, axes=axes)
 
     def cells(self) -> list[Cell]:
@@ -162,9 +166,7 @@ def _read_table(content: Mapping[str, Any], table: str, name: str) -> Values:
     values = content.get(table, {})
     if not isinstance(values, Mapping):
         raise UsageError(f"{name}: [{table}] is {values!r}: expected a table of options")
-    return {
-        key.replace("-", "_"): _plain(value, f"{name}: {key}") for key, value in values.items()
-    }
+    return {key.replace("-", "_"): _plain(value, f"{name}: {key}") for key, value in values.items()}
 
 
 def _plain(value: Any, where: str) -> Any:
