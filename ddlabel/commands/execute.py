@@ -9,10 +9,10 @@ from typing import Any
 
 from ddlabel.commands.command import Command, load_command
 from ddlabel.commands.reporter import SILENT, Reporter
-from ddlabel.core.config_file import as_option_type
 from ddlabel.core.errors import UsageError
 from ddlabel.core.ranks import RANK
 from ddlabel.core.registry import nearest
+from ddlabel.core.values import as_option_type
 from ddlabel.data import atomic, formats
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.schema import Header
