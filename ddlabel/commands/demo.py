@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ddlabel.commands.command import command, load_command
+from ddlabel.commands.demo_digits import DIGITS
 from ddlabel.commands.execute import run_command
 from ddlabel.commands.reporter import Reporter
 from ddlabel.core.errors import OutputExistsError
 from ddlabel.data import atomic
-from ddlabel.demo import DIGITS
 
 # Settings chosen on training digits held out from the expert, never on test digits.
 _CONFIG = """\

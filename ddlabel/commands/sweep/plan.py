@@ -87,16 +87,10 @@ def _count_flops(call: Call) -> int | None:
 
 
 def _evaluate_flops(call: Call) -> int | None:
-    """Count the operations of training all students of `evaluate`.
+    """Count the operations of training all students of `evaluate`."""
+    from ddlabel.commands.evaluate.plan import plan_experiments
 
-    Not known if students are trained on a part of the images.
-    """
-    from ddlabel.commands.evaluate import count_flops
-
-    options = call.options[0]
-    if options.continual is not None or options.select == "val":
-        return None
-    return count_flops(call.options)
+    return plan_experiments(call.options, SILENT).training_flops()
 
 
 def _train_expert_flops(call: Call) -> int:
