@@ -21,9 +21,12 @@ from ddlabel.cli import (  # noqa: F401 - importing a module registers its comma
     edit,
     import_images,
     info,
+    learn,
     refine,
     relabel,
+    select,
     sweep,
+    train_expert,
 )
 from ddlabel.cli.command import app
 from ddlabel.cli.reporter import printable

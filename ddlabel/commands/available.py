@@ -18,12 +18,12 @@ _REGISTRIES = {
     "augmentations": ("ddlabel.methods.augmentations", "augmentations"),
     "mixes": ("ddlabel.methods.mixing", "mixes"),
     "nets": ("ddlabel.methods.nets", "nets"),
-    "selectors": ("ddlabel.commands.select", "selectors"),
+    "selectors": ("ddlabel.commands.selectors", "selectors"),
     "views": ("ddlabel.methods.labels.views", "layouts"),
     "edits": ("ddlabel.methods.labels.edits", "edits"),
     "codecs": ("ddlabel.data.codecs", "codecs"),
     "prunings": ("ddlabel.methods.labels.pruning", "prunings"),
-    "learners": ("ddlabel.commands.learn", "learners"),
+    "learners": ("ddlabel.commands.learners", "learners"),
 }
 KINDS = (*_REGISTRIES, PROTOCOLS)
 
