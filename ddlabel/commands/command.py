@@ -1,8 +1,9 @@
 """How a command is declared: the public Python function, made from a body and a config.
 
-A body is `body(*inputs, options=…, reporter=…)`. The decorator `command` turns it into the public
-function, whose keyword arguments are the options of the config with their defaults. The command
-line and `sweep` call the same public function with a config that they have read themselves.
+A body is `body(*inputs, options=…, reporter=…)`; it may leave out the last two. The decorator
+`command` turns it into the public function, whose keyword arguments are the options of the config
+with their defaults. The command line and `sweep` call the same public function with a config that
+they have read themselves.
 """
 
 import functools
@@ -54,18 +55,36 @@ class Made:
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """A command: its name, its config, the names of its inputs, and its body."""
+    """A command: its name, its config, its inputs, and its body.
+
+    Attributes:
+        name: The name on the command line.
+        config: The class of its options.
+        inputs: The parameters of the body besides `options` and `reporter`, by name.
+        body: The function that does the work.
+        json_value: Turns what the body returns into the value that `--json` prints. A bundle is
+            written to a file instead: see `execute.make_bundle_file`.
+    """
 
     name: str
     config: type[Options]
-    inputs: tuple[str, ...]
+    inputs: Mapping[str, inspect.Parameter]
     body: Callable[..., Any]
+    json_value: Callable[[Any], Any]
+
+    @property
+    def makes_bundle(self) -> bool:
+        """Whether the result is a bundle, which the command line writes to a file."""
+        return inspect.signature(self.body, eval_str=True).return_annotation is Made
 
     def run(
         self, inputs: Mapping[str, Any], options: Any, reporter: Reporter = SILENT, **more: Any
     ) -> Any:
         """Run the body, and append the command to the history of the bundle that it made."""
-        result = self.body(**inputs, options=options, reporter=reporter, **more)
+        parameters = inspect.signature(self.body).parameters
+        shared = {"options": options, "reporter": reporter}
+        accepted = {name: value for name, value in shared.items() if name in parameters}
+        result = self.body(**inputs, **accepted, **more)
         if not isinstance(result, Made):
             return result
         entry = Entry(
@@ -88,19 +107,33 @@ class Command:
         return configs if self.config.AXES else configs[0]
 
 
+def _unchanged(result: Any) -> Any:
+    return result
+
+
 def command(
-    name: str, config: type[Options] = Options
+    name: str,
+    config: type[Options] = Options,
+    *,
+    json_value: Callable[[Any], Any] = _unchanged,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare a command. The decorated body becomes the public Python function.
 
     The public function takes the inputs of the body, the options of `config` as keywords, `config`
     (a TOML file, as `--config`), `options` (a config in place of keywords) and a `reporter`.
+    `json_value` turns its result into the value that `--json` prints.
     """
 
     def declare(body: Callable[..., Any]) -> Callable[..., Any]:
-        parameters = inspect.signature(body).parameters.values()
+        parameters = inspect.signature(body, eval_str=True).parameters.values()
         own = [p for p in parameters if p.name not in ("options", "reporter")]
-        declared = Command(name=name, config=config, inputs=tuple(p.name for p in own), body=body)
+        declared = Command(
+            name=name,
+            config=config,
+            inputs={parameter.name: parameter for parameter in own},
+            body=body,
+            json_value=json_value,
+        )
         signature = _public_signature(own, config)
 
         @functools.wraps(body)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ddlabel.commands.command import Made, command
-from ddlabel.commands.describe import compare as compare_labels
+from ddlabel.commands.describe import compare_labels
 from ddlabel.commands.inputs import BundleLike, open_bundle
 from ddlabel.commands.reporter import Reporter
 from ddlabel.core import rng

@@ -12,6 +12,9 @@ class Reporter:
     def note(self, text: str) -> None:
         """Report a line, or several."""
 
+    def warn(self, text: str) -> None:
+        """Report a line that is shown with --quiet too."""
+
     def progress(self, steps: Iterable[T]) -> Iterable[T]:
         """Yield `steps` and show how many of them are done."""
         return steps
