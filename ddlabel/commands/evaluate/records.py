@@ -1,0 +1,61 @@
+"""The records of students: what identifies one, and which figures it has."""
+
+from typing import Any
+
+from ddlabel import __version__
+from ddlabel.commands.evaluate.experiment import Experiment
+from ddlabel.core import protocols
+from ddlabel.core.config import EvaluateOptions
+from ddlabel.data.results import Record, key_of
+
+
+def student_key(experiment: Experiment, seed: int) -> str:
+    """Return the sha256 of everything that decides the outcome of a student.
+
+    Options that only add figures to the record, such as `curve`, are left out.
+    """
+    return key_of(
+        "student",
+        version=__version__,
+        inputs=experiment.digests,
+        options=_of_student(experiment.options.key_options(), seed),
+        role=experiment.role,
+    )
+
+
+def student_record(
+    experiment: Experiment, seed: int, *, result: dict[str, Any], cost: dict[str, Any]
+) -> Record:
+    """Return the record of a student with its figures and its cost."""
+    options = _of_student(experiment.options.recorded(), seed)
+    preset = protocols.preset(experiment.options.protocol, experiment.options.net)
+    overridden = {
+        name: value for name, value in preset.items() if options.get(name, value) != value
+    }
+    return Record(
+        kind="student",
+        key=student_key(experiment, seed),
+        version=__version__,
+        inputs=experiment.digests,
+        options=options,
+        result=result,
+        cost=cost,
+        role=experiment.role,
+        protocol_overridden=overridden,
+    )
+
+
+def has_figures(record: Record, options: EvaluateOptions) -> bool:
+    """Return whether a student's record has the figures that the options ask for.
+
+    A class-incremental student has them in each of its steps.
+    """
+    asked = [name for name in options.figure_options() if getattr(options, name)]
+    parts = record.result.get("steps", [record.result])
+    return all(name in part for part in parts for name in asked)
+
+
+def _of_student(options: dict[str, Any], seed: int) -> dict[str, Any]:
+    """Return the options of an experiment as those of one of its students."""
+    options = {name: value for name, value in options.items() if name != "seeds"}
+    return options | {"seed": seed}
