@@ -50,7 +50,7 @@ def bundle() -> Bundle:
 
 @pytest.fixture
 def cli(tmp_path: Path, monkeypatch, capsysbinary):
-    """The command in this process, in a folder of its own: `cli("info", "x.safetensors", code=3).err`."""
+    """Run the command in this process, in a folder of its own: `cli("info", "x.h5", code=3).err`."""
     monkeypatch.chdir(tmp_path)
 
     def run(*words: str | Path, code: int = 0):
@@ -66,7 +66,7 @@ def cli(tmp_path: Path, monkeypatch, capsysbinary):
 
 @pytest.fixture
 def ddlabel(tmp_path: Path):
-    """Run the real command in a folder of its own: `ddlabel("info", "x.safetensors", code=3).stderr`."""
+    """Run the real command in a folder of its own: `ddlabel("info", "x.h5", code=3).stderr`."""
 
     def run(*words: str | Path, code: int = 0, stdin: bytes | None = None, cwd: Path = tmp_path):
         done = subprocess.run(
@@ -102,6 +102,6 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def digits(cli, made, tmp_path):
-    """real.safetensors, test.safetensors, few.safetensors (2 a class) and an expert run `expert`."""
+    """{real,test,few}.safetensors (`few` has 2 images per class) and an expert run `expert`."""
     shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     return tmp_path

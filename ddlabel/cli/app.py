@@ -1,4 +1,4 @@
-"""The `ddlabel` command: all subcommands, and the one place where errors become lines and exit codes."""
+"""The `ddlabel` command: all subcommands, and the one place where errors become exit codes."""
 
 import json
 import os
@@ -11,25 +11,40 @@ from typing import Annotated, NoReturn
 import typer
 
 from ddlabel import __version__
-from ddlabel.cli import demo, evaluate, inspect, labels, learn, make, sweep  # noqa: F401 - to be registered
-from ddlabel.cli.command import RANK, app, printable
-from ddlabel.core.config_file import COMMANDS
+from ddlabel.cli import (  # noqa: F401 - importing a module registers its command
+    compress,
+    densify,
+    edit,
+    import_images,
+    refine,
+    relabel,
+)
+from ddlabel.cli.command import app
+from ddlabel.cli.reporter import printable
+from ddlabel.commands.command import MODULES
 from ddlabel.core.errors import ClosedPipeError, DDLabelError
+from ddlabel.core.ranks import RANK
 
 _PROCESS = os.getpid()
-_signalled: list[int] = []  # the exit codes that signals ask for
-# In the help, the pipeline in its order comes first.
-app.registered_commands.sort(key=lambda each: (*COMMANDS, each.name).index(each.name))
+_SECONDS_FOR_RANK_0 = 5
+# Words in the errors of processes that another one has left alone.
+_LOST_PROCESS = ("gloo", "NCCL", "DataLoader worker")
+# The exit codes that signals ask for.
+_exit_codes_of_signals: list[int] = []
+# The help lists the commands in the order of the pipeline.
+_ORDER = list(MODULES)
+app.registered_commands.sort(key=lambda command: _ORDER.index(str(command.name)))
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
         print(__version__)
         raise typer.Exit
 
 
 _Version = Annotated[
-    bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
+    bool,
+    typer.Option("--version", callback=_print_version, is_eager=True, help="print the version"),
 ]
 
 
@@ -39,57 +54,69 @@ def _root(version: _Version = False) -> None:
 
 
 def main() -> NoReturn:
-    """Run the command line and leave with the exit code of what happened."""
-    signal.signal(signal.SIGTERM, _stopped)
-    signal.signal(signal.SIGINT, _stopped)
+    """Run the command line and exit with the code of its outcome (`ddlabel guide errors`)."""
+    signal.signal(signal.SIGTERM, _exit_on_signal)
+    signal.signal(signal.SIGINT, _exit_on_signal)
     try:
         sys.exit(app(sys.argv[1:] or ["--help"], standalone_mode=False))
-    except SystemExit as done:  # Ray makes a 1 of whatever it was
-        sys.exit(_signalled[0] if _signalled else done.code)
+    except SystemExit as done:
+        # Ray turns every exit code into 1.
+        sys.exit(_exit_codes_of_signals[0] if _exit_codes_of_signals else done.code)
     except ClosedPipeError:
-        # Python would complain once more when it flushes on its way out.
+        # Python would report the closed pipe again when it flushes standard output at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except DDLabelError as error:
-        _leave(str(error), error.exit_code)
+        _exit_with_error(str(error), error.exit_code)
     except MemoryError:
-        _leave("out of memory: use a smaller --batch-size, or a machine with more", 8)
+        _exit_with_error("out of memory: use a smaller --batch-size, or a machine with more", 8)
     except OSError as error:
-        _leave(f"{error.filename or 'input or output'}: {error.strerror or error}", 7)
+        place = error.filename or "input or output"
+        _exit_with_error(f"{place}: {error.strerror or error}", 7)
     except RuntimeError as error:
-        if any(word in str(error) for word in ("gloo", "NCCL", "DataLoader worker")):
-            _leave(
-                "another rank, or one of --workers, has ended: start the command again, and it goes on",
-                8,
-            )
-        if type(error).__name__ != "OutOfMemoryError":
-            raise
-        _leave("the device is out of memory: use a smaller --batch-size, or --device cpu", 8)
+        _exit_with_runtime_error(error)
     except Exception as error:
-        # Typer's own errors, of options and arguments; by their look, because the module that has them is private.
+        # Typer's own errors, of options and arguments. The module that has their class is private.
         if not hasattr(error, "format_message"):
             raise
-        _leave(f"{error.format_message()} (see 'ddlabel COMMAND --help')", 2)
+        _exit_with_error(f"{error.format_message()} (see 'ddlabel COMMAND --help')", 2)
 
 
-def _leave(message: str, code: int) -> NoReturn:
+def _exit_with_runtime_error(error: RuntimeError) -> NoReturn:
+    """Exit with a line for the errors of torch that a user can do something about."""
+    if any(word in str(error) for word in _LOST_PROCESS):
+        _exit_with_error(
+            "another rank, or one of --workers, has ended: start the command again, and it goes on",
+            8,
+        )
+    if type(error).__name__ == "OutOfMemoryError":
+        _exit_with_error(
+            "the device is out of memory: use a smaller --batch-size, or --device cpu", 8
+        )
+    raise error
+
+
+def _exit_with_error(message: str, code: int) -> NoReturn:
+    """Print an error as one line, or as JSON with --json, and exit."""
     if RANK:
-        # What happens to all of them rank 0 says, and torchrun ends the others while they wait here.
+        # Rank 0 reports what happens to all ranks. torchrun ends the others while they wait here.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(code))
-        time.sleep(5)
+        time.sleep(_SECONDS_FOR_RANK_0)
         message = f"rank {RANK}: {message}"
-    as_json = json.dumps({"error": message, "exit_code": code})
-    print(as_json if "--json" in sys.argv else f"error: {printable(message)}", file=sys.stderr)
+    if "--json" in sys.argv:
+        print(json.dumps({"error": message, "exit_code": code}), file=sys.stderr)
+    else:
+        print(f"error: {printable(message)}", file=sys.stderr)
     sys.exit(code)
 
 
-def _stopped(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a signal handler's signature
-    if os.getpid() != _PROCESS:  # a worker that reads images: its parent answers, and ends it
-        return
-    # Leaves as an exception does, so that every temporary file is removed on the way out.
-    _signalled.append(128 + number)
+def _exit_on_signal(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    """Exit as an exception does, so that temporary files are removed."""
+    if os.getpid() != _PROCESS:
+        return  # A worker that reads images: its parent answers the signal and ends it.
+    code = 128 + number
+    _exit_codes_of_signals.append(code)
     word = "interrupted" if number == signal.SIGINT else "terminated"
-    _leave(
-        f"{word}: nothing half-written is left; the same command goes on, or begins again",
-        128 + number,
+    _exit_with_error(
+        f"{word}: nothing half-written is left; the same command goes on, or begins again", code
     )

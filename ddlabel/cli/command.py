@@ -1,29 +1,23 @@
-"""How a command is made: options from its config, one way to read, run, append history and write."""
+"""How a command of the command line is made: flags from its config, and one way to call it."""
 
 import inspect
-import json
-import os
-import sys
 import typing
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import Field, dataclass, fields, replace
-from functools import partial
+from collections.abc import Callable
+from dataclasses import Field, fields
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
-from ddlabel import __version__
+from ddlabel.cli.reporter import TerminalReporter
+from ddlabel.commands.command import load_command
+from ddlabel.commands.execute import make_bundle_file
 from ddlabel.core.conditions import Conditions
-from ddlabel.core.errors import ClosedPipeError, UsageError
+from ddlabel.core.errors import UsageError
 from ddlabel.core.options import Options, flag_of
-from ddlabel.core.registry import nearest
-from ddlabel.data import atomic, formats
+from ddlabel.core.ranks import NUM_RANKS, RANK
 from ddlabel.data.bundle import Bundle
-from ddlabel.data.provenance import Entry, Input
 from ddlabel.data.reading import STANDARD
-from ddlabel.data.schema import Header
 
 app = typer.Typer(
     name="ddlabel",
@@ -32,173 +26,94 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-T = TypeVar("T")
-Step = Callable[[Bundle], Bundle]
-_binders: dict[str, Callable[..., "partial[None]"]] = {}
-# This process's number among those that torchrun started, and how many there are.
-RANK, RANKS = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-_KEYWORD = inspect.Parameter.KEYWORD_ONLY
-BundleIn = Annotated[
+BundleArgument = Annotated[
     str, typer.Argument(metavar="BUNDLE", help="bundle to read; - is standard input")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="say nothing but results and errors")]
-AsJson = Annotated[bool, typer.Option("--json", help="results and errors as JSON")]
+OutArgument = Annotated[
+    str, typer.Argument(metavar="OUT", help="bundle to write; - is standard output")
+]
+Force = Annotated[bool, typer.Option("--force", help="replace an output that exists")]
+_Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="print only results and errors")]
+_AsJson = Annotated[bool, typer.Option("--json", help="print results and errors as JSON")]
+# The commands that torchrun can start.
+_RANKED = ("train-expert", "relabel", "densify")
+_KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 
-def printable(text: str) -> str:
-    """Text for a terminal: names of files and classes are data, and nothing in them may steer it."""
-    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reporter:
-    """What a command says: data on standard output, or into `kept`; words for people on standard error.
-
-    Under torchrun rank 0 alone says anything.
-    """
-
-    quiet: bool = True
-    as_json: bool = True
-    kept: list[Any] | None = None
-
-    def note(self, text: str) -> None:
-        """A line for people."""
-        if not self.quiet:
-            Console(stderr=True, highlight=False, soft_wrap=True).print(
-                printable(text), markup=False
-            )
-
-    def show(self, renderable: Any) -> None:
-        """A table or other rich object for people."""
-        if not self.quiet:
-            # Piped, rich would squeeze a table into 80 columns.
-            Console(stderr=True, width=None if sys.stderr.isatty() else 120).print(renderable)
-
-    def bar(self, steps: Iterable[T]) -> Iterable[T]:
-        """The same steps with a progress bar, on a terminal only."""
-        from tqdm import tqdm
-
-        bar: Iterable[T] = tqdm(
-            steps, file=sys.stderr, disable=self.quiet or None, leave=False, dynamic_ncols=True
-        )
-        return bar
-
-    def data(self, text: str, value: Any) -> None:
-        """The outcome: a line of text, or JSON with --json."""
-        if self.kept is not None:
-            self.kept.append(value)
-            return
-        try:
-            if not RANK:
-                print(json.dumps(value) if self.as_json else printable(text), flush=True)
-        except BrokenPipeError:
-            raise ClosedPipeError from None
-
-
-def bound(command: str, **values: Any) -> "partial[None]":
-    """A command with values of its arguments and options by name: what is left is to call it with `say`.
-
-    They are checked as the command line's are: Typer's errors, and UsageError for a name or a value that cannot be.
-    """
-    parser = vars(typer.main.get_command(app))["commands"].get(command)
-    if parser is None:
-        raise UsageError(f"there is no command {command!r}: {nearest(str(command), _binders)}")
-    known = {
-        each.name: each.nargs == -1 or getattr(each, "multiple", False) for each in parser.params
-    }
-    for key, value in values.items():
-        if key not in known:
-            raise UsageError(f"{command} has no option {key!r}: {nearest(key, known)}")
-        if isinstance(value, list) and not known[key]:
-            raise UsageError(f"{key} of {command} is {value!r}: expected one value, not a list")
-    texts = {
-        key: [*map(str, listed(value))] if known[key] else str(value)
-        for key, value in values.items()
-    }
-    return _binders[command](**parser.make_context(command, [], default_map=texts).params)
-
-
-def listed(value: Any) -> list[Any]:
-    """A list as it is, another value as a list of one."""
-    return value if isinstance(value, list) else [value]
-
-
-def command(
+def cli_command(
     name: str, config: type[Options] = Options
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Register a function as `ddlabel NAME`; its parameters `options` and `say` become flags.
+    """Register a function as `ddlabel NAME`.
 
-    `options`, of a command with a `config`, is filled from that one's fields and from `--config FILE.toml`; what is on
-    the command line wins. Where the config has axes it is a list, one config for each combination of their values.
+    The parameter `options` of the function is filled from the fields of `config` and from `--config
+    FILE.toml`; flags win over the file. If the config has axes, it is a list with one config for
+    each combination of their values. The parameter `reporter` is a `TerminalReporter`. All other
+    parameters are arguments and flags of Typer.
     """
+    has_options = bool(fields(config))
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
-        hints = typing.get_type_hints(config)
-        # What decides the outcome first, then the machine and the files.
-        ordered = sorted(fields(config), key=lambda each: not each.metadata["recorded"])
-        flags = {each.name: _flag(config, each, hints[each.name]) for each in ordered}
-        toml = typer.Option("--config", help=f"TOML file with options, in a table [{name}]")
-        file = {"config_file": Annotated[str | None, toml]} if flags else {}
-        added = flags | file | {"quiet": Quiet, "as_json": AsJson}
-        own = inspect.signature(function, eval_str=True).parameters.values()
-        parameters = [
-            p.replace(kind=_KEYWORD) for p in own if p.name not in ("options", "reporter")
-        ]
-        parameters += [
-            inspect.Parameter(key, _KEYWORD, default=None, annotation=each)
-            for key, each in added.items()
-        ]
+        parameters = _typer_parameters(name, function, config)
 
-        def bind(
+        def run(
             *, quiet: bool, as_json: bool, config_file: str | None = None, **given: Any
-        ) -> "partial[None]":
-            values = {key: given.pop(key) for key in flags}
-            if flags:
-                configs = config.load(name, Path(config_file) if config_file else None, values)
+        ) -> None:
+            if has_options:
+                values = {field.name: given.pop(field.name) for field in fields(config)}
+                path = None if config_file is None else Path(config_file)
+                configs = config.load(name, path, values)
                 given["options"] = configs if config.AXES else configs[0]
-            return partial(
-                function, **given, reporter=Reporter(quiet=quiet or RANK > 0, as_json=as_json)
-            )
-
-        def run(**given: Any) -> None:
-            bound_call = bind(**given)
-            if RANKS > 1:
-                _check_ranked(name, bound_call.keywords)
-            bound_call()
+            if NUM_RANKS > 1:
+                _check_ranked(name, given)
+            function(**given, reporter=TerminalReporter(quiet=quiet or RANK > 0, as_json=as_json))
 
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         run.__doc__ = function.__doc__
         app.command(name)(run)
-        _binders[name] = bind
         return function
 
     return register
 
 
-def _check_ranked(name: str, given: dict[str, Any]) -> None:
-    """Refuse what cannot be done by several ranks."""
-    if name not in ("train-expert", "relabel", "densify"):
-        raise UsageError(
-            f"{name} runs in one process, unlike train-expert, relabel, densify: leave out torchrun"
-        )
-    if getattr(given["options"], "real", None) or STANDARD in (
-        given.get("bundle"),
-        given.get("real"),
-    ):
-        raise UsageError(
-            "with torchrun, name a file and not -, and give what --real chose without torchrun"
-        )
+def write_bundle(
+    name: str,
+    inputs: dict[str, Any],
+    out: str,
+    options: Any,
+    reporter: TerminalReporter,
+    *,
+    force: bool,
+    **more: Any,
+) -> Bundle:
+    """Run a command that makes a bundle, write the bundle, and print its path."""
+    bundle, written = make_bundle_file(
+        load_command(name), inputs, out, options, force=force, reporter=reporter, **more
+    )
+    if out != STANDARD:
+        reporter.result(out, written)
+    return bundle
 
 
-def join(options: Any, inputs: Callable[[], dict[str, Any]]) -> None:
-    """Under torchrun, come together with the other ranks, which must have the same options and inputs."""
-    if RANKS > 1:
-        from ddlabel.training import distributed as ranks
-
-        ranks.join(
-            options.device, {"command": type(options).__name__} | options.recorded() | inputs()
-        )
+def _typer_parameters(
+    name: str, function: Callable[..., None], config: type[Options]
+) -> list[inspect.Parameter]:
+    """Return the parameters of a command: its own, its options, and those of every command."""
+    hints = config.types()
+    # Options that decide the outcome come first, then the machine and the files.
+    ordered = sorted(fields(config), key=lambda field: not field.metadata["recorded"])
+    annotations = {field.name: _flag(config, field, hints[field.name]) for field in ordered}
+    if annotations:
+        toml = typer.Option("--config", help=f"TOML file with options, in a table [{name}]")
+        annotations["config_file"] = Annotated[str | None, toml]
+    annotations |= {"quiet": _Quiet, "as_json": _AsJson}
+    parameters = []
+    for parameter in inspect.signature(function, eval_str=True).parameters.values():
+        if parameter.name not in ("options", "reporter"):
+            parameters.append(parameter.replace(kind=_KEYWORD))
+    for key, annotation in annotations.items():
+        parameters.append(inspect.Parameter(key, _KEYWORD, default=None, annotation=annotation))
+    return parameters
 
 
 def _flag(config: type[Options], declared: "Field[Any]", kind: Any) -> Any:
@@ -212,7 +127,7 @@ def _flag(config: type[Options], declared: "Field[Any]", kind: Any) -> Any:
         return Annotated[kind, typer.Argument(metavar=flag, help=text + goes_with)]
     if choices:
         text += f" [{'|'.join(choices)}]"
-    # typer shows a default that it does not set itself in brackets: written here instead.
+    # Typer shows a default that it does not set itself in brackets: it is written here instead.
     if declared.default not in (None, ()) and kind is not bool:
         text += f" (default: {declared.default})"
     if declared.metadata["auto"]:
@@ -224,63 +139,19 @@ def _flag(config: type[Options], declared: "Field[Any]", kind: Any) -> Any:
     return Annotated[kind | None, typer.Option(names, help=text + goes_with, show_default=False)]
 
 
-def run_filter(
-    name: str,
-    bundle: str,
-    out: str,
-    options: Options,
-    step: Step,
-    reporter: Reporter,
-    force: bool,
-    inputs: Sequence[Input] = (),
-) -> Bundle:
-    """What every bundle-to-bundle command does: refuse early, read and verify, run, append history, write whole.
+def _check_ranked(name: str, given: dict[str, Any]) -> None:
+    """Refuse what several ranks cannot do.
 
-    The step may be what settles `inputs`: they are read after it. Returns the bundle that was written.
+    Raises:
+        UsageError: The command runs in one process, or an input can be read only once.
     """
-    atomic.check_output(out, force=force)
-    formats.format_of(out)
-    source, header = formats.load(bundle)
-    return finish(name, step(source), out, options, reporter, inputs, header.digest)
-
-
-def finish(
-    name: str,
-    bundle: Bundle,
-    out: str,
-    options: Options,
-    reporter: Reporter,
-    inputs: Sequence[Input],
-    source: str = "",
-) -> Bundle:
-    """Write a bundle with the command in its history, made of a bundle of digest `source`, and say where it went."""
-    if RANK:  # rank 0 writes
-        raise typer.Exit
-    entry = Entry(
-        command=name,
-        version=__version__,
-        options=options.recorded(),
-        bundle=source,
-        inputs=tuple(inputs),
-    )
-    header = formats.write(out, replace(bundle, history=(*bundle.history, entry)))
-    if out != STANDARD:
-        reporter.data(out, {"out": out, "digest": header.digest, "shapes": shapes(header)})
-    return bundle
-
-
-def figures_line(*, accuracy: float, entropy_nats: float | None) -> str:
-    """Label accuracy in [0, 1] and mean entropy in nats, which directions have none of, as a phrase."""
-    entropy = "" if entropy_nats is None else f", mean entropy {entropy_nats:.3f} nats"
-    return f"{100 * accuracy:.1f} % agree with the hard labels{entropy}"
-
-
-def shapes(header: Header) -> dict[str, list[int]]:
-    """The shape of every array."""
-    return {name: list(info.shape) for name, info in header.arrays.items()}
-
-
-def one_standard_input(paths: Sequence[str]) -> None:
-    """Raise UsageError for more than one `-`."""
-    if sum(path == STANDARD for path in paths) > 1:
-        raise UsageError("only one input can be standard input: name a file for the other")
+    if name not in _RANKED:
+        raise UsageError(
+            f"{name} runs in one process, unlike {', '.join(_RANKED)}: run it without torchrun"
+        )
+    has_real = getattr(given["options"], "real", None) is not None
+    if has_real or STANDARD in (given.get("bundle"), given.get("real")):
+        raise UsageError(
+            "under torchrun the inputs must be files; run once without it to choose by --real, then "
+            "pass the --epoch and --temperature that it chose"
+        )

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ddlabel.cli.command import Reporter, T, command, one_standard_input
+from ddlabel.cli.old_command import Reporter, T, command, one_standard_input
 from ddlabel.cli.tables import Cell, axes_of, line, spread, table, varying_axes
 from ddlabel.core.config import EvaluateOptions, ImportOptions, SelectOptions
 from ddlabel.core.errors import InvalidInputError, UsageError
@@ -127,7 +127,7 @@ def _check_together(
 
 def _train(cases: Sequence["Experiment"], out: str | None, reporter: Reporter) -> Results:
     """The result of every student by its key: from the results file, or trained now and appended to it."""
-    from ddlabel.commands.evaluate.experiment import key_of
+    from ddlabel.commands.evaluate.records import key_of
     from ddlabel.commands.evaluate.grid import evaluate
 
     read = partial(_key_and_result, options=cases[0].options)
@@ -149,7 +149,7 @@ def _train(cases: Sequence["Experiment"], out: str | None, reporter: Reporter) -
 
 
 def _cell(case: "Experiment", results: Results) -> Cell:
-    from ddlabel.commands.evaluate.experiment import key_of
+    from ddlabel.commands.evaluate.records import key_of
 
     return Cell(
         options=case.options,
@@ -211,7 +211,7 @@ def _inputs(
         )
         train = select(real, SelectOptions(ipc=10))
         return train, tested, {"bundle": train.header().digest, "test": tested.header().digest}
-    # EvaluateOptions: neither goes without the other.
+    # The options `bundle` and `test` are refused without each other.
     assert bundle is not None
     assert test is not None
     train, header = formats.load(bundle)
@@ -265,7 +265,7 @@ def _key_and_result(
     Raises:
         ValueError: The accuracy is not in [0, 1].
     """
-    from ddlabel.commands.evaluate.experiment import has_figures, key_of_record
+    from ddlabel.commands.evaluate.records import has_figures, key_of_record
 
     result = record["result"]
     key = canonical_json(key_of_record(record))

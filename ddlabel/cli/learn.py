@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from ddlabel import __version__
-from ddlabel.cli.command import BundleIn, Reporter, command, one_standard_input, run_filter
 from ddlabel.cli.labels import figures_of, real_of
 from ddlabel.cli.make import Force, Out, runs_of
+from ddlabel.cli.old_command import BundleIn, Reporter, command, one_standard_input, run_filter
 from ddlabel.core.config import LearnOptions
 from ddlabel.core.errors import IncompatibleError
 from ddlabel.data.bundle import Bundle

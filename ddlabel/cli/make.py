@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ddlabel.cli.command import (
+from ddlabel.cli.old_command import (
     BundleIn,
     Reporter,
     command,

@@ -18,9 +18,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from ddlabel import __version__
-from ddlabel.cli.command import Reporter, bound, command, listed, printable
 from ddlabel.cli.evaluate import cases_of, check_results, finished
 from ddlabel.cli.make import runs_of
+from ddlabel.cli.old_command import Reporter, bound, command, listed, printable
 from ddlabel.core.config import SweepOptions
 from ddlabel.core.errors import (
     DDLabelError,

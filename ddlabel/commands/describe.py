@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddlabel.commands.relabel import pick, relabel
+from ddlabel.commands.checkpoints import pick_checkpoints as pick
+from ddlabel.commands.labeling import label_images as relabel
 from ddlabel.core.config import RelabelOptions, RuntimeOptions
 from ddlabel.core.errors import IncompatibleError, UsageError
 from ddlabel.data.bundle import Bundle, class_difference, image_chunks

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_, parameters_to_vector
 from torch.optim import Optimizer
 
-from ddlabel.commands.relabel import pick
+from ddlabel.commands.checkpoints import pick_checkpoints as pick
 from ddlabel.core import rng
 from ddlabel.core.config import LearnOptions, gift_batch_size
 from ddlabel.core.errors import InvalidInputError, UsageError

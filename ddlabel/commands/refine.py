@@ -1,43 +1,84 @@
-"""`refine`: GIFT's label refinement over a bundle."""
+"""`refine`: GIFT's label refinement."""
 
-from typing import Any
+from dataclasses import replace
 
+from ddlabel.commands.command import Made, command
+from ddlabel.commands.inputs import BundleLike, check_one_standard_input, open_bundle
+from ddlabel.commands.label_report import report_change
+from ddlabel.commands.reporter import Reporter
 from ddlabel.core.config import RefineOptions
 from ddlabel.core.errors import IncompatibleError, UsageError
 from ddlabel.data.bundle import Bundle
+from ddlabel.data.provenance import Input
 from ddlabel.data.schema import LabelMeta
 from ddlabel.methods.labels.blocks import map_labels
 from ddlabel.methods.labels.gift import gift
 from ddlabel.methods.labels.target import Target
 
+_REFINED = " refined at "
 
-def refine(bundle: Bundle, options: RefineOptions) -> Bundle:
-    """Soft labels, or the dense label of every view, mixed with the smoothed hard label (of both images, if blended).
 
-    IncompatibleError if the bundle has no such labels, or they cannot be refined in that space.
+@command("refine", RefineOptions)
+def refine(bundle: BundleLike, *, options: RefineOptions, reporter: Reporter) -> Made:
+    """Mix the smoothed hard label into soft or dense labels (GIFT, section 4).
+
+    Returns the bundle with γ·smooth/‖smooth‖₂ + (1 − γ)·soft/‖soft‖₂ as its labels.
+
+    Raises:
+        UsageError: An option is out of its range.
+        IncompatibleError: There are no such labels, or they cannot be refined in that space.
+    """
+    check_one_standard_input([bundle, options.real])
+    opened = open_bundle(bundle)
+    settled = options
+    inputs: list[Input] = []
+    if options.real is not None:
+        # Trials train students: importing them here keeps plain refinement quick to start.
+        from ddlabel.commands.relabel import report_trials
+        from ddlabel.commands.trial import choose_gamma
+
+        real = open_bundle(options.real)
+        inputs.append(real.as_input("real"))
+        settled, trials = choose_gamma(opened.bundle, options, real.bundle, reporter.progress)
+        report_trials(trials, f"gamma {settled.gamma}", reporter)
+    refined = refine_labels(opened.bundle, settled)
+    report_change(opened.bundle, refined, options.field, reporter)
+    return Made(bundle=refined, source=opened.digest, inputs=inputs)
+
+
+def refine_labels(bundle: Bundle, options: RefineOptions) -> Bundle:
+    """Mix the smoothed hard label into soft labels, or into the dense label of every view.
+
+    For a blended view the hard label is that of both images by their shares.
+
+    Raises:
+        IncompatibleError: There are no such labels, or they cannot be refined in that space.
     """
     gamma = options.gamma
     if isinstance(gamma, str):
         raise UsageError(
             "--gamma auto is chosen on real images: name them with --real, or give a number"
         )
-    if " refined at " in bundle.labels(options.field).meta.source:
+    if _REFINED in bundle.labels(options.field).meta.source:
         raise IncompatibleError(
             "the labels are refined already: refine the labels that they were made from"
         )
-    space = LabelMeta(space="direction" if options.space == "logits" else "probs")
-    given: dict[str, Any] = {
-        "space": options.space,
-        "alpha": options.alpha,
-        "smoothing": options.smoothing,
-    }
+    meta = LabelMeta(space="direction" if options.space == "logits" else "probs")
 
-    def refined(target: Target) -> Target:
-        values = gift(target.values, target.label, target.hard, gamma=gamma, **given)
+    def refine_target(target: Target) -> Target:
+        values = gift(
+            target.values,
+            target.label,
+            target.hard,
+            space=options.space,
+            gamma=gamma,
+            alpha=options.alpha,
+            smoothing=options.smoothing,
+        )
         if not bool(values.isfinite().all()):
             raise IncompatibleError(
                 "a label has no probability left and --gamma is 0: give a larger one"
             )
-        return Target(hard=target.hard, values=values, label=space)
+        return replace(target, values=values, label=meta)
 
-    return map_labels(bundle, options.field, refined, how=f"refined at {gamma:g}")
+    return map_labels(bundle, options.field, refine_target, how=f"{_REFINED.strip()} {gamma:g}")

@@ -1,138 +1,127 @@
-"""`relabel` and `densify`: labels from experts, for whole images and for views of them."""
+"""`relabel`: soft labels from experts. `densify` labels views in the same way."""
 
-import math
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import torch
 
-from ddlabel.commands.refine import refine
-from ddlabel.core import rng
-from ddlabel.core.config import DensifyOptions, RefineOptions, RelabelOptions
-from ddlabel.core.errors import IncompatibleError, UsageError
-from ddlabel.data.bundle import Bundle, class_difference, image_chunks
-from ddlabel.data.early_stopping import early_stop
-from ddlabel.data.expert_run import ExpertRun
-from ddlabel.data.labels import Labels, Views
-from ddlabel.data.schema import LabelMeta
-from ddlabel.data.scratch import scratch_array
-from ddlabel.methods.labels.views import layouts
-from ddlabel.training import distributed as ranks
-from ddlabel.training.batches import ViewIndex
-from ddlabel.training.device_data import DeviceBundle, to_device, to_unit
-from ddlabel.training.labeler import Labeler
-from ddlabel.training.runtime import Runtime, pick_device
+from ddlabel.commands.checkpoints import pick_checkpoints, source_of
+from ddlabel.commands.command import Made, command
+from ddlabel.commands.inputs import (
+    BundleLike,
+    check_one_standard_input,
+    expert_inputs,
+    open_bundle,
+    open_experts,
+)
+from ddlabel.commands.label_report import report_labels
+from ddlabel.commands.labeling import label_images
+from ddlabel.commands.reporter import Reporter
+from ddlabel.commands.trial import choose_epoch
+from ddlabel.core.config import RelabelOptions
+from ddlabel.core.errors import UsageError
+from ddlabel.core.ranks import NUM_RANKS
+from ddlabel.data.bundle import Bundle, Field
+from ddlabel.data.early_stopping import share_of_best
+from ddlabel.data.expert_run import Checkpoints, ExpertRun
+from ddlabel.data.provenance import Input
+from ddlabel.training import distributed
 
-Checkpoints = Sequence[tuple[ExpertRun, int]]
 
+@command("relabel", RelabelOptions)
+def relabel(bundle: BundleLike, *, options: RelabelOptions, reporter: Reporter) -> Made:
+    """Give every image the soft label of an expert, an early-stopped one, or an ensemble.
 
-def pick(bundle: Bundle, runs: Sequence[ExpertRun], epoch: str) -> Checkpoints:
-    """The checkpoint of every run: the run's own epoch, else `epoch`; auto suits it to the images per class.
+    Returns the bundle with soft labels [N, K], the experts' logits (Label-Worth, section 3.1).
 
-    IncompatibleError if an expert has other classes or takes other images, InvalidInputError if there is no such
-    checkpoint.
+    Raises:
+        UsageError: An option is out of its range, or no expert is named.
+        InvalidInputError: An input cannot be read, or a run has no such checkpoint.
+        IncompatibleError: An expert has other classes than the bundle, or takes other images.
     """
-    shape = bundle.images.shape[1:]
-    for run in runs:
-        if run.about.classes != bundle.classes:
-            difference = class_difference(bundle.classes, run.about.classes)
-            raise IncompatibleError(
-                f"the expert {run.folder} has other classes than the bundle: {difference}"
+    return label_with_experts(bundle, "soft", label_images, options, reporter)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Choice:
+    """The checkpoints and the settled options of a labelling, and what else was read for them."""
+
+    checkpoints: Checkpoints
+    options: Any
+    inputs: Sequence[Input]
+
+
+def label_with_experts(
+    bundle: BundleLike,
+    field: Field,
+    label: Callable[[Bundle, Checkpoints, Any], Bundle],
+    options: RelabelOptions,
+    reporter: Reporter,
+    check: Callable[[Bundle], object] | None = None,
+) -> Made:
+    """Find the experts, choose their checkpoints, label, and report how good the labels are.
+
+    `check` refuses a bundle before the work.
+    """
+    check_one_standard_input([bundle, options.real])
+    if not options.expert:
+        raise UsageError("no expert is named: give its run with --expert RUN")
+    runs = open_experts(options.expert, reporter)
+    if options.epoch != "auto" and all(run.epoch for run in runs):
+        raise UsageError(
+            "--epoch is for experts without an epoch of their own (RUN@12), and all have one: "
+            "leave it out"
+        )
+    opened = open_bundle(bundle)
+    if check is not None:
+        check(opened.bundle)
+    choice = _choose(opened.bundle, runs, options, reporter)
+    inputs = [*choice.inputs, *expert_inputs(choice.checkpoints)]
+    if NUM_RANKS > 1:
+        digests = [each.sha256 for each in inputs]
+        distributed.join(
+            options.device,
+            {
+                "command": type(options).__name__,
+                **options.recorded(),
+                "bundle": opened.digest,
+                "experts": digests,
+            },
+        )
+    reporter.note(f"labels by {source_of(choice.checkpoints)}")
+    labelled = label(opened.bundle, choice.checkpoints, choice.options)
+    report_labels(labelled, field, reporter)
+    return Made(bundle=labelled, source=opened.digest, inputs=inputs)
+
+
+def _choose(
+    bundle: Bundle, runs: Sequence[ExpertRun], options: RelabelOptions, reporter: Reporter
+) -> _Choice:
+    """Choose what is `auto`: by quick students with --real, else by training accuracy."""
+    checkpoints = pick_checkpoints(bundle, runs, options.epoch)
+    if options.real is None:
+        if options.epoch == "auto" and not all(run.epoch for run in runs):
+            share = share_of_best(len(bundle) / bundle.num_classes)
+            reporter.note(
+                f"auto: the first checkpoint with {100 * share:.0f} % of its run's best training "
+                "accuracy"
             )
-        expected = (run.about.channels, run.about.size, run.about.size)
-        if shape != expected:
-            takes = f"{run.folder} takes {list(expected)}"
-            raise IncompatibleError(f"the bundle has images {list(shape)} (C, H, W): {takes}")
-    ipc, wanted = len(bundle) / len(bundle.classes), [run.epoch or epoch for run in runs]
-    each = zip(runs, wanted, strict=True)
-    picks = [(run, early_stop(run, ipc) if at == "auto" else run.step_of(at)) for run, at in each]
-    if len({(run.folder.resolve(), step) for run, step in picks}) < len(picks):
-        raise UsageError(
-            "an expert's checkpoint is named twice, and would count twice: name each once"
-        )
-    return picks
-
-
-def source_of(picks: Checkpoints) -> str:
-    """The experts and their epochs, for the label's header: `expert@5.5`."""
-    return " + ".join(f"{run.folder.resolve().name}@{run.epochs[step]:g}" for run, step in picks)
-
-
-def relabel(bundle: Bundle, picks: Checkpoints, options: RelabelOptions) -> Bundle:
-    """Soft labels [N, K]: the experts' logits on the images as they are (Label-Worth, section 3.1).
-
-    UsageError for weights that are not one for each expert, ResourceError if the device is not there.
-    """
-    labeler, label = _labeler(picks, options, len(bundle))
-    device = pick_device(options.device)
-    values = scratch_array((len(bundle), len(bundle.classes)), np.float32)
-    for rows in ranks.chunks_for_rank(image_chunks(bundle), values):
-        values[rows] = labeler(to_unit(to_device(bundle.images[rows], device))).cpu().numpy()
-    return bundle.with_labels("soft", Labels(values=values, meta=label))
-
-
-def densify(bundle: Bundle, picks: Checkpoints, options: DensifyOptions) -> Bundle:
-    """Dense labels [N, V, K]: the experts' logits on the views of a layout of every image (LADD, Algorithm 1; FKD).
-
-    UsageError if the layout does not fit the images, else as `relabel`.
-    """
-    layout = layouts.resolve(options.views)
-    views = layout(len(bundle), *bundle.images.shape[2:], rng.stream(options.seed, "views"))
-    dense = label_views(bundle, views, picks, options)
-    return refine(dense, RefineOptions(field="dense")) if options.refine else dense
-
-
-def label_views(
-    bundle: Bundle, views: Views, picks: Checkpoints, options: RelabelOptions
-) -> Bundle:
-    """The bundle with these views (its `dense_*` arrays but the labels) and their labels.
-
-    A view is made by the same code and from the same arrays as when a student is trained on it.
-    """
-    count = views.num_views
-    labeler, label = _labeler(picks, options, len(bundle) * count)
-    values = scratch_array((len(bundle), count, len(bundle.classes)), np.float32)
-    dense = replace(bundle, dense=Labels(values=values, meta=label), views=views)
-    for rows in ranks.chunks_for_rank(image_chunks(bundle), values):
-        block = replace(dense, soft=None).take(np.arange(len(bundle))[rows])
-        items = ViewIndex(DeviceBundle.of(block, pick_device(options.device)), "none")
-        first = torch.arange(len(block), device=items.boxes.device) * count
-        for view in range(count):
-            values[rows, view] = labeler(items.images(first + view)).cpu().numpy()
-    return dense
-
-
-def _labeler(picks: Checkpoints, options: RelabelOptions, images: int) -> tuple[Labeler, LabelMeta]:
-    """The ensemble that is to label so many images, and what its labels are."""
-    if isinstance(options.temperature, str):
-        raise UsageError(
-            "--temperature auto is chosen on real images: name them with --real, or give a number"
-        )
-    try:
-        weights = (
-            [float(weight) for weight in options.weights.split(",")]
-            if options.weights
-            else [1.0] * len(picks)
-        )
-    except ValueError:
-        weights = []
-    if options.weights is not None and len(picks) == 1:
-        raise UsageError(
-            "--weights is for an ensemble and there is one expert: leave it out, or name more"
-        )
-    if len(weights) != len(picks) or not all(0 < weight < math.inf for weight in weights):
-        raise UsageError(
-            f"--weights is {options.weights!r}: expected a number above 0 for each of {len(picks)} experts"
-        )
-    labeler = Labeler(
-        picks,
-        Runtime.of(options, training=False),
-        num_images=images,
-        mean=options.mean,
-        weights=weights,
-        temperature=options.temperature,
+        return _Choice(checkpoints=checkpoints, options=options, inputs=())
+    real = open_bundle(options.real)
+    checkpoints, settled, trials = choose_epoch(
+        bundle, runs, options, real.bundle, reporter.progress
     )
-    return labeler, LabelMeta(
-        space="logits", temperature=options.temperature, source=source_of(picks)
-    )
+    chosen = f"{source_of(checkpoints)}, temperature {settled.temperature:g}"
+    report_trials(trials, chosen, reporter)
+    return _Choice(checkpoints=checkpoints, options=settled, inputs=[real.as_input("real")])
+
+
+def report_trials(trials: dict[str, np.ndarray[Any, Any]], chosen: str, reporter: Reporter) -> None:
+    """Report the accuracy of the quick students of each choice, and what was chosen."""
+    for name, accuracies in trials.items():
+        reporter.note(
+            f"{name}: {100 * accuracies.mean():.1f} % of {len(accuracies)} quick students on "
+            "held-out real images"
+        )
+    reporter.note(f"auto: {chosen}")

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from ddlabel.commands.checkpoints import pick_checkpoints as pick
 from ddlabel.commands.evaluate.experiment import Experiment, settle
 from ddlabel.commands.evaluate.grid import evaluate
-from ddlabel.commands.refine import refine
-from ddlabel.commands.relabel import Checkpoints, pick, relabel
+from ddlabel.commands.labeling import label_images as relabel
+from ddlabel.commands.refine import refine_labels as refine
 from ddlabel.core import rng
 from ddlabel.core.config import (
     EvaluateOptions,
@@ -21,7 +22,7 @@ from ddlabel.core.config import (
 )
 from ddlabel.core.errors import IncompatibleError
 from ddlabel.data.bundle import Bundle, check_same_task
-from ddlabel.data.expert_run import ExpertRun
+from ddlabel.data.expert_run import Checkpoints, ExpertRun
 from ddlabel.data.labels import Array
 from ddlabel.training.loop import Progress
 

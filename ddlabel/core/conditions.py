@@ -22,10 +22,15 @@ class Situation:
     flags: Mapping[str, str]
 
     def setting(self, name: str) -> str:
-        """Return an option and its value as the user writes them, such as `--select val`."""
+        """Return an option and its value as the user writes them, such as `--select val`.
+
+        Values that have no text on the command line, such as objects in Python, are left out.
+        """
         value = self.values[name]
-        text = " ".join(value) if isinstance(value, tuple) else value
-        return f"{self.flags[name]} {text}"
+        parts = value if isinstance(value, tuple) else (value,)
+        texts = [str(part) for part in parts if isinstance(part, str | int | float)]
+        has_text = not isinstance(value, bool) and len(texts) == len(parts)
+        return " ".join([self.flags[name], *(texts if has_text else [])])
 
 
 @dataclass(frozen=True)
@@ -132,7 +137,9 @@ class Conditions:
 
 
 def parse_conditions(
-    only_with: str | Sequence[str], not_with: str | Sequence[str], needs: Mapping[str, str] | None
+    only_with: str | Sequence[str] = (),
+    not_with: str | Sequence[str] = (),
+    needs: Mapping[str, str] | None = None,
 ) -> Conditions:
     """Read the conditions that the arguments of `option` declare."""
     return Conditions(

@@ -212,6 +212,16 @@ class Options:
         return {name: value for name, value in self.recorded().items() if name in in_key}
 
     @classmethod
+    def only_with(cls, condition: str) -> dict[str, Any]:
+        """Return the options that are only used with `condition`, by name with their defaults."""
+        wanted = parse_conditions(only_with=condition).only_with
+        return {
+            declared.name: declared.default
+            for declared in fields(cls)
+            if declared.metadata["conditions"].only_with == wanted
+        }
+
+    @classmethod
     def figure_options(cls) -> list[str]:
         """Return the names of the options that only add figures to a result record."""
         return [declared.name for declared in fields(cls) if not declared.metadata["part_of_key"]]

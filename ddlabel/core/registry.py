@@ -40,8 +40,8 @@ def as_usage_error(prefix: str) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, ValueError, ZeroDivisionError) as error:
-        first_line = str(error).splitlines()[0]
-        raise UsageError(f"{prefix}: {first_line}") from error
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise UsageError(f"{prefix}: {lines[0]}") from error
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,9 +50,9 @@ def spool_standard_input() -> Path:
     require(
         not sys.stdin.isatty(), "a bundle is expected and it is a terminal: pipe one in, or name it"
     )
-    spool = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the arrays that map it
-    shutil.copyfileobj(sys.stdin.buffer, spool, _COPY_BYTES)
-    spool.flush()
-    require(spool.tell() > 0, "it is empty: the command before the pipe wrote no bundle")
-    # The path of the descriptor stays valid after this object: detach the number from it.
-    return Path(f"/dev/fd/{os.dup(spool.fileno())}")
+    with tempfile.TemporaryFile() as spool:
+        shutil.copyfileobj(sys.stdin.buffer, spool, _COPY_BYTES)
+        spool.flush()
+        require(spool.tell() > 0, "it is empty: the command before the pipe wrote no bundle")
+        # The copy of the descriptor stays open, so that its path can be mapped.
+        return Path(f"/dev/fd/{os.dup(spool.fileno())}")

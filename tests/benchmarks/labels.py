@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ddlabel.commands.refine import refine
-from ddlabel.commands.relabel import densify, relabel
+from ddlabel.commands.densify import densify_images
+from ddlabel.commands.labeling import label_images
+from ddlabel.commands.refine import refine_labels
 from ddlabel.core.config import DensifyOptions, RefineOptions, RelabelOptions
 from ddlabel.data import formats
 from ddlabel.methods.labels import views
@@ -75,7 +76,7 @@ def fast_relabel(path: Path, run: Path, device: str, options: Mapping[str, Any])
     def turn(amount: int) -> Result:
         times, count = _passes(amount, len(bundle))
         for _ in range(times):
-            found = relabel(
+            found = label_images(
                 some(count), picks, RelabelOptions(epoch="last", device=device, **options)
             )
         return {"count": times * count, "check": found.labels("soft").decode()[:_CHECKED]}
@@ -116,7 +117,7 @@ def fast_densify(
         with _Watched() as watched:
             for _ in range(times):
                 found = (
-                    densify(bundle if whole else some(count), picks, chosen)
+                    densify_images(bundle if whole else some(count), picks, chosen)
                     .labels("dense")
                     .decode()
                 )
@@ -172,7 +173,7 @@ def fast_refine(images: int) -> Turn:
     def turn(amount: int) -> Result:
         times, count = _passes(amount, images)
         for _ in range(times):
-            found = refine(some(count), RefineOptions())
+            found = refine_labels(some(count), RefineOptions())
         return {"count": times * count, "check": found.labels("soft").decode()[:_CHECKED]}
 
     return turn

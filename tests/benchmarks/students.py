@@ -13,8 +13,8 @@ import torch
 
 from ddlabel.commands.evaluate.experiment import Experiment, settle
 from ddlabel.commands.evaluate.grid import evaluate
-from ddlabel.commands.refine import refine
-from ddlabel.commands.relabel import relabel
+from ddlabel.commands.labeling import label_images
+from ddlabel.commands.refine import refine_labels
 from ddlabel.core.config import EvaluateOptions, RefineOptions, RelabelOptions
 from ddlabel.data import formats
 from ddlabel.data.bundle import Bundle
@@ -153,7 +153,7 @@ def steps(train: Path, loss: str, device: str, options: Mapping[str, Any]) -> Tu
     """Steps of one student of ddlabel with a loss; `cosine` is given labels refined beforehand."""
     bundle = inputs.with_logits(formats.read(str(train)))
     if loss == "cosine":
-        bundle = refine(bundle, RefineOptions())
+        bundle = refine_labels(bundle, RefineOptions())
     test = bundle.take(inputs.some(len(bundle), 10))
     given = {
         "loss": loss,
@@ -243,7 +243,7 @@ def inside(reference: list[float], ddlabel: list[float]) -> Result:
 def _soft(settings: Settings, train: Path) -> Path:
     path = train.with_name(f"{train.stem}-soft.safetensors")
     if not path.exists():
-        labelled = relabel(
+        labelled = label_images(
             formats.read(str(train)), inputs.pick(settings.expert), RelabelOptions(device="cpu")
         )
         formats.write(str(path), labelled)

@@ -15,8 +15,9 @@ from scipy.spatial.distance import jensenshannon
 from scipy.special import softmax
 from scipy.stats import entropy
 
+from ddlabel.commands.checkpoints import pick_checkpoints as pick
 from ddlabel.commands.describe import by_epoch, compare, describe
-from ddlabel.commands.relabel import pick, relabel
+from ddlabel.commands.labeling import label_images as relabel
 from ddlabel.core.config import DescribeOptions, RelabelOptions
 from ddlabel.core.errors import IncompatibleError, UsageError
 from ddlabel.data import formats

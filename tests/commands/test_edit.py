@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samples import make_bundle, with_arrays
 
-from ddlabel.commands.edit import edit
+from ddlabel.commands.edit import edit_labels
 from ddlabel.core.config import EditOptions
 from ddlabel.core.errors import IncompatibleError, UsageError
 from ddlabel.data import formats
@@ -179,12 +179,12 @@ class TestBundles:
     def test_edits_are_carried_out_in_their_order(self, bundle):
         probs = torch.from_numpy(bundle.soft.values).softmax(1)
         order = probs.argsort(1, descending=True)
-        found = edit(bundle, EditOptions(op=("swap:i=1", "top-k:k=1")))
+        found = edit_labels(bundle, EditOptions(op=("swap:i=1", "top-k:k=1")))
         assert found.soft.meta == LabelMeta(space="mass", source=" edited")
         expected = torch.zeros(12, 3).scatter(1, order[:, 2:], probs.gather(1, order[:, :1]))
         np.testing.assert_allclose(found.soft.values, expected, rtol=1e-6)
         found.check_values()
-        other = edit(
+        other = edit_labels(
             bundle, EditOptions(op=("top-k:k=2", "swap:i=1"))
         ).soft.values  # the first with the third, a 0
         expected = probs.scatter(1, order[:, :1], 0).scatter(
@@ -199,12 +199,12 @@ class TestBundles:
             "dense": LabelMeta(space="logits"),
         }
         bundle = with_arrays(make_bundle(images=7), dense_labels=labels, **views)
-        whole = edit(bundle, EditOptions(op=("temperature:t=2", "permute"), field="dense"))
+        whole = edit_labels(bundle, EditOptions(op=("temperature:t=2", "permute"), field="dense"))
         monkeypatch.setattr(
             "ddlabel.methods.labels.blocks.image_chunks",
             lambda each: [slice(i, i + 2) for i in range(0, len(each), 2)],
         )
-        blocks = edit(bundle, EditOptions(op=("temperature:t=2", "permute"), field="dense"))
+        blocks = edit_labels(bundle, EditOptions(op=("temperature:t=2", "permute"), field="dense"))
         assert np.array_equal(whole.dense.values, blocks.dense.values)
         assert (
             whole.dense.meta
@@ -216,7 +216,7 @@ class TestBundles:
 
     @pytest.mark.parametrize("name", ["1", "class 1"])
     def test_a_class_without_its_images_keeps_its_place_in_the_labels(self, bundle, name):
-        found = edit(bundle, EditOptions(without_class=name))
+        found = edit_labels(bundle, EditOptions(without_class=name))
         rows = np.flatnonzero(np.arange(12) % 3 != 1)
         assert found.classes == bundle.classes
         assert found.source_index.tolist() == rows.tolist()
@@ -224,7 +224,9 @@ class TestBundles:
         assert np.array_equal(found.images, bundle.images[rows])
 
     def test_a_name_goes_before_a_number(self, bundle):
-        found = edit(replace(bundle, classes=("2", "1", "0")), EditOptions(without_class="2"))
+        found = edit_labels(
+            replace(bundle, classes=("2", "1", "0")), EditOptions(without_class="2")
+        )
         assert set(found.hard_labels) == {1, 2}
 
     @pytest.mark.parametrize(
@@ -239,17 +241,17 @@ class TestBundles:
     )
     def test_bad_requests(self, bundle, settings, error, message):
         with pytest.raises(error, match=message):
-            edit(bundle, EditOptions(**settings))
+            edit_labels(bundle, EditOptions(**settings))
 
     def test_directions_are_refused_but_may_lose_a_class(self, bundle):
         direction = with_arrays(bundle, soft=LabelMeta(space="direction"))
         with pytest.raises(IncompatibleError, match="directions have no probabilities"):
-            edit(direction, EditOptions(op=("swap",)))
-        assert len(edit(direction, EditOptions(without_class="0"))) == 8
+            edit_labels(direction, EditOptions(op=("swap",)))
+        assert len(edit_labels(direction, EditOptions(without_class="0"))) == 8
 
     def test_the_last_class_with_images_cannot_go(self, bundle):
         with pytest.raises(UsageError, match="4 of 4 images"):
-            edit(bundle.take(np.arange(0, 12, 3)), EditOptions(without_class="0"))
+            edit_labels(bundle.take(np.arange(0, 12, 3)), EditOptions(without_class="0"))
 
 
 def test_the_command_says_before_and_after_and_its_history_can_be_run_again(cli, bundle):

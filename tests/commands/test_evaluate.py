@@ -12,8 +12,9 @@ import torch
 from samples import make_bundle, records, with_arrays
 from scipy import stats
 
-from ddlabel.commands.evaluate.experiment import Experiment, key_of, loss_for, settle
+from ddlabel.commands.evaluate.experiment import Experiment, loss_for, settle
 from ddlabel.commands.evaluate.grid import controls, evaluate, scores
+from ddlabel.commands.evaluate.records import key_of
 from ddlabel.commands.train_expert import plan, train_expert
 from ddlabel.core.config import EvaluateOptions, TrainExpertOptions
 from ddlabel.core.errors import IncompatibleError, UsageError
@@ -176,7 +177,7 @@ class TestStudents:
 
 class TestLabels:
     def test_an_online_teacher_without_augmentation_gives_the_stored_labels(self, expert):
-        from ddlabel.commands.relabel import relabel
+        from ddlabel.commands.labeling import label_images as relabel
         from ddlabel.core.config import RelabelOptions
 
         picks = [(expert, expert.step_of("last"))]

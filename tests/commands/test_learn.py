@@ -16,15 +16,10 @@ from ddlabel.core.config import LearnOptions
 from ddlabel.core.errors import IncompatibleError, InvalidInputError, StorageError, UsageError
 from ddlabel.data import formats
 from ddlabel.data.expert_run import ExpertInfo, ExpertRun
-from ddlabel.data.schema import LabelMeta
-from ddlabel.methods.labels.target import Target
 from ddlabel.methods.nets import nets
-from ddlabel.methods.optimizers import optimizer_of
 from ddlabel.training import resume as state_file
 from ddlabel.training.labeler import network_of
-from ddlabel.training.unroll import run_body, unroll, updates
 
-UPDATES = ["sgd:lr=0.5,momentum=0.9", "adam:lr=0.05"]
 FAST = {"net": "linear", "device": "cpu", "batch_size": 4}
 STEEP = "sgd:lr=1,momentum=0,weight-decay=0"  # one iteration gives start − gradient
 
@@ -48,78 +43,6 @@ def learner():
 
     yield register
     learners.pop("test", None)
-
-
-def body_of(net="convnet-d1", **options):
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(1)
-        body = nets.resolve(net)(channels=1, size=4, num_classes=2, **options).double()
-    return body, nn.utils.parameters_to_vector(body.parameters()).detach()
-
-
-def batches(labels, images):
-    """Two images a step, other ones each time."""
-
-    def batch(step):
-        rows = torch.tensor([step, step + 1]) % len(images)
-        label = LabelMeta(space="logits")
-        return images[rows], Target(hard=rows, values=labels[rows], label=label)
-
-    return batch
-
-
-def toys(count=4):
-    generator = torch.Generator().manual_seed(0)
-    make = {"dtype": torch.float64, "generator": generator}
-    return torch.randn(count, 2, **make), torch.randn(count, 1, 4, 4, **make)
-
-
-@pytest.mark.parametrize("spec", UPDATES)
-def test_the_gradient_of_the_labels_is_that_of_finite_differences(spec):
-    body, weights = body_of(width=3)
-    labels, images = toys()
-
-    def outer(labels):
-        end = unroll(
-            body, weights, batches(labels, images), updates.resolve(spec), steps=4, window=4
-        )
-        return F.cross_entropy(run_body(body, end, images), torch.tensor([0, 1, 1, 0]))
-
-    assert torch.autograd.gradcheck(outer, labels.requires_grad_())
-
-
-@pytest.mark.parametrize("spec", UPDATES)
-@pytest.mark.parametrize("window", [0, 2, 6])
-def test_unrolling_trains_as_torch_does(spec, window):
-    body, weights = body_of("linear")
-    labels, images = toys()
-    batch = batches(labels, images)
-    end = unroll(body, weights, batch, updates.resolve(spec), steps=6, window=window)
-    optimizer = optimizer_of(f"{spec},weight-decay=0", body.parameters())
-    for step in range(6):
-        inputs, target = batch(step)
-        optimizer.zero_grad()
-        F.cross_entropy(body(inputs), target.probs()).backward()
-        optimizer.step()
-    torch.testing.assert_close(
-        end.detach(), nn.utils.parameters_to_vector(body.parameters()).detach()
-    )
-
-
-def test_a_window_is_a_training_from_where_it_begins():
-    body, weights = body_of("linear")
-    labels, images = toys(6)
-    labels.requires_grad_()
-    batch, update = batches(labels, images), updates.resolve("sgd:lr=0.5")
-    halfway = unroll(body, weights, batch, update, steps=3, window=0)
-    later = unroll(body, halfway, lambda step: batch(step + 3), update, steps=2, window=2)
-    windowed = unroll(body, weights, batch, update, steps=5, window=2)
-    (expected,), (gradient,) = (
-        torch.autograd.grad(end.square().sum(), labels) for end in (later, windowed)
-    )
-    torch.testing.assert_close(gradient, expected)
-    # Steps 3 and 4 see the labels 3, 4 and 5: what came before the window is not followed.
-    assert (gradient.abs().sum(1) > 0).tolist() == [False, False, False, True, True, True]
 
 
 def expert(path, bundle, steps=2):

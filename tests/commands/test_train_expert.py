@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from samples import make_bundle, with_arrays
 
 from ddlabel.commands import train_expert
+from ddlabel.commands.densify import densify_images as densify
 from ddlabel.commands.evaluate.experiment import loss_for
-from ddlabel.commands.relabel import densify, relabel
+from ddlabel.commands.labeling import label_images as relabel
 from ddlabel.core.config import DensifyOptions, EvaluateOptions, RelabelOptions, TrainExpertOptions
 from ddlabel.core.errors import IncompatibleError, InvalidInputError
 from ddlabel.data import formats
@@ -27,9 +28,8 @@ from ddlabel.methods.nets import build
 from ddlabel.methods.nets.prepare import normalisation
 from ddlabel.training.batches import BatchTransform, ViewIndex, image_batches, view_batches
 from ddlabel.training.device_data import DeviceBundle, predict
-from ddlabel.training.labeler import Labeler, combine
-from ddlabel.training.loop import TrainSpec, fit, shuffled_rows
-from ddlabel.training.runtime import stacked
+from ddlabel.training.labeler import Labeler
+from ddlabel.training.stacking import stacked
 
 CPU = torch.device("cpu")
 PREPARE = normalisation((0.5,), (0.25,))
@@ -44,45 +44,6 @@ def dense_bundle() -> Bundle:
     return with_arrays(
         plain, dense_labels=labels, dense_boxes=boxes, dense=LabelMeta(space="logits")
     )
-
-
-def test_fit_is_gradient_descent_with_the_scheduled_rate():
-    weight = torch.nn.Parameter(torch.tensor([[1.0, -1.0]]))
-    inputs = torch.tensor([[2.0, 1.0], [0.5, -1.0]])
-    target = Target.of_classes(torch.zeros(2, dtype=torch.int64), 2)
-    seen = []
-
-    def loss(outputs, *_):
-        return outputs.square().mean()
-
-    expected, means = weight.detach().clone(), []
-    for factor in (1.0, 0.5, 0.25):
-        means.append((inputs @ expected.T).square().mean().item())
-        expected -= 0.1 * factor * 2 * (inputs @ expected.T * inputs).mean(0)
-    optimizer = torch.optim.SGD([weight], lr=0.1)
-    rate = {0: 1.0, 1: 0.5, 2: 0.25}.__getitem__
-    course = TrainSpec(batch=lambda _: (inputs, target), loss=loss, optimizer=optimizer, rate=rate)
-    (last,) = fit(
-        lambda x: x @ weight.T,
-        [course],
-        steps=range(3),
-        seed=lambda step: step,
-        stops={2: lambda x: seen.extend(x)},
-    )
-    torch.testing.assert_close(weight.detach(), expected)
-    assert seen == [pytest.approx(sum(means[:2]) / 2)]
-    assert last == pytest.approx(means[2])
-
-
-def test_every_pass_takes_each_row_once_in_another_order():
-    rows_of = shuffled_rows(10, 4, lambda number: number, CPU)
-    passes = [
-        [int(row) for step in range(3 * p, 3 * p + 3) for row in rows_of(step)] for p in range(2)
-    ]
-    assert sorted(passes[0]) == sorted(passes[1]) == list(range(10))
-    assert passes[0] != passes[1]
-    # Any step can be asked for at once: a resumed run does.
-    assert shuffled_rows(10, 4, lambda number: number, CPU)(4).tolist() == rows_of(4).tolist()
 
 
 @pytest.mark.parametrize("whole", ["hard", "soft"])
@@ -255,40 +216,6 @@ def test_soft_ce_of_hard_labels_is_ce():
     torch.testing.assert_close(losses.get("soft-ce")(logits, target), ce(logits, target))
 
 
-class TestEnsembles:
-    logits = torch.tensor(
-        [[[3.0, 4.0, 0.0]], [[0.0, 0.0, 10.0]]]
-    )  # two experts, one image, norms 5 and 10
-    even = torch.tensor([0.5, 0.5])
-
-    def test_the_mean_of_logits_has_weights(self):
-        assert combine(self.logits, torch.tensor([0.75, 0.25]), how="logits").tolist() == [
-            [2.25, 3.0, 2.5]
-        ]
-
-    def test_balanced_logits_have_the_experts_mean_norm_each(self):
-        # 7.5 is the mean norm: the first is scaled by 1.5, the second by 0.75.
-        assert combine(self.logits, self.even, how="balanced")[0].tolist() == pytest.approx(
-            [2.25, 3.0, 3.75]
-        )
-
-    @pytest.mark.parametrize("temperature", [1.0, 4.0])
-    def test_the_mean_of_probabilities_is_what_the_label_says(self, temperature):
-        combined = combine(
-            self.logits, torch.tensor([0.75, 0.25]), how="probs", temperature=temperature
-        )
-        each = (self.logits / temperature).softmax(2)
-        torch.testing.assert_close(
-            (combined / temperature).softmax(1), 0.75 * each[0] + 0.25 * each[1]
-        )
-
-    @pytest.mark.parametrize("how", ["logits", "probs", "balanced"])
-    def test_an_ensemble_of_one_is_its_expert(self, how):
-        one = self.logits[:1]
-        combined = combine(one, torch.ones(1), how=how, temperature=2.0)
-        torch.testing.assert_close((combined / 2).softmax(1), (one[0] / 2).softmax(1))
-
-
 @pytest.mark.parametrize(
     "layout", ["grid:n=2,r=0.75", "random:count=3", "fkd:count=3", "fkd:count=2,mix=mixup"]
 )
@@ -306,7 +233,7 @@ def test_views_are_labelled_as_they_are_replayed(layout, expert):
         patch.setattr("ddlabel.commands.relabel.Labeler", Spy)
         plain = replace(make_bundle(images=30), classes=expert.about.classes)
         options = DensifyOptions(epoch="last", views=layout, compile="off")
-        dense = densify(plain, [(expert, expert.step_of("last"))], options)
+        dense = densify(plain, [Checkpoint(expert, expert.step_of("last"))], options)
     dense.check_values()
     items = ViewIndex(DeviceBundle.of(dense, CPU), "none")
     order = torch.randperm(30 * items.items_per_image, generator=torch.Generator().manual_seed(0))
@@ -325,7 +252,7 @@ def test_memory_does_not_grow_with_the_number_of_images(layout, expert, tmp_path
     for images in (1500, 12000):
         formats.write(str(tmp_path / "b.safetensors"), make_bundle(images=images))
         bundle = formats.read(str(tmp_path / "b.safetensors"))
-        picks = [(expert, expert.step_of("last"))]
+        picks = [Checkpoint(expert, expert.step_of("last"))]
         tracemalloc.start()
         if layout is None:
             relabel(bundle, picks, RelabelOptions(**options))
@@ -339,6 +266,8 @@ def test_memory_does_not_grow_with_the_number_of_images(layout, expert, tmp_path
 @pytest.fixture(scope="module")
 def expert(tmp_path_factory):
     real, path = make_bundle(images=30), tmp_path_factory.mktemp("runs") / "expert"
-    options = TrainExpertOptions(net="convnet-d1:width=4", epochs=1, batch_size=10, compile="off")
+    options = TrainExpertOptions(
+        net="convnet-d1:width=4", epochs=1, batch_size=10, compile="off", precision="fp32"
+    )
     ((_, about),) = train_expert.plan(real, path, options, "digest")
     return train_expert.train_expert(real, None, path, about, options, lambda _: None)

@@ -54,11 +54,6 @@ def real(tmp_path) -> Path:
     return tmp_path / "real.safetensors"
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("formats")
-
-
 @pytest.fixture(params=SUFFIXES)
 def suffix(request) -> str:
     return request.param

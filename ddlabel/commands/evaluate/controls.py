@@ -13,7 +13,7 @@ from ddlabel.commands.evaluate.experiment import (
     same_for_all_seeds,
     settle,
 )
-from ddlabel.commands.relabel import label_views, relabel
+from ddlabel.commands.labeling import label_images, label_views
 from ddlabel.core import rng
 from ddlabel.core.config import RelabelOptions
 from ddlabel.core.errors import IncompatibleError, UsageError
@@ -150,7 +150,7 @@ def _labeling_of(experiment: Experiment, bundle: Bundle) -> Callable[[Bundle], B
                 temperature=bundle.labels(field).meta.temperature, **options.runtime_settings
             )
             if field == "soft":
-                images = relabel(images, experiment.teacher, relabel_options)
+                images = label_images(images, experiment.teacher, relabel_options)
             else:
                 assert views is not None  # dense labels have views
                 grid = Views(boxes=views.boxes)

@@ -22,10 +22,7 @@ from ddlabel.training.batches import OnlineLabels
 from ddlabel.training.device_data import DeviceBundle
 
 # Options that have an effect with dense labels only, with their defaults.
-VIEW_OPTIONS = {
-    name: getattr(EvaluateOptions, name)
-    for name in ("dense_batches", "global_labels", "dense_loss")
-}
+VIEW_OPTIONS = EvaluateOptions.only_with("labels=dense")
 # The role of an experiment on the labels that are evaluated.
 OWN = "own"
 

@@ -33,12 +33,13 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Bundle:
     Raises:
         InvalidInputError: A file is missing, damaged or of no known kind.
         UnsafeInputError: A file could run code or exhaust the machine.
-        UsageError: An option is missing or does not fit the source.
+        UsageError: An option is missing, does not fit the source or does not go with others.
     """
     for path in paths:
         require(path.exists(), f"{path}: there is no such file or folder")
     kind = _kind_of(paths, options.format)
     _check_use(kind, paths, options)
+    options.check_together()
     source = IMPORTERS[kind].load(paths, options)
     return _bundle_of(source, options)
 

@@ -27,10 +27,6 @@ def to_unit(name: str, images: Array, options: ImportOptions) -> Array:
         raise UsageError(
             f"{name}: pixels in {values}: say what they are with --pixels uint8|unit|normalised|zca"
         )
-    if options.zca_from is not None and space != "zca":
-        raise UsageError(
-            f"{name}: --zca-from belongs to --pixels zca, and the pixels are {space}: leave it out"
-        )
     if space == "uint8":
         in_range = low >= 0 and high <= 255
         require(in_range, f"{name}: pixels in {values} are not uint8: expected 0 … 255")
@@ -41,7 +37,7 @@ def to_unit(name: str, images: Array, options: ImportOptions) -> Array:
         )
     images = images.astype(np.float32)
     if space == "normalised":
-        return _undo_normalisation(name, images, options)
+        return _undo_normalisation(images, options)
     if space == "zca":
         return _undo_whitening(name, images, options)
     # Learned pixels leave 0 … 1 by a little, normalised ones by far.
@@ -52,20 +48,15 @@ def to_unit(name: str, images: Array, options: ImportOptions) -> Array:
     return images
 
 
-def _undo_normalisation(name: str, images: Array, options: ImportOptions) -> Array:
+def _undo_normalisation(images: Array, options: ImportOptions) -> Array:
     given = given_statistics(options, images.shape[1])
-    if given is None:
-        raise UsageError(f"{name}: --pixels normalised needs the --mean and --std that were used")
+    assert given is not None  # `load` has checked that the options go together
     mean, std = (np.array(values, np.float32).reshape(1, -1, 1, 1) for values in given)
     return images * std + mean
 
 
 def _undo_whitening(name: str, images: Array, options: ImportOptions) -> Array:
-    if options.zca_from is None:
-        raise UsageError(
-            f"{name}: --pixels zca needs --zca-from REAL, the bundle that the whitening was fitted "
-            "on"
-        )
+    assert options.zca_from is not None  # `load` has checked that the options go together
     real = formats.read(options.zca_from).images
     shape = images.shape[1:]
     expected = real.shape[1:]
@@ -83,13 +74,10 @@ def given_statistics(
     """Return mean [C] and std [C] of the options, or None; one number stands for every channel.
 
     Raises:
-        UsageError: Only one of the two is given, or they are not C numbers in unit space with std
-            above 0.
+        UsageError: They are not C numbers in unit space with std above 0.
     """
-    if options.mean is None and options.std is None:
+    if options.mean is None or options.std is None:  # one is never given without the other
         return None
-    if options.mean is None or options.std is None:
-        raise UsageError("--mean and --std belong together: give both or neither")
     given = f"--mean {options.mean} and --std {options.std}"
     try:
         mean = _channel_numbers(options.mean, num_channels)

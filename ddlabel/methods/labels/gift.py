@@ -52,7 +52,7 @@ def gift(
     if space == "logits" and label.space != "logits":
         raise IncompatibleError(
             f"refining in logits space needs labels that are logits and these are {label.space}:"
-            " use --space probs"
+            " use space probs"
         )
     target = Target(hard=hard, values=values, label=label)
     soft = target.logits if space == "logits" else target.probs()

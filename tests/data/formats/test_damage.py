@@ -100,10 +100,10 @@ def test_foreign_files_are_refused(tmp_path, suffix, content):
 
 
 def test_missing_files_and_folders_are_refused(tmp_path, suffix):
-    with pytest.raises(InvalidInputError, match="no such file"):
+    with pytest.raises(InvalidInputError, match=rf"x\{suffix}"):
         formats.read(str(tmp_path / f"x{suffix}"))
     (tmp_path / f"y{suffix}").mkdir()
-    with pytest.raises(InvalidInputError, match="folder"):
+    with pytest.raises(InvalidInputError, match=rf"y\{suffix}"):
         formats.read(str(tmp_path / f"y{suffix}"))
 
 

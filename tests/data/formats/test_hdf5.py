@@ -179,8 +179,10 @@ def test_hdf5_that_declares_a_huge_array_is_refused_at_once(tmp_path):
 
 def test_plugins_of_hdf5_are_switched_off(tmp_path):
     """In a process of its own: the library reads the variable once."""
-    program = "import sys, os; from ddlabel.data import formats; formats.read(sys.argv[1]); import h5py.h5pl as p;"
-    program += "print(os.environ['HDF5_PLUGIN_PRELOAD'])"
+    program = (
+        "import os, sys; from ddlabel.data import formats; formats.read(sys.argv[1]); "
+        "print(os.environ['HDF5_PLUGIN_PRELOAD'])"
+    )
     formats.write(str(tmp_path / "x.h5"), small())
     words = [sys.executable, "-c", program, str(tmp_path / "x.h5")]
     environment = os.environ | {

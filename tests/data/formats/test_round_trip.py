@@ -29,6 +29,12 @@ from ddlabel.data.bundle import Bundle
 from ddlabel.data.provenance import Entry, Input
 from ddlabel.data.schema import LabelMeta, Pixels
 
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("formats")
+
+
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 
 
@@ -132,7 +138,10 @@ def test_header_holds_the_sha256_of_each_arrays_bytes(path):
 
 def test_bytes_do_not_depend_on_the_process(tmp_path, path, suffix):
     other = tmp_path / f"other{suffix}"
-    program = "import sys; from ddlabel.data import formats as f; f.write(sys.argv[2], f.read(sys.argv[1]))"
+    program = (
+        "import sys; from ddlabel.data import formats; "
+        "formats.write(sys.argv[2], formats.read(sys.argv[1]))"
+    )
     environment = os.environ | {"PYTHONHASHSEED": "7", "OMP_NUM_THREADS": "1"}
     subprocess.run([sys.executable, "-c", program, path, str(other)], check=True, env=environment)
     assert other.read_bytes() == Path(path).read_bytes()
@@ -164,7 +173,7 @@ def test_arrays_that_are_not_contiguous_are_written_by_value(tmp_path, suffix, l
 def test_big_endian_arrays_are_refused_when_a_bundle_is_made(name):
     """Written as they lie they would be other numbers."""
     array = small().arrays[name]
-    with pytest.raises(InvalidInputError, match=f"{name} is >"):
+    with pytest.raises(InvalidInputError, match=name):
         small(**{name: array.astype(array.dtype.newbyteorder(">"))})
 
 
@@ -184,7 +193,7 @@ def test_header_is_read_when_there_is_nothing_but_a_header(tmp_path):
     Path(name).write_bytes(content[:-data])
     os.truncate(name, len(content))
     assert formats.read_header(name) == small().header()
-    with pytest.raises(InvalidInputError, match="sha256"):
+    with pytest.raises(InvalidInputError, match=r"x\.safetensors"):
         formats.read(name)
 
 
@@ -205,7 +214,7 @@ def test_thousand_classes_with_long_names_fit_in_both_formats(tmp_path, suffix):
 
 def test_a_header_of_more_than_a_mebibyte_is_not_written(tmp_path, suffix):
     classes = ("x" * 2**20, "y")
-    with pytest.raises(InvalidInputError, match="1048576"):
+    with pytest.raises(InvalidInputError, match="header"):
         formats.write(str(tmp_path / f"x{suffix}"), small(classes=classes))
     assert list(tmp_path.iterdir()) == []
 

@@ -1,0 +1,75 @@
+"""How the command line reports: data on standard output, words for people on standard error."""
+
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from rich.console import Console
+
+from ddlabel.commands.reporter import Reporter
+from ddlabel.core.errors import ClosedPipeError
+from ddlabel.core.ranks import RANK
+
+T = TypeVar("T")
+# Piped, rich would squeeze a table into 80 columns.
+_PIPED_WIDTH = 120
+
+
+def printable(text: str) -> str:
+    """Return text without characters that could steer a terminal.
+
+    Names of files and classes are data of strangers.
+    """
+    shown = []
+    for character in text:
+        is_safe = character.isprintable() or character == "\n"
+        shown.append(character if is_safe else repr(character)[1:-1])
+    return "".join(shown)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TerminalReporter(Reporter):
+    """Report on the terminal. Under torchrun rank 0 alone reports."""
+
+    quiet: bool = False
+    as_json: bool = False
+
+    def note(self, text: str) -> None:
+        """Print a line for people."""
+        if not self.quiet:
+            console = Console(stderr=True, highlight=False, soft_wrap=True)
+            console.print(printable(text), markup=False)
+
+    def show(self, renderable: Any) -> None:
+        """Print a table or another rich object for people."""
+        if not self.quiet:
+            width = None if sys.stderr.isatty() else _PIPED_WIDTH
+            Console(stderr=True, width=width).print(renderable)
+
+    def progress(self, steps: Iterable[T]) -> Iterable[T]:
+        """Yield `steps` with a progress bar, on a terminal only."""
+        from tqdm import tqdm
+
+        bar: Iterable[T] = tqdm(
+            steps,
+            file=sys.stderr,
+            disable=True if self.quiet else None,
+            leave=False,
+            dynamic_ncols=True,
+        )
+        return bar
+
+    def result(self, text: str, value: Any) -> None:
+        """Print the outcome: a line of text, or JSON with --json.
+
+        Raises:
+            ClosedPipeError: The reader of standard output is gone.
+        """
+        if RANK:
+            return
+        try:
+            print(json.dumps(value) if self.as_json else printable(text), flush=True)
+        except BrokenPipeError:
+            raise ClosedPipeError from None

@@ -1,0 +1,61 @@
+"""Picking the checkpoints of expert runs that label a bundle."""
+
+from collections.abc import Sequence
+
+from ddlabel.core.errors import IncompatibleError, UsageError
+from ddlabel.data.bundle import Bundle, class_difference
+from ddlabel.data.early_stopping import early_stop
+from ddlabel.data.expert_run import Checkpoint, Checkpoints, ExpertRun
+
+
+def pick_checkpoints(bundle: Bundle, runs: Sequence[ExpertRun], epoch: str) -> Checkpoints:
+    """Return the checkpoint of every run: at the epoch that its path names, else at `epoch`.
+
+    `auto` picks the checkpoint that suits the number of images per class (`early_stop`).
+
+    Raises:
+        IncompatibleError: An expert has other classes or takes other images.
+        InvalidInputError: A run has no such checkpoint.
+        UsageError: A checkpoint is named twice.
+    """
+    for run in runs:
+        _check_fits(bundle, run)
+    images_per_class = len(bundle) / bundle.num_classes
+    checkpoints = []
+    for run in runs:
+        wanted = run.epoch or epoch
+        if wanted == "auto":
+            step = early_stop(run, images_per_class)
+        else:
+            step = run.step_of(wanted)
+        checkpoints.append(Checkpoint(run, step))
+    different = {(run.folder.resolve(), step) for run, step in checkpoints}
+    if len(different) < len(checkpoints):
+        raise UsageError(
+            "an expert's checkpoint is named twice and would count twice: name each once"
+        )
+    return checkpoints
+
+
+def _check_fits(bundle: Bundle, run: ExpertRun) -> None:
+    """Check that an expert has the classes of a bundle and takes its images."""
+    if run.about.classes != bundle.classes:
+        difference = class_difference(bundle.classes, run.about.classes)
+        raise IncompatibleError(
+            f"the expert {run.folder} has other classes than the bundle: {difference}"
+        )
+    shape = bundle.images.shape[1:]
+    expected = (run.about.channels, run.about.size, run.about.size)
+    if shape != expected:
+        raise IncompatibleError(
+            f"the bundle has images {list(shape)} (C, H, W): {run.folder} takes {list(expected)}"
+        )
+
+
+def source_of(checkpoints: Checkpoints) -> str:
+    """Return the experts and their epochs as the source of labels: `expert@5.5`."""
+    names = []
+    for checkpoint in checkpoints:
+        name = checkpoint.run.folder.resolve().name
+        names.append(f"{name}@{checkpoint.epoch:g}")
+    return " + ".join(names)

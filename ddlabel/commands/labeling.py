@@ -1,0 +1,108 @@
+"""Labelling with experts: whole images, and views of them."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from ddlabel.commands.checkpoints import source_of
+from ddlabel.core.config import RelabelOptions
+from ddlabel.core.errors import UsageError
+from ddlabel.data.bundle import Bundle, image_chunks
+from ddlabel.data.expert_run import Checkpoints
+from ddlabel.data.labels import Labels, Views
+from ddlabel.data.schema import LabelMeta
+from ddlabel.data.scratch import scratch_array
+from ddlabel.training import distributed
+from ddlabel.training.batches import ViewIndex
+from ddlabel.training.device_data import DeviceBundle, to_device, to_unit
+from ddlabel.training.labeler import Labeler
+from ddlabel.training.runtime import Runtime, pick_device
+
+
+def label_images(bundle: Bundle, checkpoints: Checkpoints, options: RelabelOptions) -> Bundle:
+    """Give every image a soft label [K]: the logits of experts (Label-Worth, section 3.1).
+
+    Raises:
+        UsageError: The weights are not one for each expert.
+        ResourceError: The device is not there.
+    """
+    labeler = _labeler(checkpoints, options, num_images=len(bundle))
+    device = pick_device(options.device)
+    values = scratch_array((len(bundle), bundle.num_classes), np.float32)
+    for rows in distributed.chunks_for_rank(image_chunks(bundle), values):
+        images = to_unit(to_device(bundle.images[rows], device))
+        values[rows] = labeler(images).cpu().numpy()
+    return bundle.with_labels("soft", Labels(values=values, meta=_meta(checkpoints, options)))
+
+
+def label_views(
+    bundle: Bundle, views: Views, checkpoints: Checkpoints, options: RelabelOptions
+) -> Bundle:
+    """Give every view a dense label [K]: the logits of experts (LADD, Algorithm 1; FKD).
+
+    A view is cut out by the same code, from the same arrays, as in the training of students.
+
+    Raises:
+        UsageError: The weights are not one for each expert.
+        ResourceError: The device is not there.
+    """
+    num_views = views.num_views
+    labeler = _labeler(checkpoints, options, num_images=len(bundle) * num_views)
+    device = pick_device(options.device)
+    values = scratch_array((len(bundle), num_views, bundle.num_classes), np.float32)
+    labels = Labels(values=values, meta=_meta(checkpoints, options))
+    dense = replace(bundle, dense=labels, views=views)
+    for rows in distributed.chunks_for_rank(image_chunks(bundle), values):
+        block = replace(dense, soft=None).take(np.arange(len(bundle))[rows])
+        index = ViewIndex(DeviceBundle.of(block, device), whole="none")
+        first_view = torch.arange(len(block), device=device) * num_views
+        for view in range(num_views):
+            images = index.images(first_view + view)
+            values[rows, view] = labeler(images).cpu().numpy()
+    return dense
+
+
+def _labeler(checkpoints: Checkpoints, options: RelabelOptions, *, num_images: int) -> Labeler:
+    """Build the ensemble that is to label so many images."""
+    if isinstance(options.temperature, str):
+        raise UsageError(
+            "--temperature auto is chosen on real images: name them with --real, or give a number"
+        )
+    return Labeler(
+        checkpoints,
+        Runtime.of(options, training=False),
+        images=num_images,
+        how=options.mean,
+        weights=_weights(options.weights, len(checkpoints)),
+        temperature=options.temperature,
+    )
+
+
+def _meta(checkpoints: Checkpoints, options: RelabelOptions) -> LabelMeta:
+    return LabelMeta(
+        space="logits",
+        temperature=float(options.temperature),
+        source=source_of(checkpoints),
+    )
+
+
+def _weights(text: str | None, num_experts: int) -> list[float]:
+    """Read the weights of the experts of an ensemble; equal ones without a text."""
+    if text is None:
+        return [1.0] * num_experts
+    if num_experts == 1:
+        raise UsageError(
+            "--weights is for an ensemble and there is one expert: leave it out, or name more"
+        )
+    try:
+        weights = [float(weight) for weight in text.split(",")]
+    except ValueError:
+        weights = []
+    are_positive = all(0 < weight < math.inf for weight in weights)
+    if len(weights) != num_experts or not are_positive:
+        raise UsageError(
+            f"--weights is {text!r}: expected a number above 0 for each of {num_experts} experts"
+        )
+    return weights

@@ -1,0 +1,80 @@
+"""Digests of contents, and the command lines of a history."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+from ddlabel.data import provenance
+from ddlabel.data.provenance import (
+    Entry,
+    Input,
+    array_chunks,
+    canonical_json,
+    sha256_of_array,
+    sha256_of_path,
+    shell_lines,
+)
+
+
+def test_canonical_json_sorts_keys_keeps_letters_and_has_no_spaces():
+    assert canonical_json({"b": [1, None], "a": "ß"}) == '{"a":"ß","b":[1,null]}'
+    with pytest.raises(ValueError, match="JSON"):
+        canonical_json(float("nan"))
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 12, 50, 1 << 24])
+def test_an_arrays_digest_is_of_its_bytes_in_c_order(monkeypatch, chunk_bytes):
+    monkeypatch.setattr(provenance, "_CHUNK_BYTES", chunk_bytes)
+    array = np.arange(30, dtype=np.int16).reshape(2, 3, 5).transpose(2, 1, 0)
+    content = np.ascontiguousarray(array).tobytes()
+    assert b"".join(array_chunks(array)) == content
+    assert sha256_of_array(array) == hashlib.sha256(content).hexdigest()
+
+
+def test_a_folders_digest_is_of_names_and_contents(tmp_path):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "c").write_bytes(b"2")
+    (tmp_path / "a").write_bytes(b"1")
+    files = [["a", hashlib.sha256(b"1").hexdigest()], ["b/c", hashlib.sha256(b"2").hexdigest()]]
+    text = json.dumps(files, separators=(",", ":"))
+    assert sha256_of_path(tmp_path) == hashlib.sha256(text.encode()).hexdigest()
+    assert sha256_of_path(tmp_path / "a") == hashlib.sha256(b"1").hexdigest()
+
+
+def test_an_entry_is_read_back_from_its_json():
+    given = Input(role="expert", name="run@3", sha256="e" * 64)
+    entry = Entry(command="relabel", version="1", options={"k": [1]}, bundle="b", inputs=(given,))
+    value = {
+        "command": "relabel",
+        "version": "1",
+        "options": {"k": [1]},
+        "bundle": "b",
+        "inputs": [{"role": "expert", "name": "run@3", "sha256": "e" * 64}],
+    }
+    assert Entry.from_json(value) == entry
+
+
+def test_a_history_is_shell_lines_that_would_make_the_bundle_again():
+    history = (
+        Entry(
+            command="import",
+            version="1",
+            options={"size": None, "rgb": True, "class_names": "a b"},
+            inputs=(Input(role="source", name="my images", sha256=""),),
+        ),
+        Entry(
+            command="relabel",
+            version="1",
+            options={"temperature": 2.5, "refine": False, "op": ("x", "y")},
+            bundle="d" * 64,
+            inputs=(Input(role="expert", name="run@3", sha256=""),),
+        ),
+    )
+    assert shell_lines(history) == [
+        "ddlabel import 'my images' - --rgb --class-names 'a b'",
+        "ddlabel relabel - - --expert run@3 --temperature 2.5 --op x --op y",
+    ]

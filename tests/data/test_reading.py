@@ -1,0 +1,68 @@
+"""Errors that name the file, streams, and standard input as a file that can be mapped."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from ddlabel.core.errors import InvalidInputError, UnsafeInputError
+from ddlabel.data.reading import is_stream, reading, spool_standard_input
+
+
+def test_an_error_of_ours_keeps_its_type_and_gets_the_name():
+    with (
+        pytest.raises(UnsafeInputError, match=r"^x\.pt: too large$"),
+        reading(Path("x.pt"), "damaged"),
+    ):
+        raise UnsafeInputError("too large")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"), [(ValueError("bad magic"), "bad magic"), (KeyError(), "KeyError")]
+)
+def test_any_other_error_is_an_invalid_file(error, reason):
+    with pytest.raises(InvalidInputError) as caught, reading(Path("x.pt"), "damaged"):
+        raise error
+    assert str(caught.value).startswith("x.pt: ")
+    assert str(caught.value).endswith(reason)
+    assert caught.value.__cause__ is error
+
+
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
+def test_what_is_no_fault_of_the_file_passes(error):
+    with pytest.raises(error), reading(Path("x.pt"), "damaged"):
+        raise error
+
+
+def test_only_what_is_there_and_neither_file_nor_folder_is_a_stream(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    os.mkfifo(tmp_path / "fifo")
+    names = {"file": False, "fifo": True, "nothing": False, ".": False}
+    assert {name: is_stream(tmp_path / name) for name in names} == names
+    assert is_stream(Path("/dev/null"))
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_standard_input_becomes_a_file_without_a_name(monkeypatch, tmp_path):
+    content = b"content" * 500_000
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    monkeypatch.chdir(tmp_path)
+    path = spool_standard_input()
+    assert path.read_bytes() == content
+    assert list(tmp_path.iterdir()) == []
+    os.close(int(path.name))
+
+
+@pytest.mark.parametrize("stdin", [io.TextIOWrapper(io.BytesIO()), Terminal()])
+def test_an_empty_standard_input_and_a_terminal_are_refused(monkeypatch, stdin):
+    monkeypatch.setattr(sys, "stdin", stdin)
+    with pytest.raises(InvalidInputError):
+        spool_standard_input()

@@ -1,0 +1,249 @@
+"""Devices, precisions, and that a runtime changes torch's settings around the work only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+from networks import CPU, SHAPE, build_body, cpu_runtime, random_images
+from samples import make_bundle
+from students import QUICK, easy_bundle, experiment, student_results
+from torch import nn
+
+from ddlabel.commands.evaluate.experiment import Experiment, settle
+from ddlabel.commands.evaluate.grid import evaluate
+from ddlabel.commands.relabel import relabel
+from ddlabel.commands.train_expert import plan, train_expert
+from ddlabel.core.config import (
+    EvaluateOptions,
+    RelabelOptions,
+    RuntimeOptions,
+    TrainExpertOptions,
+)
+from ddlabel.core.errors import ResourceError, UsageError
+from ddlabel.training import runtime as runtime_module
+from ddlabel.training.runtime import Runtime, has_bfloat16_units, pick_device
+
+CUDA = torch.device("cuda")
+# This module is imported before the session pretends another machine: `--pretend-bf16`.
+REAL_HAS_UNITS = has_bfloat16_units
+
+
+def matmul_settings() -> tuple[str, bool]:
+    return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+
+
+@pytest.fixture
+def changed_settings() -> Iterator[tuple[str, bool]]:
+    """Torch's settings, which are neither its defaults nor those of any precision."""
+    before = matmul_settings()
+    torch.set_float32_matmul_precision("medium")
+    torch.backends.cudnn.allow_tf32 = True
+    yield matmul_settings()
+    torch.set_float32_matmul_precision(before[0])
+    torch.backends.cudnn.allow_tf32 = before[1]
+
+
+class TestDevices:
+    def test_a_named_device_is_picked(self):
+        assert pick_device("cpu") == CPU
+
+    @pytest.mark.parametrize("has_gpu", [True, False])
+    def test_auto_is_a_gpu_where_there_is_one(self, monkeypatch, has_gpu):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+        assert pick_device("auto").type == ("cuda" if has_gpu else "cpu")
+
+    def test_an_unknown_name_is_refused(self):
+        with pytest.raises(UsageError, match="--device"):
+            pick_device("gpu")
+
+    def test_a_device_that_is_not_there_is_refused(self):
+        with pytest.raises(ResourceError, match="--device"):
+            pick_device("cuda:99")
+
+
+class TestPrecision:
+    @pytest.mark.parametrize(("has_units", "expected"), [(True, "bf16"), (False, "fp32")])
+    def test_auto_is_bfloat16_for_training_where_there_are_units(
+        self, monkeypatch, has_units, expected
+    ):
+        monkeypatch.setattr(runtime_module, "has_bfloat16_units", lambda _: has_units)
+        assert cpu_runtime(precision="auto").precision == expected
+
+    @pytest.mark.parametrize("has_units", [True, False])
+    def test_auto_is_float32_for_labels(self, monkeypatch, has_units):
+        monkeypatch.setattr(runtime_module, "has_bfloat16_units", lambda _: has_units)
+        options = RuntimeOptions(device="cpu", precision="auto")
+        assert Runtime.of(options, training=False).precision == "fp32"
+
+    @pytest.mark.parametrize("precision", ["fp32", "bf16"])
+    def test_a_named_precision_is_taken_with_and_without_units(self, monkeypatch, precision):
+        for has_units in (True, False):
+            monkeypatch.setattr(runtime_module, "has_bfloat16_units", lambda _, u=has_units: u)
+            assert cpu_runtime(precision=precision).precision == precision
+
+    @pytest.mark.parametrize("unit", ["amx_bf16", "avx512_bf16"])
+    @pytest.mark.parametrize("is_there", [True, False])
+    def test_units_of_a_cpu_are_those_that_torch_names(self, monkeypatch, unit, is_there):
+        capabilities = {"amx_bf16": False, "avx512_bf16": False, unit: is_there}
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+        assert REAL_HAS_UNITS(CPU) == is_there
+
+    def test_a_cpu_of_which_torch_cannot_tell_has_no_units(self, monkeypatch):
+        monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+        assert not REAL_HAS_UNITS(CPU)
+
+    @pytest.mark.parametrize(("capability", "expected"), [((7, 5), False), ((8, 0), True)])
+    def test_units_of_a_gpu_come_with_its_compute_capability(
+        self, monkeypatch, capability, expected
+    ):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+        assert REAL_HAS_UNITS(CUDA) == expected
+
+    @pytest.mark.parametrize("precision", ["tf32", "fp16"])
+    def test_a_precision_that_a_cpu_has_not_is_refused(self, precision):
+        with pytest.raises(ResourceError, match="--precision"):
+            cpu_runtime(precision=precision)
+
+    def test_bfloat16_logits_are_those_of_float32_to_three_digits(self):
+        body = build_body()
+        images = random_images(1, 4, *SHAPE)
+        exact = cpu_runtime(precision="fp32").forward([body], num_images=1, shape=SHAPE)(images)
+        rounded = cpu_runtime(precision="bf16").forward([body], num_images=1, shape=SHAPE)(images)
+        assert rounded.dtype == torch.float32
+        assert 0 < (rounded - exact).abs().max() < 0.05 * exact.abs().max()
+
+    def test_a_student_in_bfloat16_learns(self):
+        (results,) = student_results(experiment(precision="bf16"))
+        assert [result["accuracy"] for result in results] == [1.0, 1.0]
+
+    def test_options_for_other_work_on_the_same_machine_keep_device_and_precision(self):
+        options = EvaluateOptions(
+            **QUICK | {"device": "cpu", "compile": "off", "precision": "bf16"}
+        )
+        assert options.runtime_settings == {"device": "cpu", "compile": "off", "precision": "bf16"}
+        bundle = easy_bundle()
+        settled = settle(
+            Experiment(bundle=lambda _: bundle, test=bundle, options=options, digests={})
+        )
+        records = [record for _, _, record in evaluate([settled], set())]
+        assert {record["cost"]["precision"] for record in records} == {"bf16"}
+
+
+class TestMatmulPrecision:
+    @pytest.mark.parametrize("precision", ["auto", "fp32", "tf32", "bf16", "fp16"])
+    def test_a_new_runtime_changes_no_setting(self, monkeypatch, changed_settings, precision):
+        monkeypatch.setattr(runtime_module, "pick_device", lambda _: CUDA)
+        monkeypatch.setattr(runtime_module, "has_bfloat16_units", lambda _: True)
+        runtime = Runtime.of(RuntimeOptions(device="cuda", precision=precision))
+        assert runtime.device == CUDA
+        assert matmul_settings() == changed_settings
+
+    @pytest.mark.parametrize(
+        ("precision", "inside"),
+        [
+            ("fp32", ("highest", False)),
+            ("tf32", ("high", True)),
+            ("bf16", ("highest", False)),
+            ("fp16", ("highest", False)),
+        ],
+    )
+    def test_tensorfloat32_is_used_in_the_block_if_asked_for(
+        self, changed_settings, precision, inside
+    ):
+        runtime = Runtime(device=CUDA, precision=precision, compile="off")
+        with runtime.matmul_precision():
+            assert matmul_settings() == inside
+        assert matmul_settings() == changed_settings
+
+    def test_settings_are_restored_after_an_error(self, changed_settings):
+        runtime = Runtime(device=CUDA, precision="tf32", compile="off")
+        with pytest.raises(KeyboardInterrupt), runtime.matmul_precision():
+            raise KeyboardInterrupt
+        assert matmul_settings() == changed_settings
+
+    def test_blocks_nest(self, changed_settings):
+        students = Runtime(device=CUDA, precision="tf32", compile="off")
+        teacher = Runtime(device=CUDA, precision="fp32", compile="off")
+        with students.matmul_precision():
+            with teacher.matmul_precision():
+                assert matmul_settings() == ("highest", False)
+            assert matmul_settings() == ("high", True)
+
+    def test_a_cpu_has_no_such_setting(self, changed_settings):
+        with cpu_runtime().matmul_precision():
+            assert matmul_settings() == changed_settings
+
+
+class TestWorkRunsInItsPrecision:
+    """Convolutions and gradients of every kind of work are computed inside the block."""
+
+    @pytest.fixture
+    def work(self, monkeypatch) -> dict[str, list[bool]]:
+        """For each convolution and each gradient whether it was computed inside a block."""
+        seen: dict[str, list[bool]] = {"convolution": [], "gradient": []}
+        num_blocks = 0
+
+        @contextmanager
+        def block(runtime: Runtime) -> Iterator[None]:
+            nonlocal num_blocks
+            num_blocks += 1
+            yield
+            num_blocks -= 1
+
+        convolve = nn.Conv2d.forward
+        backward = torch.Tensor.backward
+
+        def spy_on_convolution(layer, images):
+            seen["convolution"].append(num_blocks > 0)
+            return convolve(layer, images)
+
+        def spy_on_gradient(tensor, *words, **options):
+            seen["gradient"].append(num_blocks > 0)
+            return backward(tensor, *words, **options)
+
+        monkeypatch.setattr(Runtime, "matmul_precision", block)
+        monkeypatch.setattr(nn.Conv2d, "forward", spy_on_convolution)
+        monkeypatch.setattr(torch.Tensor, "backward", spy_on_gradient)
+        return seen
+
+    def test_experts_and_their_labels(self, work, tmp_path):
+        real = make_bundle(images=6)
+        options = TrainExpertOptions(
+            net="convnet-d1:width=4", epochs=1, batch_size=3, compile="off", precision="fp32"
+        )
+        ((path, info),) = plan(real, tmp_path / "expert", options, "digest")
+        run = train_expert(real, None, path, info, options, lambda _: None)
+        assert len(work["gradient"]) == 2
+        num_convolutions = len(work["convolution"])
+        relabel(real, [(run, run.step_of("last"))], RelabelOptions(epoch="last", compile="off"))
+        assert len(work["convolution"]) > num_convolutions
+        assert all(work["convolution"])
+        assert all(work["gradient"])
+
+    @pytest.mark.parametrize("options", [{}, {"continual": 2}, {"select": "val"}])
+    def test_students(self, work, options):
+        settled = experiment(epochs=2, seeds=1, **options)
+        work["convolution"].clear()  # one step was tried when the experiment was settled
+        work["gradient"].clear()
+        student_results(settled)
+        assert work["gradient"]
+        assert all(work["convolution"])
+        assert all(work["gradient"])
+
+
+class TestMemory:
+    def test_the_stack_is_what_the_free_memory_holds(self, monkeypatch):
+        # 64 pixels and 3 logits for each of 10 images, twice; 64·3 weights and 3 biases, six times:
+        # 2·67·10 + 6·195 = 2510 numbers of 4 bytes.
+        body = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+        for free_bytes, expected in ((4 * 2510 - 1, 0), (4 * 2510, 1), (100 * 2510, 25)):
+            monkeypatch.setattr(Runtime, "_free_bytes", lambda _, free=free_bytes: free)
+            assert cpu_runtime().max_stack_size(body, batch_size=10, shape=SHAPE) == expected
+
+    def test_free_memory_is_a_part_of_the_memory_of_the_machine(self):
+        all_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        assert 0 < cpu_runtime()._free_bytes() < all_bytes

@@ -1,0 +1,105 @@
+"""Students trained side by side are what they are alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import chain
+
+import pytest
+import torch
+from samples import make_bundle
+from students import easy_bundle, experiment, stack_sizes, student_results
+
+from ddlabel.commands.evaluate import grid
+from ddlabel.commands.evaluate.grid import evaluate
+from ddlabel.core.errors import ResourceError
+from ddlabel.training.runtime import Runtime
+
+
+def assert_close_results(first: list[list[dict]], second: list[list[dict]]) -> None:
+    """Losses agree within the tolerance of float32, predictions in all but a few images."""
+    for a, b in zip(chain(*first), chain(*second), strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=2e-4)
+        assert a["accuracy"] == pytest.approx(b["accuracy"], abs=0.04)
+
+
+class TestResults:
+    def test_students_of_several_seeds_rates_and_losses_are_what_they_are_alone(self):
+        variants = [
+            {"loss": "ce", "optimizer": "adam:lr=0.01"},
+            {"loss": "cosine", "optimizer": "sgd:lr=0.1"},
+            {"loss": "ce", "optimizer": "lion", "schedule": "cosine", "augment": "flip"},
+        ]
+        alone = [experiment(**variant, batch_size=7) for variant in variants]
+        stack = [replace(cell, options=replace(cell.options, stack=4.0)) for cell in alone]
+        assert_close_results(student_results(*stack), student_results(*alone))
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"ema": 0.5},
+            {"curve": True},
+            {"confusion": True},
+            {"select": "best-on-test", "checks": 3},
+            {"mix": "cutmix", "labels": "soft"},
+        ],
+    )
+    def test_figures_are_the_same(self, options):
+        (alone,) = student_results(experiment(**options, stack=1.0))
+        (stack,) = student_results(experiment(**options, stack=2.0))
+        assert_close_results([stack], [alone])
+        for a, b in zip(alone, stack, strict=True):
+            assert a.keys() == b.keys()
+            if "curve" in options:
+                norms = a["curve"]["gradient_norm"]
+                assert norms == pytest.approx(b["curve"]["gradient_norm"], rel=1e-3)
+
+
+class TestSizes:
+    def test_the_number_of_students_side_by_side_is_recorded(self):
+        cells = [experiment(stack=2.0, loss=loss) for loss in ("ce", "cosine")]
+        assert stack_sizes(cells) == [2, 2, 2, 2]
+        assert stack_sizes([experiment(stack=3.0)]) == [2, 2]
+
+    def test_auto_is_one_on_a_cpu(self):
+        assert stack_sizes([experiment(device="cpu")]) == [1, 1]
+
+    def test_students_of_another_kind_go_by_themselves(self):
+        cells = [
+            experiment(stack=8.0),
+            experiment(stack=8.0, net="convnet-d2"),
+            experiment(stack=8.0, epochs=3),
+        ]
+        records = [(number, record) for number, _, record in evaluate(cells, set())]
+        sizes = sorted((number, record["cost"]["stack"]) for number, record in records)
+        assert sizes == [(0, 2), (0, 2), (1, 2), (1, 2), (2, 2), (2, 2)]
+
+    @pytest.mark.parametrize("options", [{"continual": 2}, {"select": "val"}])
+    def test_some_protocols_train_one_student_at_a_time(self, options):
+        assert stack_sizes([experiment(easy_bundle(), stack=8.0, **options)]) == [1, 1]
+
+    def test_networks_with_dropout_are_trained_one_at_a_time(self):
+        bundle = make_bundle(images=9, size=32)
+        assert stack_sizes([experiment(bundle, stack=8.0, net="alexnet", epochs=1)]) == [1, 1]
+
+
+class TestMemory:
+    def test_a_stack_that_is_too_large_is_refused(self, monkeypatch):
+        monkeypatch.setattr(Runtime, "max_stack_size", lambda *_, **__: 1)
+        with pytest.raises(ResourceError, match="--stack"):
+            student_results(experiment(stack=5.0, seeds=5))
+
+    def test_a_stack_that_runs_out_of_memory_is_halved(self, monkeypatch):
+        sizes = []
+        run = grid.run
+
+        def run_in_little_memory(cache, stack, progress):
+            sizes.append(len(stack))
+            if len(stack) > 2:
+                raise torch.OutOfMemoryError("no room")
+            return run(cache, stack, progress)
+
+        alone = student_results(experiment(seeds=5))
+        monkeypatch.setattr(grid, "run", run_in_little_memory)
+        assert_close_results(student_results(experiment(seeds=5, stack=5.0)), alone)
+        assert sizes == [5, 2, 2, 1]

@@ -1,0 +1,121 @@
+"""Unrolled training against finite differences and against torch's optimizers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ddlabel.core.errors import UsageError
+from ddlabel.data.schema import LabelMeta
+from ddlabel.methods.labels.target import Target
+from ddlabel.methods.nets import nets
+from ddlabel.methods.optimizers import optimizer_of
+from ddlabel.training.loop import Batch
+from ddlabel.training.unroll import functional_logits, unroll, updates
+
+UPDATES = ["sgd:lr=0.5,momentum=0.9", "adam:lr=0.05"]
+
+
+def linear_body() -> nn.Module:
+    return fixed(nn.Sequential(nn.Flatten(), nn.Linear(16, 2)))
+
+
+def convnet_body() -> nn.Module:
+    return fixed(nets.resolve("convnet-d1")(channels=1, size=4, num_classes=2, width=3))
+
+
+def fixed(body: nn.Module) -> nn.Module:
+    """The network in float64 with weights that are the same in every run."""
+    generator = torch.Generator().manual_seed(1)
+    body = body.double()
+    with torch.no_grad():
+        for parameter in body.parameters():
+            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter.copy_(0.3 * noise)
+    return body
+
+
+def weights_of(body: nn.Module) -> Tensor:
+    return nn.utils.parameters_to_vector(body.parameters()).detach()
+
+
+def labels_and_images(num_images: int = 4) -> tuple[Tensor, Tensor]:
+    """Label logits [N, 2] and images [N, 1, 4, 4]."""
+    settings = {"dtype": torch.float64, "generator": torch.Generator().manual_seed(0)}
+    labels = torch.randn(num_images, 2, **settings)
+    images = torch.randn(num_images, 1, 4, 4, **settings)
+    return labels, images
+
+
+def pairs(labels: Tensor, images: Tensor) -> Batch:
+    """Batches of two images, other ones in each step."""
+
+    def batch(step):
+        rows = torch.tensor([step, step + 1]) % len(images)
+        return images[rows], Target(hard=rows, values=labels[rows], label=LabelMeta(space="logits"))
+
+    return batch
+
+
+def test_functional_logits_are_those_of_the_network():
+    body = convnet_body()
+    _, images = labels_and_images()
+    torch.testing.assert_close(functional_logits(body, weights_of(body), images), body(images))
+
+
+@pytest.mark.parametrize("spec", UPDATES)
+def test_the_gradient_of_the_labels_is_that_of_finite_differences(spec):
+    body = convnet_body()
+    labels, images = labels_and_images()
+
+    def outer_loss(labels: Tensor) -> Tensor:
+        batch = pairs(labels, images)
+        update = updates.resolve(spec)
+        trained = unroll(body, weights_of(body), batch, update, steps=4, window=4)
+        return F.cross_entropy(functional_logits(body, trained, images), torch.tensor([0, 1, 1, 0]))
+
+    assert torch.autograd.gradcheck(outer_loss, labels.requires_grad_())
+
+
+@pytest.mark.parametrize("spec", UPDATES)
+@pytest.mark.parametrize("window", [0, 2, 6])
+def test_unrolling_trains_as_torch_does(spec, window):
+    body = linear_body()
+    batch = pairs(*labels_and_images())
+    trained = unroll(body, weights_of(body), batch, updates.resolve(spec), steps=6, window=window)
+    optimizer = optimizer_of(f"{spec},weight-decay=0", body.parameters())
+    for step in range(6):
+        inputs, target = batch(step)
+        optimizer.zero_grad()
+        F.cross_entropy(body(inputs), target.probs()).backward()
+        optimizer.step()
+    torch.testing.assert_close(trained.detach(), weights_of(body))
+
+
+def test_a_window_is_a_training_from_where_it_begins():
+    body = linear_body()
+    labels, images = labels_and_images(6)
+    labels.requires_grad_()
+    batch = pairs(labels, images)
+    update = updates.resolve("sgd:lr=0.5")
+    halfway = unroll(body, weights_of(body), batch, update, steps=3, window=0)
+    later = unroll(body, halfway, lambda step: batch(step + 3), update, steps=2, window=2)
+    windowed = unroll(body, weights_of(body), batch, update, steps=5, window=2)
+    (expected,) = torch.autograd.grad(later.square().sum(), labels)
+    (gradient,) = torch.autograd.grad(windowed.square().sum(), labels)
+    torch.testing.assert_close(gradient, expected)
+    # Steps 3 and 4 see the labels 3, 4 and 5: gradients do not pass what came before the window.
+    has_gradient = (gradient.abs().sum(1) > 0).tolist()
+    assert has_gradient == [False, False, False, True, True, True]
+
+
+@pytest.mark.parametrize(
+    "spec", ["sgd:lr=-1", "sgd:momentum=1", "sgd:momentum=-0.1", "adam:beta1=1", "adam:beta2=1.5"]
+)
+def test_an_optimizer_that_cannot_work_is_refused(spec):
+    body = linear_body()
+    batch = pairs(*labels_and_images())
+    with pytest.raises(UsageError, match="--inner"):
+        unroll(body, weights_of(body), batch, updates.resolve(spec), steps=1, window=1)
