@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from ddlabel.cli.evaluate import DIGITS
+from ddlabel.commands.demo_digits import DIGITS
 from ddlabel.cli.old_command import Reporter, app, command
 from ddlabel.core.errors import OutputExistsError
 from ddlabel.data import atomic
