@@ -14,7 +14,8 @@ from ddlabel.commands.command import load_command
 from ddlabel.commands.execute import make_bundle_file
 from ddlabel.core.conditions import Conditions
 from ddlabel.core.errors import UsageError
-from ddlabel.core.options import Options, flag_of
+from ddlabel.core.option import flag_of
+from ddlabel.core.options import Options
 from ddlabel.core.ranks import NUM_RANKS, RANK
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.reading import STANDARD

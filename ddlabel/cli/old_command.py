@@ -17,7 +17,8 @@ from rich.console import Console
 from ddlabel import __version__
 from ddlabel.core.conditions import Conditions
 from ddlabel.core.errors import ClosedPipeError, UsageError
-from ddlabel.core.options import Options, flag_of
+from ddlabel.core.option import flag_of
+from ddlabel.core.options import Options
 from ddlabel.core.registry import nearest
 from ddlabel.data import atomic, formats
 from ddlabel.data.bundle import Bundle
