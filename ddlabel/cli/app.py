@@ -19,6 +19,8 @@ from ddlabel.cli import (  # noqa: F401 - importing a module registers its comma
     densify,
     describe,
     edit,
+    evaluate,
+    guide,
     import_images,
     info,
     learn,
