@@ -19,6 +19,7 @@ from ddlabel.cli import (  # noqa: F401 - importing a module registers its comma
     densify,
     describe,
     edit,
+    evaluate,
     import_images,
     info,
     learn,
