@@ -5,6 +5,7 @@ import os
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from ddlabel.commands.command import Command, load_command
@@ -15,6 +16,7 @@ from ddlabel.core.registry import nearest
 from ddlabel.core.values import as_option_type
 from ddlabel.data import atomic, formats
 from ddlabel.data.bundle import Bundle
+from ddlabel.data.reading import STANDARD, is_stream
 from ddlabel.data.schema import Header
 
 
@@ -30,7 +32,8 @@ def make_bundle_file(
 ) -> tuple[Bundle, dict[str, Any]]:
     """Run a command that makes a bundle, and write it whole or not at all.
 
-    An existing output is refused before the work. Under torchrun rank 0 alone writes. Returns the
+    An existing output is refused before the work. Under torchrun rank 0 alone writes. A command
+    with an input `resume` saves its state in `OUT.resume` until the bundle is written. Returns the
     bundle, and what `--json` prints: the path, the digest and the shapes.
 
     Raises:
@@ -39,13 +42,24 @@ def make_bundle_file(
     """
     atomic.check_output(out, force=force)
     formats.format_of(out)
-    bundle: Bundle = command.run(inputs, options, reporter, **more)
-    if not isinstance(bundle, Bundle):
+    if not command.makes_bundle:
         raise UsageError(f"{command.name} makes no bundle: leave out the output")
+    resume = _resume_file(out) if "resume" in command.inputs else None
+    if resume is not None:
+        inputs = {"resume": resume, **inputs}
+    bundle: Bundle = command.run(inputs, options, reporter, **more)
     if RANK:
         return bundle, {}
     header = formats.write(out, bundle)
+    if resume is not None:
+        resume.unlink(missing_ok=True)
     return bundle, {"out": out, "digest": header.digest, "shapes": shapes_of(header)}
+
+
+def _resume_file(out: str) -> Path | None:
+    """Return the file of the state of an unfinished run; None if the output is a stream."""
+    is_file = out != STANDARD and not is_stream(Path(out))
+    return Path(f"{out}.resume") if is_file else None
 
 
 @dataclass(frozen=True, kw_only=True)
