@@ -15,6 +15,7 @@ from ddlabel.cli import (  # noqa: F401 - importing a module registers its comma
     compress,
     densify,
     edit,
+    evaluate,
     import_images,
     refine,
     relabel,

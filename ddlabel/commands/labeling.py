@@ -73,8 +73,8 @@ def _labeler(checkpoints: Checkpoints, options: RelabelOptions, *, num_images: i
     return Labeler(
         checkpoints,
         Runtime.of(options, training=False),
-        images=num_images,
-        how=options.mean,
+        num_images=num_images,
+        mean=options.mean,
         weights=_weights(options.weights, len(checkpoints)),
         temperature=options.temperature,
     )

@@ -9,7 +9,7 @@ import numpy as np
 
 from ddlabel.commands.checkpoints import pick_checkpoints as pick
 from ddlabel.commands.evaluate.experiment import Experiment, settle
-from ddlabel.commands.evaluate.grid import evaluate
+from ddlabel.commands.evaluate.grid import train_students
 from ddlabel.commands.labeling import label_images as relabel
 from ddlabel.commands.refine import refine_labels as refine
 from ddlabel.core import rng
@@ -104,20 +104,14 @@ def try_out(
         "schedule": "cosine",
     } | options.runtime_settings
     students = EvaluateOptions(labels=labels, loss=loss, epochs=epochs, seeds=options.trials, **how)
-    cases = [
-        settle(
-            Experiment(
-                bundle=lambda _, each=each: each,
-                test=test,
-                options=students,
-                digests={"bundle": str(number)},
-            )
-        )  # type: ignore[misc]
-        for number, each in enumerate(variants)
-    ]
+    experiments = []
+    for number, variant in enumerate(variants):
+        digests = {"bundle": str(number)}
+        experiment = Experiment.of(variant, test=test, options=students, digests=digests)
+        experiments.append(settle(experiment))
     accuracies = np.zeros((len(variants), options.trials))
-    for number, seed, record in evaluate(cases, set(), progress):
-        accuracies[number, seed] = record["result"]["accuracy"]
+    for number, seed, record in train_students(experiments, progress=progress):
+        accuracies[number, seed] = record.result["accuracy"]
     return accuracies
 
 

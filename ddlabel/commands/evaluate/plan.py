@@ -174,9 +174,7 @@ def _report_doubts(cells: Sequence[Experiment], reporter: Reporter) -> None:
         reporter.note("note: the test images are the training images")
 
 
-def _report_other_teacher(
-    experiment: Experiment, teacher: Checkpoints, reporter: Reporter
-) -> None:
+def _report_other_teacher(experiment: Experiment, teacher: Checkpoints, reporter: Reporter) -> None:
     """Report if random images are labelled by other experts than the bundle's images."""
     if not teacher or experiment.options.labels == "online":
         return
