@@ -42,7 +42,7 @@ class BundleDataset(Dataset[tuple[Tensor, Tensor]]):
             self._target = data.soft_target if labels == "soft" else data.hard_target
             self._images = data.unit
             self._length = len(data)
-        self.space = self._distributions(torch.tensor([0])).label.space
+        self.space = self._distributions(torch.tensor([0])).meta.space
 
     def __len__(self) -> int:
         return self._length
@@ -103,6 +103,4 @@ def to_torch(
         )
     if labels != "hard":
         bundle.labels(labels)
-    return BundleDataset(
-        bundle, labels=labels, global_labels=global_labels, normalise=normalise
-    )
+    return BundleDataset(bundle, labels=labels, global_labels=global_labels, normalise=normalise)

@@ -147,7 +147,7 @@ class TestConsumers:
         target = Target(
             hard=torch.zeros(50),
             values=torch.from_numpy(made.labels("soft").decode()),
-            label=made.soft.meta,
+            meta=made.soft.meta,
         )
         np.testing.assert_allclose(
             target.logits, centred, atol=0.06
@@ -156,7 +156,7 @@ class TestConsumers:
         target = Target(
             hard=torch.zeros(50),
             values=torch.from_numpy(made.labels("soft").decode()),
-            label=made.soft.meta,
+            meta=made.soft.meta,
         )
         with pytest.raises(IncompatibleError, match="probs"):
             _ = target.logits

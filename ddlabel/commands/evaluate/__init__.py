@@ -27,7 +27,7 @@ from ddlabel.core.config import EvaluateOptions
 from ddlabel.data.results import Record, Results
 
 
-@command("evaluate", EvaluateOptions)
+@command("evaluate", EvaluateOptions, json_value=Evaluation.value)
 def evaluate(*, options: list[EvaluateOptions], reporter: Reporter) -> Evaluation:
     """Train students on a bundle's labels and measure them on test images.
 

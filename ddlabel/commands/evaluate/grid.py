@@ -17,7 +17,7 @@ from ddlabel.training.warning import warn_once
 class TrainedStudent(NamedTuple):
     """A student that was trained: the number of its experiment, its seed, and its record."""
 
-    number: int
+    experiment: int
     seed: int
     record: Record
 
@@ -26,7 +26,7 @@ class _Pending(NamedTuple):
     """A student that is to be trained: its seed and the number of its experiment."""
 
     seed: int
-    number: int
+    experiment: int
 
 
 def train_students(
@@ -51,7 +51,7 @@ def train_students(
     limit = math.inf
     seed_on_device = None
     while pending:
-        candidates = [(experiments[student.number], student.seed) for student in pending]
+        candidates = [(experiments[student.experiment], student.seed) for student in pending]
         chosen = next_stack(candidates, cache.runtime, limit)
         stack = [pending[index] for index in chosen]
         if stack[0].seed != seed_on_device:
@@ -83,6 +83,6 @@ def _pending_students(experiments: Sequence[Experiment], finished: Set[str]) -> 
     ]
     by_key: dict[str, _Pending] = {}
     for student in sorted(students):
-        key = student_key(experiments[student.number], student.seed)
+        key = student_key(experiments[student.experiment], student.seed)
         by_key.setdefault(key, student)
     return [student for key, student in by_key.items() if key not in finished]
