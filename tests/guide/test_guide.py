@@ -7,8 +7,8 @@ import re
 import pytest
 from documents import PAGES
 
+from ddlabel.commands.guide import read_page, topics
 from ddlabel.core.errors import UsageError
-from ddlabel.guide import read, topics
 
 
 def test_every_page_is_a_topic():
@@ -17,7 +17,7 @@ def test_every_page_is_a_topic():
 
 @pytest.mark.parametrize("topic", topics())
 def test_a_topic_has_its_page_and_a_first_sentence(topic):
-    page = read(topic)
+    page = read_page(topic)
     sentence = topics()[topic]
     assert page.startswith("# ")
     assert sentence.endswith(".")
@@ -26,13 +26,13 @@ def test_a_topic_has_its_page_and_a_first_sentence(topic):
 
 def test_an_unknown_topic_is_refused_with_the_nearest_one():
     with pytest.raises(UsageError, match="labels"):
-        read("label")
+        read_page("label")
 
 
 @pytest.mark.parametrize("topic", ["../README", "labels.md", "", "."])
 def test_a_topic_is_never_a_path(topic):
     with pytest.raises(UsageError):
-        read(topic)
+        read_page(topic)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
