@@ -12,7 +12,7 @@ from networks import CPU, PREPARE
 from samples import augmented_views_bundle, grid_views_bundle, make_bundle, with_arrays
 from torch import Tensor
 
-from ddlabel.commands.evaluate.experiment import loss_for
+from ddlabel.commands.evaluate.training_plan import student_loss
 from ddlabel.core.config import EvaluateOptions
 from ddlabel.core.errors import IncompatibleError
 from ddlabel.data import formats
@@ -73,13 +73,17 @@ class TestViewBatches:
     def test_summed_batches_give_ladds_equation_5(self, whole):
         bundle = grid_views_bundle()
         options = EvaluateOptions(
-            labels="dense", dense_batches="sum", global_labels=whole, net="convnet-d1:width=4"
+            labels="dense",
+            dense_batches="sum",
+            global_labels=whole,
+            net="convnet-d1:width=4",
+            batch_size=6,
         )
         data = DeviceBundle.of(bundle, CPU)
         batch = view_batches(ViewIndex(data, whole), TRANSFORM, together=True, batch_size=6, seed=0)
         network = build(options.net, PREPARE, channels=1, size=SIDE, num_classes=3, seed=0)
         images, target = batch(0)
-        loss = loss_for(options, data)(network.body(images), target, 0)
+        loss = student_loss(options, data)(network.body(images), target, 0)
 
         expected = torch.zeros(())
         for row, image in enumerate(unit_images(bundle)):
