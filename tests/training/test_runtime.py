@@ -10,11 +10,10 @@ import pytest
 import torch
 from networks import CPU, SHAPE, build_body, cpu_runtime, random_images
 from samples import make_bundle
-from students import QUICK, easy_bundle, experiment, student_results
+from students import QUICK, easy_bundle, experiment, student_records, student_results
 from torch import nn
 
 from ddlabel.commands.evaluate.experiment import Experiment, settle
-from ddlabel.commands.evaluate.grid import evaluate
 from ddlabel.commands.labeling import label_images
 from ddlabel.commands.train_expert import plan, train_expert
 from ddlabel.core.config import (
@@ -127,11 +126,8 @@ class TestPrecision:
         )
         assert options.runtime_settings == {"device": "cpu", "compile": "off", "precision": "bf16"}
         bundle = easy_bundle()
-        settled = settle(
-            Experiment(bundle=lambda _: bundle, test=bundle, options=options, digests={})
-        )
-        records = [record for _, _, record in evaluate([settled], set())]
-        assert {record["cost"]["precision"] for record in records} == {"bf16"}
+        settled = settle(Experiment.of(bundle, test=bundle, options=options, digests={}))
+        assert {record.cost["precision"] for record in student_records(settled)} == {"bf16"}
 
 
 class TestMatmulPrecision:
