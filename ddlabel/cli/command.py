@@ -14,7 +14,8 @@ from ddlabel.commands.command import load_command
 from ddlabel.commands.execute import make_bundle_file
 from ddlabel.core.conditions import Conditions
 from ddlabel.core.errors import UsageError
-from ddlabel.core.options import Options, flag_of
+from ddlabel.core.option import flag_of
+from ddlabel.core.options import Options
 from ddlabel.core.ranks import NUM_RANKS, RANK
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.reading import STANDARD
@@ -152,6 +153,6 @@ def _check_ranked(name: str, given: dict[str, Any]) -> None:
     has_real = getattr(given["options"], "real", None) is not None
     if has_real or STANDARD in (given.get("bundle"), given.get("real")):
         raise UsageError(
-            "under torchrun the inputs must be files; run once without it to choose by --real, then "
-            "pass the --epoch and --temperature that it chose"
+            "under torchrun the inputs must be files; run once without it to choose by --real, "
+            "then pass the --epoch and --temperature that it chose"
         )

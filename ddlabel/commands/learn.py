@@ -1,272 +1,225 @@
-"""`learn`: soft labels by distillation, with the images as they are (Label-Worth, section 5.2 and appendix D)."""
+"""`learn`: soft labels by distillation, with the images fixed (Label-Worth, section 5.2)."""
 
 import inspect
 import math
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_, parameters_to_vector
+from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
-from ddlabel.commands.checkpoints import pick_checkpoints as pick
-from ddlabel.core import rng
-from ddlabel.core.config import LearnOptions, gift_batch_size
-from ddlabel.core.errors import InvalidInputError, UsageError
-from ddlabel.core.registry import Registry, parse_spec
-from ddlabel.data.bundle import Bundle, check_same_task
-from ddlabel.data.expert_run import Checkpoint, ExpertRun
+from ddlabel import __version__
+from ddlabel.commands.command import Made, command
+from ddlabel.commands.inputs import (
+    BundleLike,
+    check_one_standard_input,
+    open_bundle,
+    open_experts,
+)
+from ddlabel.commands.label_report import describe_figures
+from ddlabel.commands.learners import OuterLoss, Task, learners
+from ddlabel.commands.reporter import Reporter
+from ddlabel.core.config import LearnOptions
+from ddlabel.core.errors import IncompatibleError, InvalidInputError, UsageError
+from ddlabel.core.registry import parse_spec
+from ddlabel.data.bundle import Bundle
+from ddlabel.data.expert_run import ExpertRun
 from ddlabel.data.labels import Labels
+from ddlabel.data.provenance import Input, canonical_json, sha256_of_path, sha256_of_text
 from ddlabel.data.schema import LabelMeta
-from ddlabel.methods.augmentations import augment_of
 from ddlabel.methods.labels.gift import smooth
-from ddlabel.methods.nets import Network, build
-from ddlabel.methods.nets.prepare import normalisation
 from ddlabel.methods.optimizers import optimizer_of
-from ddlabel.training.batches import BatchTransform, image_batches
-from ddlabel.training.device_data import DeviceBundle, DeviceLabels, to_device, to_unit
-from ddlabel.training.labeler import Labeler, network_of
+from ddlabel.training.device_data import DeviceBundle
 from ddlabel.training.loop import Progress
-from ddlabel.training.runtime import Runtime, pick_device
-from ddlabel.training.unroll import Update, functional_logits, unroll, updates
+from ddlabel.training.resume import loaded_state, save_state
 
+# The learned labels and the state of their optimizer, with the number of finished iterations.
 State = dict[str, Any]
-# The outer loss of label logits [N, K] at an iteration.
-Outer = Callable[[Tensor, int], Tensor]
-learners: Registry[Callable[..., Outer]] = Registry("learner")
+# A logarithm of 0 would be no logit: stored probabilities are at least this.
+_SMALLEST_PROBABILITY = 1e-6
 
 
-class Task:
-    """The images that labels are learned for, on the options' device, and how students are trained on them."""
-
-    def __init__(self, bundle: Bundle, options: LearnOptions) -> None:
-        self.bundle, self.options = bundle, options
-        self.augment = augment_of(
-            options.augment, channels=bundle.images.shape[1], size=bundle.side
-        )
-        self.update: Update = updates.resolve(options.inner)
-        self.data = DeviceBundle.of(bundle.without_views(), pick_device(options.device))
-
-    def student(self, iteration: int) -> Network:
-        """A network with fresh weights, those of an iteration."""
-        (channels, size, _), pixels = self.bundle.images.shape[1:], self.bundle.pixels
-        prepare, seed = (
-            normalisation(pixels.mean, pixels.std),
-            rng.stream(self.options.seed, "weights", iteration),
-        )
-        net = build(
-            self.options.net,
-            prepare,
-            channels=channels,
-            size=size,
-            num_classes=self.data.num_classes,
-            seed=seed,
-        )
-        return self.functional(net, self.options.net)
-
-    def functional(self, network: Network, spec: str) -> Network:
-        """The network, dropout off, on the device; UsageError if it has running statistics, which have no gradient."""
-        if any(True for _ in network.body.buffers()):
-            raise UsageError(
-                f"the network {spec!r} keeps running statistics (batch norm): take one with another norm"
-            )
-        return network.to(self.data.images.device).eval()
-
-    def train(
-        self, network: Network, weights: Tensor, labels: Tensor, iteration: int, **steps: int
-    ) -> Tensor:
-        """Weights [P] after training on the images with the label logits [N, K]: see `unroll`."""
-        learned = DeviceLabels(values=labels, meta=LabelMeta(space="logits"))
-        data = replace(self.data, soft=learned)
-        pictures = BatchTransform(prepare=network.prepare, augment=self.augment)
-        size = self.options.batch_size or gift_batch_size(len(data))
-        seed = rng.stream(self.options.seed, "student", iteration)
-        batch = image_batches(data, pictures, data.soft_target, batch_size=size, seed=seed)
-        return unroll(network.body, weights, batch, self.update, **steps)
-
-
-@learners.add
-def bptt(
-    task: Task,
-    *,
-    real: Bundle,
-    steps: int = 200,
-    window: int = 60,
-    real_batch: int = 500,
-    vary: bool = False,
-) -> Outer:
-    """Cross-entropy on real images of a fresh student after `steps`, through the last `window` (Algorithm 1).
-
-    With `vary` the number of steps is drawn anew for each student, from `window` to `steps` (RaT-BPTT).
-    """
-    if not 1 <= window <= steps:
-        raise UsageError(
-            f"--method bptt: the window is {window}: expected 1 to the number of steps, {steps}"
-        )
-    if real_batch < 1:
-        raise UsageError(f"--method bptt: real-batch is {real_batch}: expected at least 1")
-    check_same_task("the bundle of --real", task.bundle, real)
-    task.student(0)
-
-    def outer(labels: Tensor, iteration: int) -> Tensor:
-        network = task.student(iteration)
-        generator = np.random.default_rng(rng.stream(task.options.seed, "real", iteration))
-        count = int(generator.integers(window, steps, endpoint=True)) if vary else steps
-        fresh = parameters_to_vector(network.body.parameters())
-        weights = task.train(network, fresh, labels, iteration, steps=count, window=window)
-        rows = generator.integers(len(real), size=real_batch)
-        images, hard = (
-            to_device(array[rows], labels.device) for array in (real.images, real.hard_labels)
-        )
-        return F.cross_entropy(
-            functional_logits(network.body, weights, network.prepare(to_unit(images))), hard
-        )
-
-    return outer
-
-
-@learners.add
-def mtt(
-    task: Task,
-    *,
-    expert: Sequence[ExpertRun],
-    steps: int = 20,
-    ahead: float = 1.0,
-    latest: float = 10.0,
-) -> Outer:
-    """‖θ̂ − θ*‖² / ‖θ − θ*‖²: θ an expert's at an epoch up to `latest`, θ* its weights `ahead` epochs later (MTT).
-
-    θ̂ is where a student gets from θ in `steps` (Cazenavette et al. 2022, Algorithm 1).
-    """
-    pick(task.bundle, expert, "last")  # refuses foreign experts
-    if task.options.net != LearnOptions.net:
-        raise UsageError(
-            "--net is for --method bptt, and mtt trains the experts' own network: leave it out"
-        )
-    if any(run.epoch for run in expert):
-        raise UsageError("--method mtt follows experts from epoch to epoch: leave out the @EPOCH")
-    ways = []
-    for run in expert:
-        network = task.functional(network_of(run.about, run), run.about.net)
-        apart, epochs = ahead * run.about.steps_per_epoch, {0: 0.0} | run.epochs
-        pairs = [
-            (a, min(epochs, key=lambda b: abs(b - a - apart)))
-            for a in epochs
-            if epochs[a] <= latest
-        ]
-        # Fractions of an epoch are saved at whole steps: each end is exact to half a step.
-        ways += [(run, network, a, b) for a, b in pairs if a < b and abs(b - a - apart) <= 1]
-    if not ways or steps < 1:
-        message = (
-            f"no checkpoint up to epoch {latest:g} has one {ahead:g} epochs later"
-            if steps >= 1
-            else "no steps"
-        )
-        raise UsageError(f"--method mtt: {message}: choose other steps, ahead or latest")
-
-    def outer(labels: Tensor, iteration: int) -> Tensor:
-        generator = np.random.default_rng(rng.stream(task.options.seed, "way", iteration))
-        run, network, first, last = ways[int(generator.integers(len(ways)))]
-        begin, end = (_weights(run, step, labels.device) for step in (first, last))
-        weights = task.train(network, begin, labels, iteration, steps=steps, window=steps)
-        return (weights - end).square().sum() / (begin - end).square().sum()
-
-    return outer
-
-
+@command("learn", LearnOptions)
 def learn(
+    bundle: BundleLike,
+    resume: str | Path | None = None,
+    *,
+    options: LearnOptions,
+    reporter: Reporter,
+) -> Made:
+    """Learn soft labels for the images as they are, by students' loss or experts' training.
+
+    Returns the bundle with soft labels [N, K] as logits.
+
+    Args:
+        bundle: The images.
+        resume: A file to which the state is saved every `save_every` iterations. If it exists, the
+            run goes on from it. Remove it when the labels are written.
+        options: The options.
+        reporter: Reports the outer loss.
+
+    Raises:
+        UsageError: An option is out of its range, or the learner lacks --real or --expert.
+        IncompatibleError: The inputs do not fit each other, or other options or inputs left the
+            state in `resume`.
+        InvalidInputError: An input cannot be read, or learning diverges.
+        ResourceError: The device is not there.
+    """
+    check_one_standard_input([bundle, options.real])
+    opened = open_bundle(bundle)
+    inputs: list[Input] = []
+    real = None
+    if options.real is not None:
+        opened_real = open_bundle(options.real)
+        inputs.append(opened_real.as_input("real"))
+        real = opened_real.bundle
+    experts = open_experts(options.expert, reporter)
+    inputs += _inputs_of_runs(experts)
+    saved = _SavedState(resume, _key(options, opened.digest, inputs), reporter)
+    learned = learn_labels(
+        opened.bundle,
+        options,
+        real=real,
+        experts=experts,
+        state=saved.load(),
+        save=saved.save,
+        progress=reporter.progress,
+    )
+    reporter.note(describe_figures(learned, "soft"))
+    return Made(bundle=learned, source=opened.digest, inputs=inputs)
+
+
+class _SavedState:
+    """The file that a killed run goes on from, or none."""
+
+    def __init__(self, path: str | Path | None, key: str, reporter: Reporter) -> None:
+        self._path = None if path is None else Path(path)
+        self._key = key
+        self._reporter = reporter
+
+    def load(self) -> State | None:
+        """Return the state that a killed run left, or None.
+
+        Raises:
+            InvalidInputError: The file is damaged.
+            IncompatibleError: Other options or inputs left it.
+        """
+        if self._path is None or not self._path.exists():
+            return None
+        with loaded_state(self._path) as state:
+            if state["key"] != self._key:
+                raise IncompatibleError(
+                    "left by other options or inputs: give those, or delete it to begin again"
+                )
+        self._reporter.note(f"{self._path}: going on from iteration {state['iteration']}")
+        return state
+
+    def save(self, state: State) -> None:
+        """Report the outer loss, and save the state."""
+        iteration, loss = state["iteration"], state["loss"]
+        self._reporter.note(f"iteration {iteration}: outer loss {loss:.4f}")
+        if self._path is not None:
+            save_state(self._path, state | {"key": self._key})
+
+
+def _inputs_of_runs(runs: Sequence[ExpertRun]) -> list[Input]:
+    """Return the entries of a history for whole runs."""
+    inputs = []
+    for run in runs:
+        folder = run.folder.resolve()
+        inputs.append(Input(role="expert", name=folder.name, sha256=sha256_of_path(folder)))
+    return inputs
+
+
+def _key(options: LearnOptions, digest: str, inputs: Sequence[Input]) -> str:
+    """Return a digest of all that decides the outcome but the number of iterations.
+
+    A run may go on to more iterations, or end with those that are done.
+    """
+    recorded = options.recorded() | {"iterations": 0}
+    return sha256_of_text(canonical_json([__version__, recorded, digest, *map(vars, inputs)]))
+
+
+def learn_labels(
     bundle: Bundle,
     options: LearnOptions,
-    save: Callable[[State], None],
     *,
     real: Bundle | None = None,
     experts: Sequence[ExpertRun] = (),
     state: State | None = None,
+    save: Callable[[State], None] = lambda state: None,  # noqa: ARG005
     progress: Progress = iter,
 ) -> Bundle:
-    """Soft labels [N, K], as logits, that lower the outer loss of a method.
+    """Learn soft labels [N, K], as logits, that lower the outer loss of a method.
 
-    Every `save_every` iterations `save` is given the state, from which another call goes on to the same bytes.
-    UsageError or IncompatibleError for what does not fit together, InvalidInputError in the iteration that diverges.
+    Every `save_every` iterations `save` is given the state. Another call goes on from it, to the
+    same bytes.
+
+    Raises:
+        UsageError: An option is out of its range, or the learner lacks `real` or `experts`.
+        IncompatibleError: The images and what is learned from do not fit each other.
+        InvalidInputError: The loss or the labels of an iteration are not finite.
     """
     task = Task(bundle, options)
-    outer = _outer(task, real, experts)
-    labels = nn.Parameter(_start(task.data, options.start))
+    outer_loss = _outer_loss(task, real, experts)
+    labels = nn.Parameter(_first_labels(task.data, options.start))
     optimizer = optimizer_of(options.optimizer, [labels])
-    done = _resume(state, labels, optimizer, options.iterations)
+    num_done = _resume(state, labels, optimizer, options.iterations)
     losses: list[float] = []
-
-    def keep(iteration: int) -> None:
-        made = {"labels": labels.detach().cpu(), "optimizer": optimizer.state_dict()}
-        save(
-            deepcopy(made)
-            | {"iteration": iteration, "loss": sum(losses) / len(losses) if losses else math.nan}
-        )
-        losses.clear()
-
-    for iteration in progress(range(done, options.iterations)):
-        loss = outer(labels, iteration)
-        if not _lower(loss, labels, optimizer, options.clip):
-            message = f"learning diverged in iteration {iteration}: lower the learning rate in --inner or --optimizer"
-            if iteration:  # else there is nothing to keep, and what is kept is not gone on from with other options
-                keep(iteration)
-                message += f", for another OUT; the same with --iterations {iteration} writes the labels before it"
-            raise InvalidInputError(message)
+    for iteration in progress(range(num_done, options.iterations)):
+        loss = outer_loss(labels, iteration)
+        if not _update(loss, labels, optimizer, options.clip):
+            # Before iteration 0 there is nothing to keep.
+            if iteration > 0:
+                save(_state(labels, optimizer, iteration, losses))
+            raise InvalidInputError(_divergence(iteration))
         losses.append(float(loss.detach()))
-        if (iteration + 1) % options.save_every == 0:
-            keep(iteration + 1)
-    made = LabelMeta(space="logits", source=parse_spec(options.method)[0])
-    return bundle.with_labels("soft", Labels(values=labels.detach().cpu().numpy(), meta=made))
+        num_done = iteration + 1
+        if num_done % options.save_every == 0:
+            save(_state(labels, optimizer, num_done, losses))
+            losses.clear()
+    meta = LabelMeta(space="logits", source=parse_spec(options.method)[0])
+    values = labels.detach().cpu().numpy()
+    return bundle.with_labels("soft", Labels(values=values, meta=meta))
 
 
-def _lower(loss: Tensor, labels: Tensor, optimizer: Optimizer, clip: float) -> bool:
-    """One step down the loss; False, and none, where it, its gradient or the labels after it are not finite."""
-    optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    if not bool((loss.detach() + clip_grad_norm_(labels, clip)).isfinite()):
-        return False
-    before = labels.detach().clone()
-    optimizer.step()
-    finite = bool(labels.isfinite().all())
-    if not finite:
-        labels.data.copy_(before)
-    return finite
+def _outer_loss(task: Task, real: Bundle | None, experts: Sequence[ExpertRun]) -> OuterLoss:
+    """Return the outer loss of the method, which is given just what it learns from."""
+    method = task.options.method
+    learner: Callable[..., OuterLoss] = learners.resolve(method)
+    parameters = inspect.signature(learner).parameters
+    arguments = {}
+    for name, value in {"real": real, "expert": experts or None}.items():
+        is_needed = name in parameters
+        if is_needed and value is None:
+            raise UsageError(f"--method {method}: give --{name}")
+        if not is_needed and value is not None:
+            raise UsageError(f"--method {method}: leave out --{name}")
+        if is_needed:
+            arguments[name] = value
+    return learner(task, **arguments)
 
 
-def _outer(task: Task, real: Bundle | None, experts: Sequence[ExpertRun]) -> Outer:
-    """The outer loss of the method, which is given just what it learns from."""
-    learner, given = (
-        learners.resolve(task.options.method),
-        {"real": real, "expert": experts or None},
-    )
-    asked = inspect.signature(learner).parameters.keys() & given.keys()
-    for name, value in given.items():
-        if (value is None) == (name in asked):
-            raise UsageError(
-                f"--method {task.options.method}: {'give' if name in asked else 'leave out'} --{name}"
-            )
-    outer: Outer = learner(task, **{name: given[name] for name in asked})
-    return outer
+def _first_labels(data: DeviceBundle, start: str) -> Tensor:
+    """Return the label logits [N, K] to begin with.
 
-
-def _start(data: DeviceBundle, start: str) -> Tensor:
-    """Label logits [N, K] to begin with: of hard labels smoothed to 0.9, of none, or of the bundle's soft labels."""
+    They are those of the hard labels smoothed to 0.9, of uniform labels, or of the bundle's soft
+    labels.
+    """
     if start == "stored":
-        rows = torch.arange(len(data), device=data.images.device)
-        return (
-            data.soft_target(rows).log_probs().clamp_min(math.log(1e-6))
-        )  # of 0 too: logits stay finite
+        rows = torch.arange(len(data), device=data.device)
+        log_probs = data.soft_target(rows).log_probs()
+        return log_probs.clamp_min(math.log(_SMALLEST_PROBABILITY))
     smoothed = smooth(data.hard, data.num_classes, alpha=0.1)
     return smoothed.log() if start == "hard" else torch.zeros_like(smoothed)
 
 
 def _resume(state: State | None, labels: Tensor, optimizer: Optimizer, iterations: int) -> int:
-    """Load what was learned: the number of iterations that it took."""
+    """Load a state and return the number of its finished iterations."""
     if state is None:
         return 0
     if state["iteration"] > iterations:
@@ -278,13 +231,40 @@ def _resume(state: State | None, labels: Tensor, optimizer: Optimizer, iteration
     return int(state["iteration"])
 
 
-def _weights(run: ExpertRun, step: int, device: torch.device) -> Tensor:
-    """Weights [P] of a checkpoint; those of step 0 are drawn again from the run's seed."""
-    if step == 0:
-        return parameters_to_vector(network_of(run.about).body.to(device).parameters()).detach()
-    labeler = Labeler(
-        [Checkpoint(run, step)],
-        Runtime(device=device, precision="fp32", compile="off"),
-        num_images=1,
+def _state(labels: Tensor, optimizer: Optimizer, num_done: int, losses: Sequence[float]) -> State:
+    """Return a copy of the state after `num_done` iterations, with the mean of `losses`."""
+    learned = {"labels": labels.detach().cpu(), "optimizer": optimizer.state_dict()}
+    mean_loss = sum(losses) / len(losses) if losses else math.nan
+    return deepcopy(learned) | {"iteration": num_done, "loss": mean_loss}
+
+
+def _update(loss: Tensor, labels: Tensor, optimizer: Optimizer, clip: float) -> bool:
+    """Take a step down the loss, and return whether everything is finite.
+
+    The labels are left as they were where the loss, its gradient or the new labels are not finite.
+    """
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    gradient_norm = clip_grad_norm_(labels, clip)
+    if not bool((loss.detach() + gradient_norm).isfinite()):
+        return False
+    before = labels.detach().clone()
+    optimizer.step()
+    is_finite = bool(labels.isfinite().all())
+    if not is_finite:
+        labels.data.copy_(before)
+    return is_finite
+
+
+def _divergence(iteration: int) -> str:
+    message = (
+        f"learning diverged in iteration {iteration}: lower the learning rate in --inner or "
+        "--optimizer"
     )
-    return parameters_to_vector(labeler.bodies[0].parameters()).detach()
+    if iteration == 0:
+        return message
+    # A run with other options does not go on from the state that is kept.
+    return (
+        f"{message}, for another OUT; the same with --iterations {iteration} writes the labels "
+        "before it"
+    )

@@ -1,4 +1,8 @@
-"""`auto`: choosing by trial, with quick students tested on real training images that are held out from the bundle."""
+"""Choosing what is `auto` by trial.
+
+Quick students learn each choice of labels and are tested on real training images that are not in
+the bundle.
+"""
 
 import hashlib
 import math
@@ -7,11 +11,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from ddlabel.commands.checkpoints import pick_checkpoints as pick
+from ddlabel.commands.checkpoints import pick_checkpoints
 from ddlabel.commands.evaluate.experiment import Experiment, settle
-from ddlabel.commands.evaluate.grid import evaluate
-from ddlabel.commands.labeling import label_images as relabel
-from ddlabel.commands.refine import refine_labels as refine
+from ddlabel.commands.evaluate.grid import train_students
+from ddlabel.commands.labeling import label_images
+from ddlabel.commands.refine import refine_labels
 from ddlabel.core import rng
 from ddlabel.core.config import (
     EvaluateOptions,
@@ -28,9 +32,10 @@ from ddlabel.training.loop import Progress
 
 TEMPERATURES = (0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0)
 GAMMAS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7)
-_EPOCHS = 12  # checkpoints to try, at most
-_HELD_OUT = 2000
-Trials = dict[str, Array]  # accuracies of the quick students of each choice
+_MAX_EPOCHS = 12
+_MAX_HELD_OUT = 2000
+# The accuracies [trials] of the quick students of each choice, by its name.
+Trials = dict[str, Array]
 
 
 def choose_epoch(
@@ -40,114 +45,181 @@ def choose_epoch(
     real: Bundle,
     progress: Progress = iter,
 ) -> tuple[Checkpoints, RelabelOptions, Trials]:
-    """The checkpoint and the temperature whose labels teach quick students best, where they are `auto`.
+    """Choose the checkpoints and the temperature, where they are `auto`, by their labels.
 
-    First the epoch, at temperature 1 where that is auto too: the best one does not depend on it (Label-Worth, Fig. 5).
-    Of many checkpoints up to twelve are tried, evenly on a logarithmic scale. No curve is laid through them: what one
-    checkpoint's labels are worth differs from its neighbours' by more than the trials' noise.
+    The epoch is chosen first, at temperature 1 if that is auto too: the best one does not depend on
+    it (Label-Worth, Fig. 5). Of many checkpoints up to twelve are tried, evenly on a logarithmic
+    scale. No curve is laid through them: the worth of one checkpoint's labels differs from its
+    neighbours' by more than the noise of the trials.
+
+    Returns:
+        The checkpoints, the options with the choices in place of `auto`, and the accuracies.
+
+    Raises:
+        IncompatibleError: An expert does not fit the bundle, the runs have no epoch in common, or
+            no real image can be held out.
     """
-    pick(bundle, runs, options.epoch)  # refuses foreign experts
+    # Picked for its checks: experts of other classes or images are refused.
+    pick_checkpoints(bundle, runs, options.epoch)
     trials: Trials = {}
-    settled = replace(
-        options, temperature=1.0 if options.temperature == "auto" else options.temperature
-    )
-    free = [run for run in runs if not run.epoch]
-    if options.epoch == "auto" and free:
-        common = set.intersection(*({*run.epochs.values()} for run in free))
-        if not common:
-            raise IncompatibleError(
-                "--epoch auto: the runs have no checkpoint, or none of the same epoch"
-            )
-        names = [f"{epoch:g}" for epoch in _spread(sorted(common))]
-        variants = [relabel(bundle, pick(bundle, runs, name), settled) for name in names]
-        found = try_out(variants, real, options, "soft", "soft-ce", progress)
-        trials |= {f"epoch {name}": each for name, each in zip(names, found, strict=True)}
-        settled = replace(settled, epoch=names[found.mean(1).argmax()])
-    picks = pick(bundle, runs, settled.epoch)
+    settled = options
     if options.temperature == "auto":
-        variants = [
-            relabel(bundle, picks, replace(settled, temperature=each)) for each in TEMPERATURES
-        ]
-        found = try_out(variants, real, options, "soft", "soft-ce", progress)
-        trials |= {f"temperature {t:g}": each for t, each in zip(TEMPERATURES, found, strict=True)}
-        settled = replace(settled, temperature=TEMPERATURES[found.mean(1).argmax()])
-    return picks, settled, trials
+        settled = replace(options, temperature=1.0)
+    has_free_epoch = any(not run.epoch for run in runs)
+    if options.epoch == "auto" and has_free_epoch:
+        epoch, trials = _choose_free_epoch(bundle, runs, settled, real, progress)
+        settled = replace(settled, epoch=epoch)
+    checkpoints = pick_checkpoints(bundle, runs, settled.epoch)
+    if options.temperature == "auto":
+        choices = [replace(settled, temperature=temperature) for temperature in TEMPERATURES]
+        variants = [label_images(bundle, checkpoints, choice) for choice in choices]
+        accuracies = _accuracies_of_soft_labels(variants, real, options, progress)
+        names = [f"temperature {temperature:g}" for temperature in TEMPERATURES]
+        trials |= dict(zip(names, accuracies, strict=True))
+        settled = choices[_best(accuracies)]
+    return checkpoints, settled, trials
+
+
+def _choose_free_epoch(
+    bundle: Bundle,
+    runs: Sequence[ExpertRun],
+    options: RelabelOptions,
+    real: Bundle,
+    progress: Progress,
+) -> tuple[str, Trials]:
+    """Choose the epoch of the runs whose path names none, and return the accuracies too."""
+    epochs_of_runs = [set(run.epochs.values()) for run in runs if not run.epoch]
+    common = set.intersection(*epochs_of_runs)
+    if not common:
+        raise IncompatibleError(
+            "--epoch auto: the runs have no checkpoint, or none of the same epoch"
+        )
+    epochs = [f"{epoch:g}" for epoch in _spread(sorted(common))]
+    variants = []
+    for epoch in epochs:
+        checkpoints = pick_checkpoints(bundle, runs, epoch)
+        variants.append(label_images(bundle, checkpoints, options))
+    accuracies = _accuracies_of_soft_labels(variants, real, options, progress)
+    names = [f"epoch {epoch}" for epoch in epochs]
+    return epochs[_best(accuracies)], dict(zip(names, accuracies, strict=True))
 
 
 def choose_gamma(
     bundle: Bundle, options: RefineOptions, real: Bundle, progress: Progress = iter
 ) -> tuple[RefineOptions, Trials]:
-    """The weight of the hard label whose refined labels teach quick students best, by the cosine loss."""
-    each = [replace(options, gamma=gamma) for gamma in GAMMAS]
-    found = try_out(
-        [refine(bundle, one) for one in each], real, options, options.field, "cosine", progress
+    """Choose the weight γ of the hard label by the refined labels, with the cosine loss.
+
+    Returns:
+        The options with the choice in place of `auto`, and the accuracies.
+
+    Raises:
+        IncompatibleError: The labels cannot be refined, or no real image can be held out.
+    """
+    choices = [replace(options, gamma=gamma) for gamma in GAMMAS]
+    variants = [refine_labels(bundle, choice) for choice in choices]
+    accuracies = accuracies_of_trials(
+        variants, real, options, field=options.field, loss="cosine", progress=progress
     )
-    best = each[found.mean(1).argmax()]
-    return best, {f"gamma {gamma:g}": row for gamma, row in zip(GAMMAS, found, strict=True)}
+    names = [f"gamma {gamma:g}" for gamma in GAMMAS]
+    trials = dict(zip(names, accuracies, strict=True))
+    return choices[_best(accuracies)], trials
 
 
-def try_out(
+def accuracies_of_trials(
     variants: Sequence[Bundle],
     real: Bundle,
     options: TrialOptions,
-    labels: str,
+    *,
+    field: str,
     loss: str,
     progress: Progress = iter,
 ) -> Array:
-    """Accuracies [variants, trials] of quick students of each bundle on held-out real images, with paired seeds."""
-    test = held_out(variants[0], real)
-    per_epoch = math.ceil(len(variants[0]) / gift_batch_size(len(variants[0])))
-    epochs = max(1, round(options.trial_steps / per_epoch))
-    how = {
-        "net": options.trial_net,
-        "optimizer": "adamw:lr=0.003",
-        "schedule": "cosine",
-    } | options.runtime_settings
-    students = EvaluateOptions(labels=labels, loss=loss, epochs=epochs, seeds=options.trials, **how)
-    cases = [
-        settle(
-            Experiment(
-                bundle=lambda _, each=each: each,
-                test=test,
-                options=students,
-                digests={"bundle": str(number)},
-            )
-        )  # type: ignore[misc]
-        for number, each in enumerate(variants)
-    ]
-    accuracies = np.zeros((len(variants), options.trials))
-    for number, seed, record in evaluate(cases, set(), progress):
-        accuracies[number, seed] = record["result"]["accuracy"]
+    """Return accuracies [variants, trials] of quick students on held-out real images.
+
+    The students of each bundle learn its labels `field` by a loss; their seeds are paired.
+
+    Raises:
+        IncompatibleError: The real images are another task, or none of them can be held out.
+    """
+    num_images = len(variants[0])
+    steps_per_epoch = math.ceil(num_images / gift_batch_size(num_images))
+    students = EvaluateOptions(
+        labels=field,
+        loss=loss,
+        epochs=max(1, round(options.trial_steps / steps_per_epoch)),
+        seeds=options.trials,
+        net=options.trial_net,
+        optimizer="adamw:lr=0.003",
+        schedule="cosine",
+        **options.runtime_settings,
+    )
+    return _accuracies(variants, held_out(variants[0], real), students, progress)
+
+
+def _accuracies(
+    variants: Sequence[Bundle], test: Bundle, students: EvaluateOptions, progress: Progress
+) -> Array:
+    """Return the test accuracies [variants, seeds] of students of each bundle."""
+    experiments = []
+    for number, variant in enumerate(variants):
+        experiment = Experiment.of(
+            variant, test=test, options=students, digests={"bundle": str(number)}
+        )
+        experiments.append(settle(experiment))
+    accuracies = np.zeros((len(variants), students.seeds))
+    for number, seed, record in train_students(experiments, progress=progress):
+        accuracies[number, seed] = record.result["accuracy"]
     return accuracies
 
 
 def held_out(bundle: Bundle, real: Bundle) -> Bundle:
-    """Up to 2,000 real images, drawn once, that are not in the bundle; IncompatibleError if all of them are.
+    """Return up to 2,000 real images, drawn once, that are not in the bundle.
 
-    Images that were made of real ones, as RDED's are, cannot be known again.
+    Images that were made of real ones, as those of RDED are, cannot be recognised.
+
+    Raises:
+        IncompatibleError: The real images are another task, or all of them are in the bundle.
     """
     check_same_task("the bundle of real images", bundle, real)
-    own = {_digest(image) for image in bundle.images}
-    order = np.random.default_rng(rng.stream(0, "held out")).permutation(len(real))[
-        : _HELD_OUT + len(bundle)
-    ]
-    rows = [row for row in order if _digest(real.images[row]) not in own][:_HELD_OUT]
+    digests_of_bundle = {_digest(image) for image in bundle.images}
+    generator = np.random.default_rng(rng.stream(0, "held out"))
+    # At most as many of the drawn images as the bundle has are in the bundle.
+    drawn = generator.permutation(len(real))[: _MAX_HELD_OUT + len(bundle)]
+    rows = [row for row in drawn if _digest(real.images[row]) not in digests_of_bundle]
     if not rows:
         raise IncompatibleError(
             "--real: all its images are in the bundle, and none is left to hold out"
         )
-    return real.without_views().take(np.sort(rows))
+    return real.without_views().take(np.sort(rows[:_MAX_HELD_OUT]))
+
+
+def _accuracies_of_soft_labels(
+    variants: Sequence[Bundle], real: Bundle, options: RelabelOptions, progress: Progress
+) -> Array:
+    return accuracies_of_trials(
+        variants, real, options, field="soft", loss="soft-ce", progress=progress
+    )
+
+
+def _best(accuracies: Array) -> int:
+    """Return the choice with the largest mean of accuracies [choices, trials]."""
+    return int(accuracies.mean(1).argmax())
 
 
 def _digest(image: Array) -> bytes:
-    """What stands for an image in either pixel space."""
-    pixels = (
-        image if image.dtype == np.uint8 else np.rint(255 * image.astype(np.float32)).clip(0, 255)
-    )
+    """Return a digest of an image that is the same in either pixel space."""
+    pixels = image
+    if image.dtype != np.uint8:
+        pixels = np.rint(255 * image.astype(np.float32)).clip(0, 255)
     return hashlib.sha256(pixels.astype(np.uint8).tobytes()).digest()
 
 
 def _spread(epochs: Sequence[float]) -> list[float]:
-    """At most twelve of the epochs, evenly on a logarithmic scale, with the first and the last."""
-    wanted = np.geomspace(epochs[0], epochs[-1], _EPOCHS)
-    return sorted({min(epochs, key=lambda epoch: abs(math.log(epoch / each))) for each in wanted})
+    """Return at most twelve of the epochs, evenly on a logarithmic scale, with first and last."""
+    wanted_epochs = np.geomspace(epochs[0], epochs[-1], _MAX_EPOCHS)
+    return sorted({_nearest(epochs, wanted) for wanted in wanted_epochs})
+
+
+def _nearest(epochs: Sequence[float], wanted: float) -> float:
+    """Return the nearest epoch on a logarithmic scale."""
+    return min(epochs, key=lambda epoch: abs(math.log(epoch / wanted)))

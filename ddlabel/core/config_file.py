@@ -1,14 +1,13 @@
 """Configuration files: TOML with options at the top level and in a table for each command."""
 
 import tomllib
-import types
-import typing
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from ddlabel.core.errors import InvalidInputError, UsageError
 from ddlabel.core.registry import nearest
+from ddlabel.core.values import as_option_type
 
 # The tables that a configuration file may have.
 COMMANDS = (
@@ -68,22 +67,3 @@ def _read_table(path: Path, command: str) -> dict[str, Any]:
             raise UsageError(f"{path}: there is no command for the table [{name}]: {hint}")
     options = top_level | content.get(command, {})
     return {name.replace("-", "_"): value for name, value in options.items()}
-
-
-def as_option_type(value: Any, annotation: Any, where: str, *, is_list: bool) -> Any:
-    """Return a value as the type of its option; a list where the option takes several values."""
-    is_tuple = typing.get_origin(annotation) is tuple
-    if is_tuple or (is_list and isinstance(value, list)):
-        parts = value if isinstance(value, list) else [value]
-        return [as_option_type(part, str, where, is_list=False) for part in parts]
-    accepted = (annotation,)
-    if isinstance(annotation, types.UnionType):
-        accepted = typing.get_args(annotation)
-    # In Python a bool is an int, but `epochs = true` is a mistake.
-    is_bool_by_mistake = isinstance(value, bool) and bool not in accepted
-    if isinstance(value, int) and float in accepted and not is_bool_by_mistake:
-        return float(value)
-    if is_bool_by_mistake or not isinstance(value, accepted):
-        expected = getattr(annotation, "__name__", annotation)
-        raise UsageError(f"{where} is {value!r}: expected {expected}")
-    return value

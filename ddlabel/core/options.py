@@ -1,79 +1,19 @@
-"""Options and configs: how an option is declared, and how a config gets and checks its values."""
+"""Configs: how the options of a command get their values, and how these are checked together."""
 
 import itertools
-import os
 import typing
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self
 
 from ddlabel.core import protocols
 from ddlabel.core.conditions import Conditions, Situation, parse_conditions
-from ddlabel.core.config_file import as_option_type, read_options
+from ddlabel.core.config_file import read_options
 from ddlabel.core.errors import UsageError
+from ddlabel.core.option import check_value, flag_of, number_or_auto
 from ddlabel.core.registry import nearest, split_specs
-
-T = TypeVar("T")
-
-
-def option(
-    default: T,
-    help: str,  # noqa: A002 - the name that typer and argparse use
-    *,
-    low: float | None = None,
-    high: float | None = None,
-    above: float | None = None,
-    choices: tuple[str, ...] = (),
-    recorded: bool = True,
-    part_of_key: bool = True,
-    argument: str | None = None,
-    auto: bool = False,
-    only_with: str | Sequence[str] = (),
-    not_with: str | Sequence[str] = (),
-    needs: Mapping[str, str] | None = None,
-) -> T:
-    """Declare an option: a field of a config.
-
-    The last three arguments declare which options go together, see `Options.check_together`. A
-    condition is `NAME` (the option is given) or `NAME=VALUE|VALUE` (it has one of these values).
-
-    Args:
-        default: The default value.
-        help: The help text.
-        low: The smallest value.
-        high: The largest value.
-        above: A bound that every value must exceed.
-        choices: The values that a text may have.
-        recorded: False for an option that changes how the work is done but not its outcome. It is
-            not written to histories and result records.
-        part_of_key: False for an option that only adds figures to a result record. A record that
-            has these figures serves whether the option was given or not.
-        argument: The name in the usage line of an option that is given by position, without flag.
-        auto: Whether the value is a number or the word `auto`.
-        only_with: The option is refused unless at least one of these conditions is met.
-        not_with: The option is refused if one of these conditions is met.
-        needs: By value of the option, the condition without which this value is refused.
-    """
-    metadata = {
-        "help": help,
-        "low": low,
-        "high": high,
-        "above": above,
-        "choices": choices,
-        "recorded": recorded,
-        "part_of_key": part_of_key,
-        "argument": argument,
-        "auto": auto,
-        "conditions": parse_conditions(only_with, not_with, needs),
-    }
-    value: T = field(default=default, metadata=metadata)
-    return value
-
-
-def flag_of(declared: "Field[Any]") -> str:
-    """Return an option as the user writes it: `--real-epochs`, or the name of an argument."""
-    return declared.metadata["argument"] or f"--{declared.name.replace('_', '-')}"
+from ddlabel.core.values import from_python
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +30,7 @@ class Options:
 
     def __post_init__(self) -> None:
         for declared in fields(self):
-            _check_value(declared, getattr(self, declared.name))
+            check_value(declared, getattr(self, declared.name))
 
     @classmethod
     def load(
@@ -125,7 +65,7 @@ class Options:
                 values[name] = value
         for declared in fields(cls):
             if declared.metadata["auto"] and declared.name in values:
-                values[declared.name] = _number_or_auto(declared, values[declared.name])
+                values[declared.name] = number_or_auto(declared, values[declared.name])
         configs = []
         for combination in cls._combinations(values):
             net = combination.get("net")
@@ -151,8 +91,10 @@ class Options:
             if name not in hints:
                 raise UsageError(f"unknown option {name!r}: {nearest(name, hints)}")
             if value is not None:
-                declared = cls.__dataclass_fields__[name]
-                values[name] = from_python(value, hints[name], declared, name in cls.AXES)
+                is_file = not cls.__dataclass_fields__[name].metadata["recorded"]
+                values[name] = from_python(
+                    name, value, hints[name], is_list=name in cls.AXES, may_be_object=is_file
+                )
         return values
 
     @classmethod
@@ -250,64 +192,10 @@ class Options:
             yield values | dict(zip(axes, combination, strict=True))
 
 
-def from_python(value: Any, annotation: Any, declared: "Field[Any]", is_axis: bool) -> Any:
-    """Return a Python value as the type of an option; see `Options.from_python`."""
-    takes_text = str in (annotation, *typing.get_args(annotation))
-    is_list = isinstance(value, list | tuple)
-    parts = list(value) if is_list else [value]
-    texts = [_as_text(part) if takes_text else part for part in parts]
-    is_object = any(not isinstance(part, str | bool | int | float) for part in texts)
-    if is_object and takes_text and not declared.metadata["recorded"]:
-        return texts if is_list else texts[0]
-    name = declared.name
-    return as_option_type(texts if is_list else texts[0], annotation, name, is_list=is_axis)
-
-
-def _as_text(value: Any) -> Any:
-    """Return paths and numbers as text, and other objects as they are."""
-    if isinstance(value, bool) or not isinstance(value, os.PathLike | int | float):
-        return value
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
 def _lists_as_tuples(values: dict[str, Any]) -> dict[str, Any]:
     return {
         name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
     }
-
-
-def _number_or_auto(declared: "Field[Any]", value: float | str) -> float | str:
-    if value == "auto":
-        return value
-    try:
-        return float(value)
-    except ValueError:
-        raise UsageError(f"{flag_of(declared)} is {value!r}: expected a number, or auto") from None
-
-
-def _check_value(declared: "Field[Any]", value: Any) -> None:
-    """Check a value against the choices and the bounds of its option."""
-    rules = declared.metadata
-    if value is None:
-        return
-    if rules["choices"] and value not in rules["choices"]:
-        hint = nearest(str(value), rules["choices"])
-        raise UsageError(f"{flag_of(declared)} is {value!r}: {hint}")
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        _check_bounds(declared, value)
-
-
-def _check_bounds(declared: "Field[Any]", value: float) -> None:
-    low, high, above = (declared.metadata[name] for name in ("low", "high", "above"))
-    is_low_enough = high is None or value <= high
-    is_high_enough = (low is None or value >= low) and (above is None or value > above)
-    is_nan = value != value
-    if is_low_enough and is_high_enough and not is_nan:
-        return
-    ends = {"at least": low, "above": above, "at most": high}
-    bounds = [f"{word} {end:g}" for word, end in ends.items() if end is not None]
-    expected = " and ".join(bounds) or "a number"
-    raise UsageError(f"{flag_of(declared)} is {value:g}: expected {expected}")
 
 
 def _values_of_axis(name: str, value: str | Sequence[str]) -> list[str]:

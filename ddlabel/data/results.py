@@ -132,11 +132,18 @@ class Results:
             )
         atomic.check_output(str(self.path), force=True)
 
-    def read(self, kind: Kind, note: Callable[[str], None] | None = None) -> dict[str, Record]:
+    def read(
+        self,
+        kind: Kind,
+        note: Callable[[str], None] | None = None,
+        *,
+        serves: Callable[[Record], bool] | None = None,
+    ) -> dict[str, Record]:
         """Return the records of the file by key; none if there is no file.
 
         A last line that a crash cut off is removed from the file, and `note` is called with a
-        sentence that says so. Of several records with one key the last counts.
+        sentence that says so. Of several records with one key the last counts. A record for which
+        `serves` returns False, because it lacks figures that are asked for, is left out.
 
         Raises:
             InvalidInputError: A line is not a record, or one of another kind.
@@ -152,7 +159,8 @@ class Results:
                     f"{self.path}, line {number}: {_NAMES[record.kind]}, expected {_NAMES[kind]}: "
                     "name another --out"
                 )
-            records[record.key] = record
+            if serves is None or serves(record):
+                records[record.key] = record
         return records
 
     def _parse(self, line: bytes, number: int) -> Record:

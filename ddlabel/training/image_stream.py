@@ -1,140 +1,153 @@
-"""Real images that are too many for memory: class folders that are read while they are trained on."""
+"""Training batches of a folder whose images are read, ahead of their steps, by worker processes."""
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from ddlabel.core import rng
-from ddlabel.core.config import ImportOptions, TrainExpertOptions
 from ddlabel.core.errors import DDLabelError
 from ddlabel.core.registry import parse_spec
-from ddlabel.data.bundle import Bundle
-from ddlabel.data.importers.folder import Cut, Member, decode, list_images
-from ddlabel.data.labels import Array
-from ddlabel.data.provenance import canonical_json, sha256_of_text
-from ddlabel.data.schema import Pixels
-from ddlabel.data.statistics import statistics
+from ddlabel.data.image_folder import ImageFolder
+from ddlabel.data.importers.folder import Cut
+from ddlabel.methods.labels.target import Target
 from ddlabel.methods.labels.views import draw_boxes
-from ddlabel.training.device_data import DeviceBundle, to_unit
+from ddlabel.training.batches import BatchTransform
+from ddlabel.training.device_data import to_unit
 from ddlabel.training.distributed import rows_of_rank
-from ddlabel.training.loop import shuffled_rows
+from ddlabel.training.loop import Batch, shuffled_rows
 
-SAMPLE = 2000
+_CROP = "random-resized-crop"
+_DEFAULT_CROP = {"low": 0.08, "high": 1.0}
+# The options of a random resized crop that a spec sets, by name.
+CropOptions = dict[str, float]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ImageFolder(Bundle):
-    """A folder's images as import makes them, in colour and in its order: a bundle of a sample of them, drawn once."""
+class ReadRequest(NamedTuple):
+    """An image to read: its row in the folder and, unless its centre is wanted, how to cut it."""
 
-    members: list[Member]
-    hard: Array
+    row: int
+    cut: Cut | None
 
-    @classmethod
-    def open(cls, path: Path, size: int) -> tuple[Self, str]:
-        """The images of class folders in `path`, or in its part `train/`, and a digest of their names and sizes.
 
-        Their bytes are too many to be read for it. Raises what import does.
+def split_crop(augment: str) -> tuple[CropOptions | None, str]:
+    """Split an augmentation spec into the random resized crop that it begins with and the rest.
+
+    Such a crop is cut out of the whole image when it is read. Without one, return None and the
+    whole spec.
+    """
+    first, _, others = augment.partition("+")
+    if not first.strip().startswith(_CROP):
+        return None, augment
+    _, options = parse_spec(first)
+    return {name: float(value) for name, value in options.items()}, others or "none"
+
+
+def streamed_batches(
+    folder: ImageFolder,
+    transform: BatchTransform,
+    *,
+    crop: CropOptions | None,
+    batch_size: int,
+    seed: int,
+    steps: Sequence[int],
+    workers: int,
+    device: torch.device,
+) -> Batch:
+    """Return batches of a folder's images with hard labels; each pass takes every image once.
+
+    The batches must be asked for in the order of `steps`. The images of a batch are those of this
+    rank alone, in its `rows_of_rank`; the others are black.
+
+    Raises:
+        InvalidInputError: When a batch is asked for: one of its images cannot be read.
+        UnsafeInputError: When a batch is asked for: one of its images has too many pixels.
+    """
+    order_seed = partial(rng.stream, seed, "order")
+    rows_of_step = shuffled_rows(len(folder), batch_size, order_seed, device)
+    requests = _requests(folder, crop=crop, batch_size=batch_size, seed=seed, steps=steps)
+    # One pass over all steps: the workers start once, and read ahead across the ends of epochs.
+    loader: DataLoader[Any] = DataLoader(
+        _FolderDataset(folder),
+        batch_size=None,
+        sampler=requests,  # type: ignore[arg-type]  # any iterable will do
+        num_workers=workers,
+    )
+    images_of_steps = zip(steps, loader, strict=True)
+    hard_labels = torch.from_numpy(folder.hard_labels).to(device)
+    num_classes = len(folder.classes)
+
+    def batch(step: int) -> tuple[Tensor, Any]:
+        rows = rows_of_step(step)
+        step_read, images_of_rank = next(images_of_steps)
+        assert step == step_read
+        if isinstance(images_of_rank, DDLabelError):
+            raise images_of_rank
+        images = torch.zeros(len(rows), *images_of_rank.shape[1:], device=device)
+        images[rows_of_rank(len(rows))] = to_unit(images_of_rank.to(device))
+        target = Target.of_classes(hard_labels[rows], num_classes)
+        return transform(images, target, seed=seed, step=step)
+
+    return batch
+
+
+class _FolderDataset(Dataset[Tensor | DDLabelError]):
+    """Reads the images of one step at a time; its workers hold copies of it."""
+
+    def __init__(self, folder: ImageFolder) -> None:
+        self.folder = folder
+
+    def __getitem__(self, requests: list[ReadRequest]) -> Tensor | DDLabelError:
+        """Return images uint8 [b, 3, S, S], or the error of an image that cannot be read.
+
+        An error that is raised in a worker would come with the worker's traceback in its text.
         """
-        options = ImportOptions(size=size, rgb=True)
-        members, hard, classes = list_images(path, options)
-        rows = np.random.default_rng(rng.stream(0, "sample")).permutation(len(members))[:SAMPLE]
-        images = np.stack([decode(members[int(row)], options) for row in rows])
-        mean, std = statistics(images)
-        digest = sha256_of_text(
-            canonical_json([[str(name), (path / name).stat().st_size] for name, _ in members])
-        )
-        own: dict[str, Any] = {
-            "members": members,
-            "hard": hard,
-            "images": images,
-            "hard_labels": hard[rows],
-        }
-        return cls(classes=classes, pixels=Pixels(space="uint8", mean=mean, std=std), **own), digest
-
-    def __len__(self) -> int:
-        return len(self.members)
-
-    def read(
-        self, sample: DeviceBundle, options: TrainExpertOptions, seed: int, steps: Sequence[int]
-    ) -> tuple[DeviceBundle, str]:
-        """All images in place of the sample, to be asked for in the order of these steps, and what is left to augment.
-
-        A crop that the augmentation begins with is cut out of the whole image when it is read.
-        """
-        first, _, others = options.augment.partition("+")
-        cut = (
-            partial(_cut, parse_spec(first)[1])
-            if first.strip().startswith("random-resized-crop")
-            else None
-        )
-        rows_of = shuffled_rows(
-            len(self), options.batch_size, partial(rng.stream, seed, "order"), torch.device("cpu")
-        )
-        per_pass = -(-len(self) // options.batch_size)
-
-        def wanted() -> Iterator[list[tuple[int, Cut | None]]]:
-            for step in steps:
-                rows, draw = rows_of(step), partial(rng.stream, seed, "crop", step // per_pass)
-                yield [
-                    (row, cut and partial(cut, draw(row)))
-                    for row in rows[rows_of_rank(len(rows))].tolist()
-                ]
-
-        # One pass over all steps: the workers start once, and read ahead across the ends of epochs.
-        loader: DataLoader[Any] = DataLoader(
-            self, None, sampler=wanted(), num_workers=options.workers
-        )  # type: ignore[arg-type]
-        data = {"hard": torch.from_numpy(self.hard).to(sample.hard.device), "found": iter(loader)}
-        return _Read(**vars(sample) | data), options.augment if cut is None else others or "none"
-
-    def __getitem__(self, wanted: list[tuple[int, Cut | None]]) -> Tensor | DDLabelError:
-        """Images uint8 [b, 3, S, S] of rows, each with its cut: what workers do.
-
-        Or what is wrong with one: raised there, it would come with the worker's traceback in its text.
-        """
-        options = ImportOptions(size=self.side, rgb=True)
+        rows = [request.row for request in requests]
+        cuts = [request.cut for request in requests]
         try:
-            return torch.from_numpy(
-                np.stack([decode(self.members[row], options, cut) for row, cut in wanted])
-            )
+            return torch.from_numpy(self.folder.read(rows, cuts))
         except DDLabelError as error:
             return error
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Read(DeviceBundle):
-    """What the workers have `found`, batch by batch."""
+def _requests(
+    folder: ImageFolder,
+    *,
+    crop: CropOptions | None,
+    batch_size: int,
+    seed: int,
+    steps: Sequence[int],
+) -> Iterator[list[ReadRequest]]:
+    """Yield what this rank is to read for each step.
 
-    found: Iterator[Tensor | DDLabelError]
+    A crop depends on the seed, the number of the pass and the row alone.
+    """
+    order_seed = partial(rng.stream, seed, "order")
+    rows_of_step = shuffled_rows(len(folder), batch_size, order_seed, torch.device("cpu"))
+    steps_per_pass = math.ceil(len(folder) / batch_size)
+    for step in steps:
+        rows = rows_of_step(step)
+        pass_number = step // steps_per_pass
+        requests = []
+        for row in rows[rows_of_rank(len(rows))].tolist():
+            cut = None
+            if crop is not None:
+                cut = partial(random_cut, crop, rng.stream(seed, "crop", pass_number, row))
+            requests.append(ReadRequest(row, cut))
+        yield requests
 
-    def unit(self, rows: Tensor) -> Tensor:
-        """The next batch, of which a rank has its own part and the rest is black; raises what import does."""
-        own = next(self.found)
-        if isinstance(own, DDLabelError):
-            raise own
-        images = torch.zeros(len(rows), *own.shape[1:], device=rows.device)
-        images[rows_of_rank(len(rows))] = to_unit(own.to(rows.device))
-        return images
 
-
-def _cut(crop: dict[str, str], seed: int, image: Image.Image, size: int) -> Image.Image:
-    """A random box of the image, bilinear and antialiased as in torchvision's recipe."""
-    draw = partial(torch.rand, 1, generator=torch.Generator().manual_seed(seed))
-    box = draw_boxes(
-        draw,
-        image.height,
-        image.width,
-        **{"low": 0.08, "high": 1} | {k: float(crop[k]) for k in crop},
-    )[0]
-    top, left, bottom, right = (
-        (box * box.new_tensor([image.height, image.width] * 2)).round().tolist()
-    )
+def random_cut(crop: CropOptions, seed: int, image: Image.Image, size: int) -> Image.Image:
+    """Resize a random box of an image, bilinear and antialiased as in torchvision's recipe."""
+    generator = torch.Generator().manual_seed(seed)
+    uniform = partial(torch.rand, 1, generator=generator)
+    options = _DEFAULT_CROP | crop
+    box = draw_boxes(uniform, image.height, image.width, **options)[0]
+    sides = box.new_tensor([image.height, image.width, image.height, image.width])
+    top, left, bottom, right = (box * sides).round().tolist()
     return image.resize((size, size), Image.Resampling.BILINEAR, (left, top, right, bottom))

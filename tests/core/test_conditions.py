@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import pytest
 
 from ddlabel.core.errors import UsageError
-from ddlabel.core.options import Options, option
+from ddlabel.core.option import option
+from ddlabel.core.options import Options
 
 
 @dataclass(frozen=True, kw_only=True)

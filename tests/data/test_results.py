@@ -122,6 +122,15 @@ def test_records_are_read_in_the_order_of_the_file_and_the_last_of_a_key_counts(
     assert read[better.key] == better
 
 
+def test_of_one_key_the_last_record_that_serves_counts(results):
+    with_curve = student(result={"accuracy": 0.5, "curve": [2.0, 1.0]})
+    for record in (student(), with_curve, student(cost={"seconds": 3})):
+        results.append(record)
+    found = results.read("student", serves=lambda record: "curve" in record.result)
+    assert found == {with_curve.key: with_curve}
+    assert results.read("student", serves=lambda record: "confusion" in record.result) == {}
+
+
 def test_a_missing_file_has_no_records_and_is_not_made(results):
     assert results.read("student") == {}
     assert not results.path.exists()

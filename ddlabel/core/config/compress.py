@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass
 
 from ddlabel.core.errors import UsageError
-from ddlabel.core.options import Options, option
+from ddlabel.core.option import option
+from ddlabel.core.options import Options
 
 
 @dataclass(frozen=True, kw_only=True)

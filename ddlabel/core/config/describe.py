@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ddlabel.core.config.shared import RuntimeOptions
-from ddlabel.core.options import option
+from ddlabel.core.option import option
 
 
 @dataclass(frozen=True, kw_only=True)

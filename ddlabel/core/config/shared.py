@@ -3,7 +3,8 @@
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ddlabel.core.options import Options, option
+from ddlabel.core.option import option
+from ddlabel.core.options import Options
 
 
 @dataclass(frozen=True, kw_only=True)

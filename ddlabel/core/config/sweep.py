@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from ddlabel.core.options import Options, option
+from ddlabel.core.option import option
+from ddlabel.core.options import Options
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,38 @@
+"""`ddlabel train-expert`."""
+
+from typing import Annotated
+
+import typer
+
+from ddlabel.cli.command import cli_command
+from ddlabel.cli.reporter import TerminalReporter
+from ddlabel.commands.command import load_command
+from ddlabel.core.config import TrainExpertOptions
+
+RealArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="REAL", help="real images: a bundle, - for standard input, or class folders"
+    ),
+]
+FolderArgument = Annotated[str, typer.Argument(metavar="OUT", help="folder of the expert run")]
+
+
+@cli_command("train-expert", TrainExpertOptions)
+def train_expert(
+    real: RealArgument,
+    out: FolderArgument,
+    *,
+    options: TrainExpertOptions,
+    reporter: TerminalReporter,
+) -> None:
+    """Train experts on real images and keep their checkpoints.
+
+    A run that was killed goes on where it stopped.
+
+    Example: ddlabel train-expert real.safetensors expert --epochs 6
+    """
+    command = load_command("train-expert")
+    for run in command.run({"real": real, "out": out}, options, reporter):
+        path = str(run.folder)
+        reporter.result(path, {"out": path, "checkpoints": run.metrics()})

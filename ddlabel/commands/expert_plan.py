@@ -1,0 +1,177 @@
+"""Which expert runs `train-expert` makes: their folders, and the content of their `expert.json`."""
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+from ddlabel.core.config import TrainExpertOptions
+from ddlabel.core.errors import IncompatibleError, OutputExistsError
+from ddlabel.data.bundle import Bundle
+from ddlabel.data.expert_run import ExpertInfo, ExpertRun
+from ddlabel.data.image_folder import ImageFolder
+from ddlabel.data.provenance import canonical_json
+from ddlabel.methods.augmentations import augment_of
+from ddlabel.methods.optimizers import optimizer_of
+from ddlabel.methods.schedules import rate_of
+from ddlabel.training.labeler import network_of
+
+# The state that a killed run leaves in its folder.
+RESUME_FILE = "resume.pt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RealImages:
+    """The images that experts are trained on: a bundle, or a folder that is read meanwhile.
+
+    Attributes:
+        sample: The images in memory: the whole bundle, or a fixed random sample of the folder.
+        num_images: The number of all images.
+        digest: sha256 that stands for all images.
+        folder: The folder, or None for a bundle.
+    """
+
+    sample: Bundle
+    num_images: int
+    digest: str
+    folder: ImageFolder | None = None
+
+    @classmethod
+    def of_bundle(cls, bundle: Bundle, digest: str) -> Self:
+        """Return the images of a bundle with this digest."""
+        return cls(sample=bundle, num_images=len(bundle), digest=digest)
+
+    @classmethod
+    def of_folder(cls, folder: ImageFolder) -> Self:
+        """Return the images of a folder of class folders."""
+        return cls(
+            sample=folder.sample(), num_images=len(folder), digest=folder.digest, folder=folder
+        )
+
+
+class PlannedRun(NamedTuple):
+    """An expert run to make, or to go on with: its folder and the content of `expert.json`."""
+
+    folder: Path
+    info: ExpertInfo
+
+    @property
+    def resume_file(self) -> Path:
+        """The file that is there while the run is unfinished."""
+        return self.folder / RESUME_FILE
+
+
+def plan_runs(real: RealImages, folder: Path, options: TrainExpertOptions) -> list[PlannedRun]:
+    """Return the runs that are still to be made.
+
+    One expert has its run in `folder` itself, several have theirs in its subfolders `expert-0`,
+    `expert-1` and so on.
+
+    Raises:
+        UsageError: A spec is unknown or does not fit the images.
+        IncompatibleError: A run of other options or images is there.
+        OutputExistsError: All runs are complete, or something else is in the folder.
+    """
+    num_channels = real.sample.images.shape[1]
+    augment_of(options.augment, channels=num_channels, size=real.sample.side)
+    planned = []
+    for number in range(options.experts):
+        info = _info_of(real, replace(options, seed=options.seed + number, experts=1))
+        optimizer_of(options.optimizer, network_of(info).parameters())
+        lr_factor_of(options, info)
+        run_folder = folder / f"expert-{number}" if options.experts > 1 else folder
+        if not _is_finished(run_folder, info):
+            planned.append(PlannedRun(run_folder, info))
+    if not planned:
+        raise OutputExistsError(
+            f"{folder}: the expert run is complete already; give another folder"
+        )
+    return planned
+
+
+def lr_factor_of(options: TrainExpertOptions, info: ExpertInfo) -> Callable[[int], float]:
+    """Return the factor of the learning rate at each step of a run."""
+    return rate_of(
+        options.schedule,
+        epochs=options.epochs,
+        steps_per_epoch=info.steps_per_epoch,
+        warm_up=options.warm_up,
+    )
+
+
+def checkpoint_steps(info: ExpertInfo, save_every: float) -> list[int]:
+    """Return the steps to save at: every `save_every` epochs, in whole steps, and the last."""
+    interval = save_every * info.steps_per_epoch
+    # A quotient that is whole but for rounding counts as whole.
+    num_intervals = int(info.steps / interval + 1e-9)
+    steps = {info.steps}
+    for number in range(1, num_intervals + 1):
+        steps.add(max(1, round(number * interval)))
+    return sorted(steps)
+
+
+def _info_of(real: RealImages, options: TrainExpertOptions) -> ExpertInfo:
+    """Return the content of `expert.json` for one expert."""
+    steps_per_epoch = math.ceil(real.num_images / options.batch_size)
+    return ExpertInfo(
+        net=options.net,
+        classes=real.sample.classes,
+        channels=real.sample.images.shape[1],
+        size=real.sample.side,
+        mean=real.sample.pixels.mean,
+        std=real.sample.pixels.std,
+        zca=options.zca,
+        seed=options.seed,
+        steps_per_epoch=steps_per_epoch,
+        steps=steps_per_epoch * options.epochs,
+        data=real.digest,
+        options=options.recorded(),
+    )
+
+
+def _is_finished(folder: Path, info: ExpertInfo) -> bool:
+    """Return whether a folder has the complete run.
+
+    Raises:
+        OutputExistsError: The path is a file, or the folder holds other things than expert runs.
+        IncompatibleError: The folder has a run of other options or images.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise OutputExistsError(f"{folder} is a file: an expert run is a folder; give a new one")
+    if not (folder / "expert.json").exists():
+        _check_has_only_runs(folder)
+        return False
+    run = ExpertRun(folder)
+    different = _differences(run.about, info)
+    if different:
+        raise IncompatibleError(
+            f"{folder} holds a run of other {', '.join(different)}: give another folder, or the "
+            "same options and images"
+        )
+    return run.complete and not (folder / RESUME_FILE).exists()
+
+
+def _check_has_only_runs(folder: Path) -> None:
+    """Raise OutputExistsError if a folder holds something and none of it is an expert run."""
+    is_used = folder.exists() and any(folder.iterdir())
+    if is_used and not list(folder.glob("expert-*/expert.json")):
+        raise OutputExistsError(f"{folder} is a folder with other things in it: give a new one")
+
+
+def _differences(first: ExpertInfo, second: ExpertInfo) -> list[str]:
+    """Return the names of the fields and options in which two runs differ, sorted."""
+    first_values = _flat(first)
+    second_values = _flat(second)
+    different = []
+    for name, value in second_values.items():
+        if canonical_json(first_values.get(name)) != canonical_json(value):
+            different.append(name)
+    return sorted(different)
+
+
+def _flat(info: ExpertInfo) -> dict[str, Any]:
+    """Return the fields of an info and its options by name."""
+    values = asdict(info) | info.options
+    del values["options"]
+    return values

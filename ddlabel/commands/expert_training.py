@@ -1,0 +1,273 @@
+"""Training one expert run, from its beginning or from where a killed run stopped."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from ddlabel.commands.expert_plan import (
+    PlannedRun,
+    RealImages,
+    checkpoint_steps,
+    lr_factor_of,
+)
+from ddlabel.core import rng
+from ddlabel.core.config import TrainExpertOptions
+from ddlabel.data import whitening
+from ddlabel.data.bundle import Bundle
+from ddlabel.data.expert_run import ExpertRun
+from ddlabel.data.image_folder import SAMPLE_SIZE
+from ddlabel.data.schema import require
+from ddlabel.methods.augmentations import augment_of
+from ddlabel.methods.losses import loss_of
+from ddlabel.methods.metrics import correct
+from ddlabel.methods.nets import Network
+from ddlabel.methods.optimizers import optimizer_of
+from ddlabel.training import distributed
+from ddlabel.training.batches import BatchTransform, image_batches
+from ddlabel.training.device_data import DeviceBundle, predict
+from ddlabel.training.image_stream import split_crop, streamed_batches
+from ddlabel.training.labeler import network_of
+from ddlabel.training.loop import Batch, LossCallback, Progress, TrainSpec, fit
+from ddlabel.training.resume import loaded_state, save_state
+from ddlabel.training.runtime import Runtime
+from ddlabel.training.stacking import Forward
+
+Record = dict[str, Any]
+# Takes the record of a checkpoint when it is saved.
+Report = Callable[[Record], None]
+
+
+def train_run(
+    real: RealImages,
+    planned: PlannedRun,
+    options: TrainExpertOptions,
+    *,
+    test: Bundle | None = None,
+    report: Report = lambda record: None,  # noqa: ARG005
+    progress: Progress = iter,
+) -> ExpertRun:
+    """Train one expert, or go on with a run that was killed, to the same bytes.
+
+    The record of a checkpoint has the mean training loss since the last one and the accuracy on a
+    fixed sample of training images and, with `test`, on the test images.
+
+    Raises:
+        ResourceError: The device is not there.
+        InvalidInputError: Training diverges, or an image of a folder cannot be read.
+    """
+    runtime = Runtime.of(options)
+    training = _Training(
+        real=real,
+        planned=planned,
+        options=options,
+        runtime=runtime,
+        in_memory=DeviceBundle.of(real.sample, runtime.device),
+    )
+    rank, _ = distributed.rank_and_world_size()
+    info = planned.info
+    run = _open_run(planned, real)
+    network = network_of(info, run).to(runtime.device)
+    forward = training.forward(network.body)
+    trained = training.parallel_forward(network.body, forward)
+    optimizer = optimizer_of(options.optimizer, network.body.parameters())
+    start, records = _resume(planned, run, network, optimizer)
+    saver = _CheckpointSaver(
+        planned=planned,
+        run=run,
+        network=network,
+        forward=forward,
+        optimizer=optimizer,
+        tested_on=training.tested_on(test if rank == 0 else None),
+        records=records,
+        report=report,
+    )
+    remaining = range(start, info.steps)
+    with runtime.matmul_precision():
+        fit(
+            trained,
+            [training.spec(network, optimizer, remaining)],
+            steps=progress(remaining),
+            layer_seed=partial(rng.stream, info.seed, _layer_stream(rank)),
+            callbacks=saver.callbacks(checkpoint_steps(info, options.save_every)),
+            scale_losses=runtime.precision == "fp16",
+        )
+    if rank == 0:
+        planned.resume_file.unlink(missing_ok=True)
+    return run
+
+
+def _open_run(planned: PlannedRun, real: RealImages) -> ExpertRun:
+    """Make the folder of a run, with its whitening if it has one, unless it is there already."""
+    folder, info = planned
+    rank, _ = distributed.rank_and_world_size()
+    if rank == 0:
+        is_there = (folder / "expert.json").exists()
+        run = ExpertRun(folder) if is_there else ExpertRun.create(folder, info)
+        if info.zca and not run.has_whitening:
+            mean, matrix = whitening.fit(real.sample.images)
+            run.save_whitening({"mean": mean, "matrix": matrix})
+    distributed.wait_for_all()
+    return ExpertRun(folder)
+
+
+def _layer_stream(rank: int) -> str:
+    """Return the name of the random stream of layers such as dropout: every rank has another."""
+    return f"layers of rank {rank}" if rank else "layers"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Training:
+    """What one expert is trained on, and how."""
+
+    real: RealImages
+    planned: PlannedRun
+    options: TrainExpertOptions
+    runtime: Runtime
+    in_memory: DeviceBundle
+
+    def forward(self, body: nn.Module) -> Forward:
+        """Return the network as a function of images, compiled if its training is long enough."""
+        return self.runtime.forward(
+            [body],
+            num_images=self.planned.info.steps * self.options.batch_size,
+            shape=self.real.sample.images.shape[1:],
+            backward=True,
+        )
+
+    def parallel_forward(self, body: nn.Module, forward: Forward) -> Forward:
+        """Return the function to train with: `forward`, or one that averages over several ranks.
+
+        Rank 0 alone tests with `forward`: the other one would wait for the other ranks.
+        """
+        _, world_size = distributed.rank_and_world_size()
+        return forward if world_size == 1 else self.forward(distributed.data_parallel(body))
+
+    def tested_on(self, test: Bundle | None) -> dict[str, DeviceBundle]:
+        """Return the images whose accuracy is recorded, by its name in records.
+
+        The training images are drawn once; `--epoch auto` goes by their accuracy.
+        """
+        device = self.in_memory.device
+        seed = rng.stream(self.planned.info.seed, "sample")
+        generator = torch.Generator().manual_seed(seed)
+        rows = torch.randperm(len(self.in_memory), generator=generator)[:SAMPLE_SIZE]
+        tested_on = {"train_accuracy": self.in_memory.take(rows.to(device))}
+        if test is not None:
+            tested_on["test_accuracy"] = DeviceBundle.of(test, device)
+        return tested_on
+
+    def spec(self, network: Network, optimizer: Optimizer, steps: range) -> TrainSpec:
+        """Return how the network is trained in these steps."""
+        batch, loss = distributed.shard_batch(self._batches(network, steps), loss_of("ce"))
+        lr_factor = lr_factor_of(self.options, self.planned.info)
+        return TrainSpec(batch=batch, loss=loss, optimizer=optimizer, lr_factor=lr_factor)
+
+    def _batches(self, network: Network, steps: range) -> Batch:
+        """Return batches of augmented images with hard labels, from memory or from a folder."""
+        options = self.options
+        seed = self.planned.info.seed
+        if self.real.folder is None:
+            return image_batches(
+                self.in_memory,
+                self._transform(network, options.augment),
+                self.in_memory.hard_target,
+                batch_size=options.batch_size,
+                seed=seed,
+            )
+        crop, augment = split_crop(options.augment)
+        return streamed_batches(
+            self.real.folder,
+            self._transform(network, augment),
+            crop=crop,
+            batch_size=options.batch_size,
+            seed=seed,
+            steps=steps,
+            workers=options.workers,
+            device=self.in_memory.device,
+        )
+
+    def _transform(self, network: Network, augment: str) -> BatchTransform:
+        info = self.planned.info
+        augmentation = augment_of(augment, channels=info.channels, size=info.size)
+        return BatchTransform(prepare=network.prepare, augment=augmentation)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _CheckpointSaver:
+    """Saves the checkpoints of a run; ranks other than 0 only check that training is sound."""
+
+    planned: PlannedRun
+    run: ExpertRun
+    network: Network
+    forward: Forward
+    optimizer: Optimizer
+    tested_on: Mapping[str, DeviceBundle]
+    records: list[Record]
+    report: Report
+
+    def callbacks(self, steps: list[int]) -> dict[int, LossCallback]:
+        """Return what `fit` calls after these steps."""
+        return {step: partial(self._after, step) for step in steps}
+
+    def _after(self, step: int, losses: list[float]) -> None:
+        """Record the losses and accuracies after a step, and save the checkpoint.
+
+        Raises:
+            InvalidInputError: Training has diverged.
+        """
+        loss = distributed.average(losses[0])
+        require(
+            math.isfinite(loss),
+            f"training diverged before step {step}: lower the learning rate in --optimizer",
+        )
+        rank, _ = distributed.rank_and_world_size()
+        if rank != 0:
+            return
+        record: Record = {"step": step, "epoch": self.run.epoch_of(step), "loss": loss}
+        for name, images in self.tested_on.items():
+            record[name] = self._accuracy(images)
+        self.records.append(record)
+        self._save(record)
+        self.report(record)
+
+    def _accuracy(self, data: DeviceBundle) -> float:
+        logits = predict([self.network], self.forward, data)[0]
+        return int(correct(logits, data.hard)) / len(data)
+
+    def _save(self, record: Record) -> None:
+        """Write the checkpoint, its record, and then the state that a killed run goes on from."""
+        body = self.network.body.state_dict()
+        # Copies: on a CPU `numpy()` shares the memory of the live weights, and every checkpoint
+        # would be the last one.
+        weights = {name: tensor.detach().cpu().numpy().copy() for name, tensor in body.items()}
+        record["sha256"] = self.run.save_weights(record["step"], weights)
+        self.run.save_metrics(self.records)
+        state = {
+            "body": body,
+            "optimizer": self.optimizer.state_dict(),
+            "step": record["step"],
+        }
+        save_state(self.planned.resume_file, state)
+
+
+def _resume(
+    planned: PlannedRun, run: ExpertRun, network: Network, optimizer: Optimizer
+) -> tuple[int, list[Record]]:
+    """Load the state that a killed run left.
+
+    Returns:
+        The step to go on from, and the records up to it.
+    """
+    if not planned.resume_file.exists():
+        return 0, []
+    with loaded_state(planned.resume_file) as state:
+        network.body.load_state_dict(state["body"])
+        optimizer.load_state_dict(state["optimizer"])
+        step = int(state["step"])
+    return step, [record for record in run.metrics() if record["step"] <= step]

@@ -1,0 +1,76 @@
+"""The types of options: values of TOML files and of Python calls."""
+
+import os
+import types
+import typing
+from typing import Any
+
+from ddlabel.core.errors import UsageError
+
+
+def as_option_type(value: Any, annotation: Any, where: str, *, is_list: bool) -> Any:
+    """Return a value as the type of its option; a list where the option takes several values.
+
+    Args:
+        value: The value.
+        annotation: The type of the option.
+        where: The beginning of the error's message.
+        is_list: Whether a list of values is accepted.
+
+    Raises:
+        UsageError: The value has another type.
+    """
+    is_tuple = typing.get_origin(annotation) is tuple
+    if is_tuple or (is_list and isinstance(value, list)):
+        parts = value if isinstance(value, list) else [value]
+        return [as_option_type(part, str, where, is_list=False) for part in parts]
+    accepted = (annotation,)
+    if isinstance(annotation, types.UnionType):
+        accepted = typing.get_args(annotation)
+    # In Python a bool is an int, but `epochs = true` is a mistake.
+    is_bool_by_mistake = isinstance(value, bool) and bool not in accepted
+    if isinstance(value, int) and float in accepted and not is_bool_by_mistake:
+        return float(value)
+    if is_bool_by_mistake or not isinstance(value, accepted):
+        expected = getattr(annotation, "__name__", annotation)
+        raise UsageError(f"{where} is {value!r}: expected {expected}")
+    return value
+
+
+def from_python(
+    name: str, value: Any, annotation: Any, *, is_list: bool, may_be_object: bool
+) -> Any:
+    """Return the value of a Python call as the type of the option `name`.
+
+    A path becomes a text, and so does a number where a text is expected (`epoch=12`).
+
+    Args:
+        name: The name of the option.
+        value: The value.
+        annotation: The type of the option.
+        is_list: Whether a list of values is accepted.
+        may_be_object: Whether an option of type text may be an object, such as a bundle in place of
+            its path. Objects are returned as they are.
+
+    Raises:
+        UsageError: The value has another type.
+    """
+    takes_text = str in (annotation, *typing.get_args(annotation))
+    has_several = isinstance(value, list | tuple)
+    parts = list(value) if has_several else [value]
+    if takes_text:
+        parts = [_as_text(part) for part in parts]
+    converted = parts if has_several else parts[0]
+    has_object = any(not isinstance(part, str | bool | int | float) for part in parts)
+    if has_object and takes_text and may_be_object:
+        return converted
+    return as_option_type(converted, annotation, name, is_list=is_list)
+
+
+def _as_text(value: Any) -> Any:
+    """Return paths and numbers as text, and other values as they are."""
+    if isinstance(value, bool) or not isinstance(value, os.PathLike | int | float):
+        return value
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value)
