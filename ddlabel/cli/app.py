@@ -20,6 +20,7 @@ from ddlabel.cli import (  # noqa: F401 - importing a module registers its comma
     describe,
     edit,
     evaluate,
+    guide,
     import_images,
     info,
     learn,

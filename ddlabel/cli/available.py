@@ -73,7 +73,7 @@ def _protocol_tables(contents: dict[str, dict[str, Any]]) -> str:
 def _protocol_rows(content: dict[str, Any]) -> dict[str, Any]:
     """Return the source, the note and the options of a protocol."""
     texts = {name: content.get(name, "–") for name in ("source", "note")}
-    options = content["evaluate"] if "evaluate" in content else content["train-expert"]
+    options: dict[str, Any] = content.get("evaluate") or content["train-expert"]
     return texts | options
 
 

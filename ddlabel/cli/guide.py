@@ -5,15 +5,15 @@ from typing import Annotated
 
 import typer
 
-from ddlabel import guide as pages
 from ddlabel.cli.command import cli_command
 from ddlabel.cli.reporter import TerminalReporter
 from ddlabel.commands.command import load_command
+from ddlabel.commands.guide import topics
 
 
 def _complete(typed: str) -> list[tuple[str, str]]:
-    topics = pages.topics().items()
-    return [(topic, summary) for topic, summary in topics if topic.startswith(typed)]
+    pages = topics().items()
+    return [(topic, summary) for topic, summary in pages if topic.startswith(typed)]
 
 
 _Topic = Annotated[

@@ -126,39 +126,44 @@ def command(
 
     def declare(body: Callable[..., Any]) -> Callable[..., Any]:
         parameters = inspect.signature(body, eval_str=True).parameters.values()
-        own = [p for p in parameters if p.name not in ("options", "reporter")]
+        inputs = [p for p in parameters if p.name not in ("options", "reporter")]
         declared = Command(
             name=name,
             config=config,
-            inputs={parameter.name: parameter for parameter in own},
+            inputs={parameter.name: parameter for parameter in inputs},
             body=body,
             json_value=json_value,
         )
-        signature = _public_signature(own, config)
-
-        @functools.wraps(body)
-        def public(*args: Any, **keywords: Any) -> Any:
-            options = keywords.pop("options", None)
-            config_file = keywords.pop("config", None)
-            reporter = keywords.pop("reporter", None) or SILENT
-            unknown = keywords.keys() - signature.parameters.keys()
-            if unknown:
-                keyword = min(unknown)
-                hint = nearest(keyword, [*signature.parameters])
-                raise UsageError(f"{body.__name__}() has no option {keyword!r}: {hint}")
-            given = signature.bind_partial(*args, **keywords).arguments
-            inputs = {key: given.pop(key) for key in declared.inputs if key in given}
-            if options is None:
-                options = declared.options(given, config_file)
-            elif given:
-                raise UsageError("give a config as `options` or the options by name, not both")
-            return declared.run(inputs, options, reporter)
-
-        public.__signature__ = signature  # type: ignore[attr-defined]
-        public.command = declared  # type: ignore[attr-defined]
-        return public
+        return _public_function(declared, _public_signature(inputs, config))
 
     return declare
+
+
+def _public_function(declared: Command, signature: inspect.Signature) -> Callable[..., Any]:
+    """Return the public function of a command: inputs and options by name."""
+    title = declared.body.__name__
+
+    @functools.wraps(declared.body)
+    def public(*args: Any, **keywords: Any) -> Any:
+        options = keywords.pop("options", None)
+        config_file = keywords.pop("config", None)
+        reporter = keywords.pop("reporter", None) or SILENT
+        unknown = keywords.keys() - signature.parameters.keys()
+        if unknown:
+            keyword = min(unknown)
+            hint = nearest(keyword, [*signature.parameters])
+            raise UsageError(f"{title}() has no option {keyword!r}: {hint}")
+        given = signature.bind_partial(*args, **keywords).arguments
+        inputs = {key: given.pop(key) for key in declared.inputs if key in given}
+        if options is None:
+            options = declared.options(given, config_file)
+        elif given:
+            raise UsageError("give a config as `options` or the options by name, not both")
+        return declared.run(inputs, options, reporter)
+
+    public.__signature__ = signature  # type: ignore[attr-defined]
+    public.command = declared  # type: ignore[attr-defined]
+    return public
 
 
 def load_command(name: str) -> Command:
@@ -182,7 +187,7 @@ def public_function(name: str) -> Callable[..., Any]:
 
 
 def _public_signature(own: list[inspect.Parameter], config: type[Options]) -> inspect.Signature:
-    """Return the inputs of a body, then the options, of which arguments can be given by position."""
+    """Return the inputs of a body, then its options; arguments can be given by position."""
     hints = config.types()
     by_position = inspect.Parameter.POSITIONAL_OR_KEYWORD
     by_keyword = inspect.Parameter.KEYWORD_ONLY

@@ -196,7 +196,7 @@ def _log_probs(target: Target) -> Tensor:
 
     Of a label that lost probability, what is left of it divided by its sum counts.
     """
-    if target.label.space == "direction":
+    if target.meta.space == "direction":
         raise IncompatibleError(
             "directions have no distance as distributions: compare labels before 'ddlabel refine'"
         )

@@ -7,7 +7,7 @@ T = TypeVar("T")
 
 
 class Reporter:
-    """Report the progress of a command to people. This one says nothing; the command line's does."""
+    """Report the progress of a command to people. This one is silent."""
 
     def note(self, text: str) -> None:
         """Report a line, or several."""

@@ -147,7 +147,7 @@ class TestConsumers:
         target = Target(
             hard=torch.zeros(50),
             values=torch.from_numpy(made.labels("soft").decode()),
-            label=made.soft.meta,
+            meta=made.soft.meta,
         )
         np.testing.assert_allclose(
             target.logits, centred, atol=0.06
@@ -156,7 +156,7 @@ class TestConsumers:
         target = Target(
             hard=torch.zeros(50),
             values=torch.from_numpy(made.labels("soft").decode()),
-            label=made.soft.meta,
+            meta=made.soft.meta,
         )
         with pytest.raises(IncompatibleError, match="probs"):
             _ = target.logits
@@ -206,7 +206,9 @@ class TestCompress:
         with pytest.raises(IncompatibleError, match="dense"):
             compress_labels(make_bundle(), CompressOptions(**options))
         with pytest.raises(IncompatibleError, match="soft"):
-            compress_labels(with_arrays(make_bundle(), soft_labels=None, soft=None), CompressOptions())
+            compress_labels(
+                with_arrays(make_bundle(), soft_labels=None, soft=None), CompressOptions()
+            )
 
 
 class TestBudget:
@@ -243,7 +245,8 @@ class TestBudget:
             bundle, soft=PROBS, soft_labels=np.eye(3, dtype=np.float32)[bundle.hard_labels]
         )
         assert (
-            compress_labels(one_hot, CompressOptions(budget="100%"))[1]["codec"] == "top-k:k=1,dtype=uint8"
+            compress_labels(one_hot, CompressOptions(budget="100%"))[1]["codec"]
+            == "top-k:k=1,dtype=uint8"
         )
 
     def test_codecs_that_cannot_store_the_labels_are_left_out(self):

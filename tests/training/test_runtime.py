@@ -15,7 +15,7 @@ from torch import nn
 
 from ddlabel.commands.evaluate.experiment import Experiment, settle
 from ddlabel.commands.evaluate.grid import evaluate
-from ddlabel.commands.relabel import relabel
+from ddlabel.commands.labeling import label_images
 from ddlabel.commands.train_expert import plan, train_expert
 from ddlabel.core.config import (
     EvaluateOptions,
@@ -24,6 +24,7 @@ from ddlabel.core.config import (
     TrainExpertOptions,
 )
 from ddlabel.core.errors import ResourceError, UsageError
+from ddlabel.data.expert_run import Checkpoint
 from ddlabel.training import runtime as runtime_module
 from ddlabel.training.runtime import Runtime, has_bfloat16_units, pick_device
 
@@ -219,7 +220,8 @@ class TestWorkRunsInItsPrecision:
         run = train_expert(real, None, path, info, options, lambda _: None)
         assert len(work["gradient"]) == 2
         num_convolutions = len(work["convolution"])
-        relabel(real, [(run, run.step_of("last"))], RelabelOptions(epoch="last", compile="off"))
+        options = RelabelOptions(epoch="last", compile="off", precision="fp32")
+        label_images(real, [Checkpoint(run, run.step_of("last"))], options)
         assert len(work["convolution"]) > num_convolutions
         assert all(work["convolution"])
         assert all(work["gradient"])

@@ -15,18 +15,18 @@ from ddlabel.training.warning import warn_once
 
 
 class TrainedStudent(NamedTuple):
-    """A student that was trained: the index of its experiment, its seed, and its record."""
+    """A student that was trained: the number of its experiment, its seed, and its record."""
 
-    index: int
+    experiment: int
     seed: int
     record: Record
 
 
 class _Pending(NamedTuple):
-    """A student that is to be trained: its seed and the index of its experiment."""
+    """A student that is to be trained: its seed and the number of its experiment."""
 
     seed: int
-    index: int
+    experiment: int
 
 
 def train_students(
@@ -51,7 +51,7 @@ def train_students(
     limit = math.inf
     seed_on_device = None
     while pending:
-        candidates = [(experiments[student.index], student.seed) for student in pending]
+        candidates = [(experiments[student.experiment], student.seed) for student in pending]
         chosen = next_stack(candidates, cache.runtime, limit)
         stack = [pending[index] for index in chosen]
         if stack[0].seed != seed_on_device:
@@ -66,9 +66,9 @@ def train_students(
             warn_once(f"{len(stack)} students side by side: {error}; going on with {limit}")
             continue
         pending = [student for student in pending if student not in stack]
-        for (seed, index), (result, cost) in zip(stack, outcomes, strict=True):
-            record = student_record(experiments[index], seed, result=result, cost=cost)
-            yield TrainedStudent(index, seed, record)
+        for (seed, number), (result, cost) in zip(stack, outcomes, strict=True):
+            record = student_record(experiments[number], seed, result=result, cost=cost)
+            yield TrainedStudent(number, seed, record)
 
 
 def _pending_students(experiments: Sequence[Experiment], finished: Set[str]) -> list[_Pending]:
@@ -77,12 +77,12 @@ def _pending_students(experiments: Sequence[Experiment], finished: Set[str]) -> 
     Two experiments may be the same.
     """
     students = [
-        _Pending(seed, index)
-        for index, experiment in enumerate(experiments)
+        _Pending(seed, number)
+        for number, experiment in enumerate(experiments)
         for seed in experiment.seeds
     ]
     by_key: dict[str, _Pending] = {}
     for student in sorted(students):
-        key = student_key(experiments[student.index], student.seed)
+        key = student_key(experiments[student.experiment], student.seed)
         by_key.setdefault(key, student)
     return [student for key, student in by_key.items() if key not in finished]

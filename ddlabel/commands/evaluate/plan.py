@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ddlabel.commands.checkpoints import pick_checkpoints, source_of
+from ddlabel.commands.demo_digits import load_digits
 from ddlabel.commands.evaluate.controls import control_experiments
-from ddlabel.commands.evaluate.digits import open_digits
 from ddlabel.commands.evaluate.experiment import Experiment, same_for_all_seeds, settle
 from ddlabel.commands.evaluate.training_plan import Whitening
 from ddlabel.commands.inputs import (
@@ -109,7 +109,8 @@ def _open_inputs(options: EvaluateOptions, reporter: Reporter) -> tuple[OpenBund
             "no bundle and no test set given: the demo's handwritten digits, 10 of each class, "
             "hard labels"
         )
-        return open_digits()
+        few, test = load_digits()
+        return open_bundle(few), open_bundle(test)
     # EvaluateOptions refuses one without the other.
     assert options.bundle is not None
     assert options.test is not None
@@ -174,9 +175,7 @@ def _report_doubts(cells: Sequence[Experiment], reporter: Reporter) -> None:
         reporter.note("note: the test images are the training images")
 
 
-def _report_other_teacher(
-    experiment: Experiment, teacher: Checkpoints, reporter: Reporter
-) -> None:
+def _report_other_teacher(experiment: Experiment, teacher: Checkpoints, reporter: Reporter) -> None:
     """Report if random images are labelled by other experts than the bundle's images."""
     if not teacher or experiment.options.labels == "online":
         return

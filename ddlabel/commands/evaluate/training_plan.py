@@ -145,9 +145,7 @@ def images_in_training(options: EvaluateOptions, per_epoch: int) -> int:
     return per_epoch * options.epochs * batch_size_of(options) * options.seeds
 
 
-def training_flops(
-    options: EvaluateOptions, bundle: Bundle, teacher: Checkpoints = ()
-) -> int:
+def training_flops(options: EvaluateOptions, bundle: Bundle, teacher: Checkpoints = ()) -> int:
     """Count the floating-point operations of training a student.
 
     With online labels those of the teacher, which labels every item, are counted too.
