@@ -50,7 +50,7 @@ def bundle() -> Bundle:
 
 @pytest.fixture
 def cli(tmp_path: Path, monkeypatch, capsysbinary):
-    """Run the command in this process, in a folder of its own: `cli("info", "x.h5", code=3).err`."""
+    """Run the command in this process, in a new folder: `cli("info", "x.h5", code=3).err`."""
     monkeypatch.chdir(tmp_path)
 
     def run(*words: str | Path, code: int = 0):

@@ -102,7 +102,7 @@ STUDENTS = {
 
 
 def target(values=TEACHER, space="logits", temperature=1.0, hard=HARD):
-    return Target(hard=hard, values=values, label=LabelMeta(space=space, temperature=temperature))
+    return Target(hard=hard, values=values, meta=LabelMeta(space=space, temperature=temperature))
 
 
 def _without_smallest(probs):

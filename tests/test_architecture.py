@@ -1,113 +1,127 @@
-"""The layers of ddlabel/README.md, read off the imports."""
+"""The layers of ddlabel/README.md and the measures of the house, read off the source."""
 
 from __future__ import annotations
 
 import ast
-import importlib
-import json
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from ddlabel.cli.inspect import KINDS
-
-PACKAGE = Path(__file__).parent.parent / "ddlabel"
+PACKAGE = Path(__file__).parents[1] / "ddlabel"
+# From the lowest to the highest: a layer imports from itself and from those before it.
 LAYERS = ["core", "data", "methods", "training", "commands", "cli"]
-LAYER = {name: number for number, name in enumerate([*LAYERS, "__main__"])}
-MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
+MODULES = sorted(PACKAGE.rglob("*.py"))
+TORCH_FREE_COMMANDS = ["bundle_files", "command", "execute", "inputs", "reporter"]
+TORCH_FREE_COMMANDS += ["import_images", "info", "check", "guide"]
+MAX_COLUMNS = 100
+MAX_FILE_LINES = 300
+MAX_FUNCTION_LINES = 40
 
 
-def part(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def name_of(path: Path) -> str:
+    parts = ["ddlabel", *path.relative_to(PACKAGE).with_suffix("").parts]
+    return ".".join(parts).removesuffix(".__init__")
 
 
-def imported(path: Path) -> set[str]:
-    """Parts of the package that a module imports, wherever in the module it does."""
-    parts = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        names = []
-        if isinstance(node, ast.ImportFrom) and node.module == "ddlabel":
-            names = [f"ddlabel.{alias.name}" for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module]
+NAMES = {name_of(path) for path in MODULES}
+
+
+def layer_of(name: str) -> str:
+    """The layer of a module, or the module itself for those beside the layers."""
+    parts = name.split(".")
+    return parts[1] if len(parts) > 1 else "ddlabel"
+
+
+def imported_modules(nodes) -> set[str]:
+    """The modules of the package that import statements name."""
+    names = set()
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                names.add(full if full in NAMES else node.module)
         elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        parts |= {name.split(".")[1] for name in names if name.startswith("ddlabel.")}
-    return parts - {"__version__"}
+            names |= {alias.name for alias in node.names}
+    return {name for name in names if name.split(".")[0] == "ddlabel"}
 
 
-def test_every_part_has_a_layer():
-    assert {part(path) for path in MODULES} == set(LAYER)
+def at_import(tree: ast.Module):
+    """The statements that run when a module is imported: those outside of functions."""
+    pending = list(tree.body)
+    while pending:
+        node = pending.pop()
+        yield node
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            pending += ast.iter_child_nodes(node)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_the_folders_are_the_layers():
+    folders = {path.name for path in PACKAGE.iterdir() if any(path.glob("*.py"))}
+    assert folders - {"__pycache__"} == set(LAYERS)
+    files = {path.name for path in PACKAGE.glob("*.py")}
+    assert files == {"__init__.py", "__main__.py"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_imports_point_down(path):
-    own = part(path)
-    upward = {name for name in imported(path) if LAYER[name] > LAYER[own]}
-    assert not upward
+    own = layer_of(name_of(path))
+    if own not in LAYERS:
+        return
+    used = {layer_of(name) for name in imported_modules(ast.walk(ast.parse(path.read_text())))}
+    above = set(LAYERS[LAYERS.index(own) + 1 :])
+    assert not used & above
 
 
-def test_no_part_imports_itself_through_others():
-    graph = {name: set() for name in LAYER}
+def test_no_module_imports_itself_through_others():
+    graph = {}
     for path in MODULES:
-        graph[part(path)] |= imported(path) - {part(path)}
-    while leaves := [name for name, needs in graph.items() if not needs & set(graph)]:
+        name = name_of(path)
+        tree = ast.parse(path.read_text())
+        graph[name] = imported_modules(at_import(tree)) & NAMES - {name, "ddlabel"}
+    while leaves := [name for name, needs in graph.items() if not needs & graph.keys()]:
         for name in leaves:
             del graph[name]
     assert not graph, f"a circle among {sorted(graph)}"
 
 
-def test_torch_is_not_imported_by_core_data_and_cli():
-    modules = [
-        "ddlabel."
-        + str(path.relative_to(PACKAGE).with_suffix("")).replace("/", ".").removesuffix(".__init__")
-        for path in MODULES
-        if part(path) in ("core", "data", "cli") and path.name != "__main__.py"
-    ]
-    code = f"import sys, {', '.join(modules)}\nassert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
+def loaded_after(statement: str) -> set[str]:
+    """The top-level packages that a fresh Python has loaded after a statement."""
+    code = f"{statement}\nimport sys\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
 
 
-def lines_of_code(path: Path) -> int:
-    """Lines with something on them besides comments and docstrings."""
+def test_core_data_cli_and_some_commands_need_no_torch_to_be_imported():
+    free = [name for name in NAMES if layer_of(name) in ("core", "data", "cli")]
+    free += [f"ddlabel.commands.{name}" for name in TORCH_FREE_COMMANDS]
+    assert "torch" not in loaded_after(f"import {', '.join(sorted(free))}")
+
+
+def test_the_package_itself_needs_no_library_to_be_imported():
+    assert not loaded_after("import ddlabel") & {"torch", "numpy", "typer", "rich", "h5py"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_files_functions_and_lines_are_short(path):
     text = path.read_text()
-    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
-    documented = [
-        node
-        for node in ast.walk(ast.parse(text))
-        if isinstance(node, kinds) and ast.get_docstring(node)
-    ]
-    docstrings = {
-        n for node in documented for n in range(node.body[0].lineno, node.body[0].end_lineno + 1)
-    }
-    written = (line for number, line in enumerate(text.splitlines(), 1) if number not in docstrings)
-    return sum(bool(line.strip()) and not line.lstrip().startswith("#") for line in written)
+    lines = text.splitlines()
+    assert len(lines) < MAX_FILE_LINES
+    assert [line for line in lines if len(line) > MAX_COLUMNS] == []
+    long = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            documentation = ast.get_docstring(node, clean=False) or ""
+            length = node.end_lineno - node.lineno + 1 - len(documentation.splitlines())
+            if length >= MAX_FUNCTION_LINES:
+                long.append(f"{node.name}: {length} lines")
+    assert long == []
 
 
-def test_package_keeps_its_size():
-    lengths = {path: len(path.read_text().splitlines()) for path in MODULES}
-    assert [str(path) for path, length in lengths.items() if length > 300] == []
-
-
-def test_lists_made_without_torch_are_those_made_with_it():
-    program = (
-        "import json, sys\n"
-        "from dataclasses import asdict\n"
-        "from ddlabel.cli.inspect import KINDS, torchless\n"
-        "found = {k: [asdict(e) for e in getattr(torchless.load(m), n).entries()] for k, (m, n) in KINDS.items()}\n"
-        "assert not {'torch', 'torchvision', 'scipy', 'ddlabel.methods.losses'} & sys.modules.keys()\n"
-        "print(json.dumps(found))"
-    )
-    said = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    ).stdout
-    real = {
-        kind: getattr(importlib.import_module(m), name).entries()
-        for kind, (m, name) in KINDS.items()
-    }
-    assert json.loads(said) == json.loads(
-        json.dumps({kind: list(map(asdict, each)) for kind, each in real.items()})
-    )
+def test_tests_mirror_the_layers_and_are_short():
+    tests = PACKAGE.parent / "tests"
+    folders = {path.name for path in tests.iterdir() if any(path.rglob("test_*.py"))}
+    assert folders - {"__pycache__", "benchmarks", "guide"} <= set(LAYERS)
+    lengths = {path: len(path.read_text().splitlines()) for path in tests.rglob("*.py")}
+    assert [str(path) for path, length in lengths.items() if length > 400] == []

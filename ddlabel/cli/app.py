@@ -12,14 +12,22 @@ import typer
 
 from ddlabel import __version__
 from ddlabel.cli import (  # noqa: F401 - importing a module registers its command
+    available,
+    check,
     compress,
+    demo,
     densify,
+    describe,
     edit,
+    evaluate,
+    guide,
     import_images,
+    info,
     learn,
     refine,
     relabel,
     select,
+    sweep,
     train_expert,
 )
 from ddlabel.cli.command import app

@@ -153,6 +153,6 @@ def _check_ranked(name: str, given: dict[str, Any]) -> None:
     has_real = getattr(given["options"], "real", None) is not None
     if has_real or STANDARD in (given.get("bundle"), given.get("real")):
         raise UsageError(
-            "under torchrun the inputs must be files; run once without it to choose by --real, then "
-            "pass the --epoch and --temperature that it chose"
+            "under torchrun the inputs must be files; run once without it to choose by --real, "
+            "then pass the --epoch and --temperature that it chose"
         )

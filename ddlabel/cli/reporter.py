@@ -39,8 +39,12 @@ class TerminalReporter(Reporter):
     def note(self, text: str) -> None:
         """Print a line for people."""
         if not self.quiet:
-            console = Console(stderr=True, highlight=False, soft_wrap=True)
-            console.print(printable(text), markup=False)
+            self.warn(text)
+
+    def warn(self, text: str) -> None:
+        """Print a line for people, with --quiet too."""
+        console = Console(stderr=True, highlight=False, soft_wrap=True)
+        console.print(printable(text), markup=False)
 
     def show(self, renderable: Any) -> None:
         """Print a table or another rich object for people."""

@@ -1,1 +1,1 @@
-"""One pure function for each command: bundles and experts in, bundles or records out; no printing."""
+"""The commands: each is a public Python function, which the command line calls."""

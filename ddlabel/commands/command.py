@@ -1,8 +1,9 @@
 """How a command is declared: the public Python function, made from a body and a config.
 
-A body is `body(*inputs, options=…, reporter=…)`. The decorator `command` turns it into the public
-function, whose keyword arguments are the options of the config with their defaults. The command
-line and `sweep` call the same public function with a config that they have read themselves.
+A body is `body(*inputs, options=…, reporter=…)`; it may leave out the last two. The decorator
+`command` turns it into the public function, whose keyword arguments are the options of the config
+with their defaults. The command line and `sweep` call the same public function with a config that
+they have read themselves.
 """
 
 import functools
@@ -54,18 +55,36 @@ class Made:
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """A command: its name, its config, the names of its inputs, and its body."""
+    """A command: its name, its config, its inputs, and its body.
+
+    Attributes:
+        name: The name on the command line.
+        config: The class of its options.
+        inputs: The parameters of the body besides `options` and `reporter`, by name.
+        body: The function that does the work.
+        json_value: Turns what the body returns into the value that `--json` prints. A bundle is
+            written to a file instead: see `execute.make_bundle_file`.
+    """
 
     name: str
     config: type[Options]
-    inputs: tuple[str, ...]
+    inputs: Mapping[str, inspect.Parameter]
     body: Callable[..., Any]
+    json_value: Callable[[Any], Any]
+
+    @property
+    def makes_bundle(self) -> bool:
+        """Whether the result is a bundle, which the command line writes to a file."""
+        return inspect.signature(self.body, eval_str=True).return_annotation is Made
 
     def run(
         self, inputs: Mapping[str, Any], options: Any, reporter: Reporter = SILENT, **more: Any
     ) -> Any:
         """Run the body, and append the command to the history of the bundle that it made."""
-        result = self.body(**inputs, options=options, reporter=reporter, **more)
+        parameters = inspect.signature(self.body).parameters
+        shared = {"options": options, "reporter": reporter}
+        accepted = {name: value for name, value in shared.items() if name in parameters}
+        result = self.body(**inputs, **accepted, **more)
         if not isinstance(result, Made):
             return result
         entry = Entry(
@@ -88,44 +107,63 @@ class Command:
         return configs if self.config.AXES else configs[0]
 
 
+def _unchanged(result: Any) -> Any:
+    return result
+
+
 def command(
-    name: str, config: type[Options] = Options
+    name: str,
+    config: type[Options] = Options,
+    *,
+    json_value: Callable[[Any], Any] = _unchanged,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare a command. The decorated body becomes the public Python function.
 
     The public function takes the inputs of the body, the options of `config` as keywords, `config`
     (a TOML file, as `--config`), `options` (a config in place of keywords) and a `reporter`.
+    `json_value` turns its result into the value that `--json` prints.
     """
 
     def declare(body: Callable[..., Any]) -> Callable[..., Any]:
-        parameters = inspect.signature(body).parameters.values()
-        own = [p for p in parameters if p.name not in ("options", "reporter")]
-        declared = Command(name=name, config=config, inputs=tuple(p.name for p in own), body=body)
-        signature = _public_signature(own, config)
-
-        @functools.wraps(body)
-        def public(*args: Any, **keywords: Any) -> Any:
-            options = keywords.pop("options", None)
-            config_file = keywords.pop("config", None)
-            reporter = keywords.pop("reporter", None) or SILENT
-            unknown = keywords.keys() - signature.parameters.keys()
-            if unknown:
-                keyword = min(unknown)
-                hint = nearest(keyword, [*signature.parameters])
-                raise UsageError(f"{body.__name__}() has no option {keyword!r}: {hint}")
-            given = signature.bind_partial(*args, **keywords).arguments
-            inputs = {key: given.pop(key) for key in declared.inputs if key in given}
-            if options is None:
-                options = declared.options(given, config_file)
-            elif given:
-                raise UsageError("give a config as `options` or the options by name, not both")
-            return declared.run(inputs, options, reporter)
-
-        public.__signature__ = signature  # type: ignore[attr-defined]
-        public.command = declared  # type: ignore[attr-defined]
-        return public
+        parameters = inspect.signature(body, eval_str=True).parameters.values()
+        inputs = [p for p in parameters if p.name not in ("options", "reporter")]
+        declared = Command(
+            name=name,
+            config=config,
+            inputs={parameter.name: parameter for parameter in inputs},
+            body=body,
+            json_value=json_value,
+        )
+        return _public_function(declared, _public_signature(inputs, config))
 
     return declare
+
+
+def _public_function(declared: Command, signature: inspect.Signature) -> Callable[..., Any]:
+    """Return the public function of a command: inputs and options by name."""
+    title = declared.body.__name__
+
+    @functools.wraps(declared.body)
+    def public(*args: Any, **keywords: Any) -> Any:
+        options = keywords.pop("options", None)
+        config_file = keywords.pop("config", None)
+        reporter = keywords.pop("reporter", None) or SILENT
+        unknown = keywords.keys() - signature.parameters.keys()
+        if unknown:
+            keyword = min(unknown)
+            hint = nearest(keyword, [*signature.parameters])
+            raise UsageError(f"{title}() has no option {keyword!r}: {hint}")
+        given = signature.bind_partial(*args, **keywords).arguments
+        inputs = {key: given.pop(key) for key in declared.inputs if key in given}
+        if options is None:
+            options = declared.options(given, config_file)
+        elif given:
+            raise UsageError("give a config as `options` or the options by name, not both")
+        return declared.run(inputs, options, reporter)
+
+    public.__signature__ = signature  # type: ignore[attr-defined]
+    public.command = declared  # type: ignore[attr-defined]
+    return public
 
 
 def load_command(name: str) -> Command:
@@ -149,7 +187,7 @@ def public_function(name: str) -> Callable[..., Any]:
 
 
 def _public_signature(own: list[inspect.Parameter], config: type[Options]) -> inspect.Signature:
-    """Return the inputs of a body, then the options, of which arguments can be given by position."""
+    """Return the inputs of a body, then its options; arguments can be given by position."""
     hints = config.types()
     by_position = inspect.Parameter.POSITIONAL_OR_KEYWORD
     by_keyword = inspect.Parameter.KEYWORD_ONLY

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ddlabel.commands.command import Made, command
-from ddlabel.commands.describe import compare as compare_labels
+from ddlabel.commands.describe import compare_labels
 from ddlabel.commands.inputs import BundleLike, open_bundle
 from ddlabel.commands.reporter import Reporter
 from ddlabel.core import rng
@@ -164,7 +164,7 @@ def _kept_views(bundle: Bundle, spec: str) -> Array:
 
 
 def _best_within(bundle: Bundle, sample: Bundle, fields: Sequence[str], share: float) -> Figures:
-    """Return the figures of the codec that stays nearest to the labels within a share of the pixels.
+    """Return the figures of the codec that is nearest to the labels within a share of the pixels.
 
     Of two that are equally near it is the smaller.
     """
@@ -192,7 +192,7 @@ def _try_codec(bundle: Bundle, sample: Bundle, fields: Sequence[str], spec: str)
     stored = _store(sample, fields, spec)
     saved = _bytes_per_image(sample, fields) - _bytes_per_image(stored, fields)
     after = _bytes_per_image(bundle, fields) - saved
-    comparisons = [
+    comparisons: list[Figures] = [
         compare_labels(sample, stored, field)
         for field in fields
         if bundle.labels(field).meta.space != "direction"

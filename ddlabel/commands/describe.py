@@ -1,4 +1,4 @@
-"""`describe`: figures of labels, their distance to other labels, and to those of every checkpoint of experts."""
+"""`describe`: figures of labels, and their distance to other labels and to those of experts."""
 
 import math
 from collections.abc import Sequence
@@ -9,12 +9,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddlabel.commands.checkpoints import pick_checkpoints as pick
-from ddlabel.commands.labeling import label_images as relabel
-from ddlabel.core.config import RelabelOptions, RuntimeOptions
+from ddlabel.commands.checkpoints import pick_checkpoints
+from ddlabel.commands.command import command
+from ddlabel.commands.inputs import (
+    BundleLike,
+    check_one_standard_input,
+    open_bundle,
+    open_experts,
+)
+from ddlabel.commands.labeling import label_images
+from ddlabel.commands.reporter import Reporter
+from ddlabel.core.config import DescribeOptions, RelabelOptions, RuntimeOptions
 from ddlabel.core.errors import IncompatibleError, UsageError
 from ddlabel.data.bundle import Bundle, class_difference, image_chunks
 from ddlabel.data.expert_run import ExpertRun
+from ddlabel.data.labels import Array
 from ddlabel.data.scratch import scratch_array
 from ddlabel.methods.labels.blocks import label_blocks, label_bytes, label_figures
 from ddlabel.methods.labels.target import Target
@@ -22,107 +31,172 @@ from ddlabel.methods.metrics import entropy
 from ddlabel.training.loop import Progress
 
 
-def describe(bundle: Bundle, field: str) -> dict[str, Any]:
-    """Accuracy, mean entropy in nats, mean largest probability, mean exp(entropy), class similarity, and size.
+@command("describe", DescribeOptions)
+def describe(bundle: BundleLike, *, options: DescribeOptions, reporter: Reporter) -> dict[str, Any]:
+    """Return figures of labels, and compare them with other labels and with those of experts.
 
-    `class_similarity` [K, K] has for each class the mean of the labels whose largest entry it is, or None (Label-Worth,
-    appendix C.1 and Fig. 10, shown without the diagonal). Directions have accuracy and size alone.
+    The figures are those of `describe_labels`, under `against` those of `compare_labels`, and under
+    `experts` those of `distance_by_epoch`.
+
+    Raises:
+        InvalidInputError: An input cannot be read.
+        IncompatibleError: The labels are missing, or belong to other images or classes.
+        UsageError: An expert run names an epoch.
     """
-    figures = {**label_figures(bundle, field), "size": label_bytes(bundle, field)}
-    if bundle.labels(field).meta.space == "direction":
+    check_one_standard_input([bundle, options.against])
+    source = open_bundle(bundle).bundle
+    other = None if options.against is None else open_bundle(options.against).bundle
+    runs = open_experts(options.expert, reporter)
+    figures = describe_labels(source, options.field)
+    if other is not None:
+        figures["against"] = compare_labels(source, other, options.field)
+    if runs:
+        figures["experts"] = distance_by_epoch(source, runs, options, reporter.progress)
+    return figures
+
+
+def describe_labels(bundle: Bundle, field: str) -> dict[str, Any]:
+    """Return the figures of the `soft` or `dense` labels of a bundle.
+
+    `accuracy` is the share that agrees with the hard labels and `entropy_nats` the mean entropy.
+    `confidence` is the mean largest probability and `effective_classes` the mean exp(entropy).
+    `class_similarity` [K, K] has for each class the mean of the labels whose largest entry it is,
+    or None (Label-Worth, appendix C.1 and Fig. 10, where it is shown without the diagonal). `size`
+    is that of `label_bytes`. Directions have accuracy and size alone.
+
+    Raises:
+        IncompatibleError: The bundle has no such labels.
+    """
+    figures = label_figures(bundle, field)
+    figures["size"] = label_bytes(bundle, field)
+    labels = bundle.labels(field)
+    if labels.meta.space == "direction":
         return figures
-    size = len(bundle.classes)
-    sums, counts = (
-        torch.zeros(size, size, dtype=torch.float64),
-        torch.zeros(size, dtype=torch.int64),
-    )
-    confidence = effective = 0.0
+    total_confidence = 0.0
+    total_effective = 0.0
+    num_classes = bundle.num_classes
+    sums = torch.zeros(num_classes, num_classes, dtype=torch.float64)
+    counts = torch.zeros(num_classes, dtype=torch.int64)
     for _, target in label_blocks(bundle, field):
         probs = _log_probs(target).exp()
-        confidence += float(probs.amax(1).sum())
-        effective += float(entropy(probs).exp().sum())
-        probs = probs[probs.sum(1) > 0]  # a label that lost all its probability names no class
-        sums.index_add_(0, probs.argmax(1), probs)
-        counts += probs.argmax(1).bincount(minlength=size)
-    rows = [
-        (total / n).tolist() if n else None for total, n in zip(sums, counts.tolist(), strict=True)
-    ]
-    labelled = math.prod(bundle.arrays[f"{field}_labels"].shape[:-1])
-    means = {"confidence": confidence / labelled, "effective_classes": effective / labelled}
-    return figures | means | {"class_similarity": rows}
+        total_confidence += float(probs.amax(1).sum())
+        total_effective += float(entropy(probs).exp().sum())
+        # A label that lost all its probability names no class.
+        probs = probs[probs.sum(1) > 0]
+        predicted = probs.argmax(1)
+        sums.index_add_(0, predicted, probs)
+        counts += predicted.bincount(minlength=num_classes)
+    num_labels = math.prod(labels.shape[:-1])
+    figures["confidence"] = total_confidence / num_labels
+    figures["effective_classes"] = total_effective / num_labels
+    figures["class_similarity"] = _mean_rows(sums, counts)
+    return figures
 
 
-def compare(first: Bundle, second: Bundle, field: str) -> dict[str, float | None]:
-    """Share of equal largest entries, mean Jensen-Shannon distance, and mean KL(first‖second) and the reverse, in nats.
+def _mean_rows(sums: Tensor, counts: Tensor) -> list[list[float] | None]:
+    """Divide rows [K, K] of sums by the counts [K] of their labels; None where there are none."""
+    rows: list[list[float] | None] = []
+    for total, count in zip(sums, counts.tolist(), strict=True):
+        rows.append((total / count).tolist() if count else None)
+    return rows
 
-    An infinite divergence is None. IncompatibleError unless both have labels [N, (V,) K] of the same classes.
+
+def compare_labels(first: Bundle, second: Bundle, field: str) -> dict[str, float | None]:
+    """Return how far the labels of two bundles of the same images are apart.
+
+    `same_class` is the share of labels with equal largest entries, `js_distance` the mean
+    Jensen-Shannon distance, `kl` the mean KL(first‖second) and `kl_reverse` the mean
+    KL(second‖first) in nats. An infinite divergence is None.
+
+    Raises:
+        IncompatibleError: The bundles have other classes, or not both have labels of these images.
     """
-    if first.classes != second.classes:
-        raise IncompatibleError(
-            f"--against has other classes: {class_difference(first.classes, second.classes)}"
-        )
-    if getattr(second, field) is None:
-        raise IncompatibleError(f"--against has no {field} labels to compare with")
-    shape, other = (each.labels(field).shape[:-1] for each in (first, second))
-    if shape != other:
-        raise IncompatibleError(
-            f"--against has labels of {list(other)} images (and views): expected {list(shape)}"
-        )
+    shape = _common_shape(first, second, field)
     totals = torch.zeros(4, dtype=torch.float64)
-    for (_, own), (_, theirs) in zip(
-        label_blocks(first, field), label_blocks(second, field), strict=True
-    ):
-        p, q = _log_probs(own), _log_probs(theirs)
-        same = (p.argmax(1) == q.argmax(1)).double()
-        totals += torch.stack([same, _distance(p, q), _divergence(p, q), _divergence(q, p)]).sum(1)
-    names, means = (
-        ("same_class", "js_distance", "kl", "kl_reverse"),
-        (totals / math.prod(shape)).tolist(),
-    )
+    pairs = zip(label_blocks(first, field), label_blocks(second, field), strict=True)
+    for (_, first_target), (_, second_target) in pairs:
+        p = _log_probs(first_target)
+        q = _log_probs(second_target)
+        same_class = (p.argmax(1) == q.argmax(1)).double()
+        figures = [same_class, _distance(p, q), _divergence(p, q), _divergence(q, p)]
+        totals += torch.stack(figures).sum(1)
+    means = (totals / math.prod(shape)).tolist()
+    names = ("same_class", "js_distance", "kl", "kl_reverse")
     return {
         name: mean if math.isfinite(mean) else None for name, mean in zip(names, means, strict=True)
     }
 
 
-def by_epoch(
+def _common_shape(first: Bundle, second: Bundle, field: str) -> tuple[int, ...]:
+    """Check that two bundles can be compared, and return [N] or [N, V] of their labels."""
+    if first.classes != second.classes:
+        difference = class_difference(first.classes, second.classes)
+        raise IncompatibleError(f"--against has other classes: {difference}")
+    if getattr(second, field) is None:
+        raise IncompatibleError(f"--against has no {field} labels to compare with")
+    expected = first.labels(field).shape[:-1]
+    shape = second.labels(field).shape[:-1]
+    if shape != expected:
+        raise IncompatibleError(
+            f"--against has labels of {list(shape)} images (and views): expected {list(expected)}"
+        )
+    return expected
+
+
+def distance_by_epoch(
     bundle: Bundle, runs: Sequence[ExpertRun], options: RuntimeOptions, progress: Progress = iter
 ) -> dict[str, Any]:
-    """Mean Jensen-Shannon distance of the soft labels to those of experts, an ensemble if several, at every epoch.
+    """Return the distance of the soft labels to those of experts at every epoch.
 
-    `normalised` is the mean over images of the distance on a scale from the image's least (0) to its largest (1), and
-    `nearest` the epoch where that mean is least (Label-Worth, section 5.2, Fig. 8 and appendix D.2).
+    Several experts are one ensemble. `epoch` lists the epochs, `js_distance` the mean
+    Jensen-Shannon distance at each. `normalised` is the mean over images of the distance on a scale
+    from the image's least (0) to its largest (1), and `nearest` the epoch where that mean is least
+    (Label-Worth, section 5.2, Fig. 8 and appendix D.2).
+
+    Raises:
+        UsageError: A run names an epoch.
+        IncompatibleError: The runs have no checkpoint of the same epoch, or other classes or images
+            than the bundle.
     """
     if any(run.epoch for run in runs):
-        raise UsageError("--expert: every checkpoint is asked here: leave out the @EPOCH")
-    epochs = sorted(set.intersection(*({*run.epochs.values()} for run in runs)))
+        raise UsageError("--expert: all checkpoints are compared with: leave out the @EPOCH")
+    epochs = sorted(set.intersection(*(set(run.epochs.values()) for run in runs)))
     if not epochs:
         raise IncompatibleError("--expert: the runs have no checkpoint, or none of the same epoch")
+    relabel_options = RelabelOptions(**options.runtime_settings)
     distances = scratch_array((len(epochs), len(bundle)), np.float64)
     for number in progress(range(len(epochs))):
-        labelled = relabel(
-            bundle,
-            pick(bundle, runs, repr(epochs[number])),
-            RelabelOptions(**options.runtime_settings),
-        )
-        for (rows, own), (_, theirs) in zip(
-            label_blocks(bundle, "soft"), label_blocks(labelled, "soft"), strict=True
-        ):
-            distances[number, rows] = _distance(_log_probs(own), _log_probs(theirs)).numpy()
-    normalised = np.zeros(len(epochs))
-    for rows in image_chunks(bundle):
-        above = distances[:, rows] - distances[:, rows].min(0)
-        normalised += (above / np.maximum(above.max(0), 1e-38)).sum(1) / len(bundle)
-    each = {
+        checkpoints = pick_checkpoints(bundle, runs, repr(epochs[number]))
+        labelled = label_images(bundle, checkpoints, relabel_options)
+        pairs = zip(label_blocks(bundle, "soft"), label_blocks(labelled, "soft"), strict=True)
+        for (rows, target), (_, expert_target) in pairs:
+            distance = _distance(_log_probs(target), _log_probs(expert_target))
+            distances[number, rows] = distance.numpy()
+    normalised = _normalised(distances, bundle)
+    return {
         "epoch": epochs,
         "js_distance": distances.mean(1).tolist(),
         "normalised": normalised.tolist(),
+        "nearest": epochs[int(normalised.argmin())],
     }
-    return each | {"nearest": epochs[int(normalised.argmin())]}
+
+
+def _normalised(distances: Array, bundle: Bundle) -> Array:
+    """Return the mean [E] over images of distances [E, N], each image's scaled to 0 … 1."""
+    normalised = np.zeros(len(distances))
+    for rows in image_chunks(bundle):
+        above_least = distances[:, rows] - distances[:, rows].min(0)
+        scaled = above_least / np.maximum(above_least.max(0), 1e-38)
+        normalised += scaled.sum(1) / len(bundle)
+    return normalised
 
 
 def _log_probs(target: Target) -> Tensor:
-    """Logarithms of label distributions [B, K] in float64; of labels that lost probability, of what is left of each."""
-    if target.label.space == "direction":
+    """Return the logarithms [B, K] of label distributions in float64.
+
+    Of a label that lost probability, what is left of it divided by its sum counts.
+    """
+    if target.meta.space == "direction":
         raise IncompatibleError(
             "directions have no distance as distributions: compare labels before 'ddlabel refine'"
         )
@@ -131,11 +205,15 @@ def _log_probs(target: Target) -> Tensor:
 
 
 def _divergence(p: Tensor, q: Tensor) -> Tensor:
-    """KL(p‖q) [B] in nats of distributions given by their logarithms."""
+    """Return KL(p‖q) [B] in nats of distributions [B, K] given by their logarithms."""
     return torch.where(p == -math.inf, 0.0, p.exp() * (p - q)).sum(1)
 
 
 def _distance(p: Tensor, q: Tensor) -> Tensor:
-    """Jensen-Shannon distance [B]: the root of the divergence in nats, from 0 to √ln 2 = 0.833."""
+    """Return the Jensen-Shannon distance [B] of distributions [B, K] given by their logarithms.
+
+    It is the root of the divergence in nats, from 0 to √ln 2 = 0.833.
+    """
     middle = torch.logaddexp(p, q) - math.log(2)
-    return ((_divergence(p, middle) + _divergence(q, middle)) / 2).clamp_min(0).sqrt()
+    divergence = (_divergence(p, middle) + _divergence(q, middle)) / 2
+    return divergence.clamp_min(0).sqrt()

@@ -1,14 +1,22 @@
-"""Running a command from files to files, as the command line and `sweep` do."""
+"""Running a command from files to files, as the command line, `sweep` and `demo` do."""
 
+import inspect
+import os
+import typing
 from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
-from ddlabel.commands.command import Command
+from ddlabel.commands.command import Command, load_command
 from ddlabel.commands.reporter import SILENT, Reporter
 from ddlabel.core.errors import UsageError
 from ddlabel.core.ranks import RANK
+from ddlabel.core.registry import nearest
+from ddlabel.core.values import as_option_type
 from ddlabel.data import atomic, formats
 from ddlabel.data.bundle import Bundle
+from ddlabel.data.reading import STANDARD, is_stream
 from ddlabel.data.schema import Header
 
 
@@ -24,7 +32,8 @@ def make_bundle_file(
 ) -> tuple[Bundle, dict[str, Any]]:
     """Run a command that makes a bundle, and write it whole or not at all.
 
-    An existing output is refused before the work. Under torchrun rank 0 alone writes. Returns the
+    An existing output is refused before the work. Under torchrun rank 0 alone writes. A command
+    with an input `resume` saves its state in `OUT.resume` until the bundle is written. Returns the
     bundle, and what `--json` prints: the path, the digest and the shapes.
 
     Raises:
@@ -33,13 +42,128 @@ def make_bundle_file(
     """
     atomic.check_output(out, force=force)
     formats.format_of(out)
-    bundle: Bundle = command.run(inputs, options, reporter, **more)
-    if not isinstance(bundle, Bundle):
+    if not command.makes_bundle:
         raise UsageError(f"{command.name} makes no bundle: leave out the output")
+    resume = _resume_file(out) if "resume" in command.inputs else None
+    if resume is not None:
+        inputs = {"resume": resume, **inputs}
+    bundle: Bundle = command.run(inputs, options, reporter, **more)
     if RANK:
         return bundle, {}
     header = formats.write(out, bundle)
+    if resume is not None:
+        resume.unlink(missing_ok=True)
     return bundle, {"out": out, "digest": header.digest, "shapes": shapes_of(header)}
+
+
+def _resume_file(out: str) -> Path | None:
+    """Return the file of the state of an unfinished run; None if the output is a stream."""
+    is_file = out != STANDARD and not is_stream(Path(out))
+    return Path(f"{out}.resume") if is_file else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """A command with its inputs and options, checked and ready to run.
+
+    Attributes:
+        command: The command.
+        inputs: Its inputs by name.
+        options: Its config; a list of configs if the command has axes.
+        out: The file of the bundle that it makes; None if it makes no bundle.
+        force: Whether to replace an existing `out`.
+    """
+
+    command: Command
+    inputs: dict[str, Any]
+    options: Any
+    out: str | None
+    force: bool
+
+    def run(self, reporter: Reporter = SILENT) -> Any:
+        """Run the command and return the value that `--json` prints."""
+        if self.out is None:
+            result = self.command.run(self.inputs, self.options, reporter)
+            return self.command.json_value(result)
+        _, written = make_bundle_file(
+            self.command,
+            self.inputs,
+            self.out,
+            self.options,
+            force=self.force,
+            reporter=reporter,
+        )
+        return written
+
+
+def run_command(name: str, given: Mapping[str, Any], reporter: Reporter = SILENT) -> Any:
+    """Run a command with its inputs and options by name, and return what `--json` prints.
+
+    Raises:
+        DDLabelError: What `prepare_call` or the command raises.
+    """
+    return prepare_call(name, given).run(reporter)
+
+
+def prepare_call(name: str, given: Mapping[str, Any]) -> Call:
+    """Check the inputs and options of a command, given together by name, without running it.
+
+    `given` may have `config`, a TOML file, and for a command that makes a bundle it has `out`, and
+    may have `force`.
+
+    Raises:
+        UsageError: There is no such command; a name is unknown; an input is missing; an option has
+            a wrong value or does not go with others.
+        InvalidInputError: The file `config` cannot be read.
+    """
+    command = load_command(name)
+    of_files = ["out", "force"] if command.makes_bundle else []
+    option_names = [field.name for field in fields(command.config)]
+    known = [*command.inputs, *of_files, *option_names, "config"]
+    for key in given:
+        if key not in known:
+            raise UsageError(f"{name} has no option {key!r}: {nearest(key, known)}")
+    required = [key for key, parameter in command.inputs.items() if _is_required(parameter)]
+    for key in required + of_files[:1]:
+        if key not in given:
+            raise UsageError(f"{name} needs {key!r}: add it")
+    inputs = {
+        key: _input_value(given[key], parameter, f"{key} of {name}")
+        for key, parameter in command.inputs.items()
+        if key in given
+    }
+    options = {key: given[key] for key in option_names if key in given}
+    return Call(
+        command=command,
+        inputs=inputs,
+        options=command.options(options, given.get("config")),
+        out=str(given["out"]) if command.makes_bundle else None,
+        force=as_option_type(given.get("force", False), bool, f"force of {name}", is_list=False),
+    )
+
+
+def _is_required(parameter: inspect.Parameter) -> bool:
+    return parameter.default is parameter.empty
+
+
+def _input_value(value: Any, parameter: inspect.Parameter, where: str) -> Any:
+    """Return the value of an input, with paths and numbers as text.
+
+    Raises:
+        UsageError: It is a list, and the input takes one value.
+    """
+    if not isinstance(value, list | tuple):
+        is_plain = isinstance(value, str | os.PathLike | int | float)
+        return str(value) if is_plain else value
+    if not _takes_list(parameter.annotation):
+        raise UsageError(f"{where} is {value!r}: expected one value, not a list")
+    return [_input_value(part, parameter, where) for part in value]
+
+
+def _takes_list(annotation: Any) -> bool:
+    """Return whether a list is one of the types that an annotation allows."""
+    types = (annotation, *typing.get_args(annotation))
+    return any(typing.get_origin(kind) is list for kind in types)
 
 
 def shapes_of(header: Header) -> dict[str, list[int]]:

@@ -19,7 +19,7 @@ from ddlabel.core.config import LearnOptions, gift_batch_size
 from ddlabel.core.errors import UsageError
 from ddlabel.core.registry import Registry
 from ddlabel.data.bundle import Bundle, check_same_task
-from ddlabel.data.expert_run import ExpertRun
+from ddlabel.data.expert_run import Checkpoint, ExpertRun
 from ddlabel.data.schema import LabelMeta
 from ddlabel.methods.augmentations import augment_of
 from ddlabel.methods.nets import Network, build
@@ -236,5 +236,5 @@ def _weights(run: ExpertRun, step: int, device: torch.device) -> Tensor:
         body = network_of(run.about).body.to(device)
     else:
         runtime = Runtime(device=device, precision="fp32", compile="off")
-        body = Labeler([(run, step)], runtime, num_images=1).bodies[0]
+        body = Labeler([Checkpoint(run, step)], runtime, num_images=1).bodies[0]
     return parameters_to_vector(body.parameters()).detach()

@@ -68,7 +68,7 @@ def refine_labels(bundle: Bundle, options: RefineOptions) -> Bundle:
     def refine_target(target: Target) -> Target:
         values = gift(
             target.values,
-            target.label,
+            target.meta,
             target.hard,
             space=options.space,
             gamma=gamma,
@@ -79,6 +79,6 @@ def refine_labels(bundle: Bundle, options: RefineOptions) -> Bundle:
             raise IncompatibleError(
                 "a label has no probability left and --gamma is 0: give a larger one"
             )
-        return replace(target, values=values, label=meta)
+        return replace(target, values=values, meta=meta)
 
     return map_labels(bundle, options.field, refine_target, how=f"{_REFINED.strip()} {gamma:g}")

@@ -7,10 +7,13 @@ T = TypeVar("T")
 
 
 class Reporter:
-    """Report the progress of a command to people. This one says nothing; the command line's does."""
+    """Report the progress of a command to people. This one is silent."""
 
     def note(self, text: str) -> None:
         """Report a line, or several."""
+
+    def warn(self, text: str) -> None:
+        """Report a line that is shown with --quiet too."""
 
     def progress(self, steps: Iterable[T]) -> Iterable[T]:
         """Yield `steps` and show how many of them are done."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from ddlabel.commands.checkpoints import pick_checkpoints
 from ddlabel.commands.evaluate.experiment import Experiment, settle
-from ddlabel.commands.evaluate.grid import evaluate
+from ddlabel.commands.evaluate.grid import train_students
 from ddlabel.commands.labeling import label_images
 from ddlabel.commands.refine import refine_labels
 from ddlabel.core import rng
@@ -162,16 +162,13 @@ def _accuracies(
     """Return the test accuracies [variants, seeds] of students of each bundle."""
     experiments = []
     for number, variant in enumerate(variants):
-        experiment = Experiment(
-            bundle=lambda _, variant=variant: variant,  # type: ignore[misc]
-            test=test,
-            options=students,
-            digests={"bundle": str(number)},
+        experiment = Experiment.of(
+            variant, test=test, options=students, digests={"bundle": str(number)}
         )
         experiments.append(settle(experiment))
     accuracies = np.zeros((len(variants), students.seeds))
-    for number, seed, record in evaluate(experiments, set(), progress):
-        accuracies[number, seed] = record["result"]["accuracy"]
+    for number, seed, record in train_students(experiments, progress=progress):
+        accuracies[number, seed] = record.result["accuracy"]
     return accuracies
 
 

@@ -1,5 +1,7 @@
 """The errors that a user can cause: one root class, and one exit code for each kind of error."""
 
+from typing import Any
+
 
 class DDLabelError(Exception):
     """An error with a message of one line: what was wrong, got and expected, and what to do.
@@ -47,4 +49,8 @@ class ResourceError(DDLabelError, exit_code=8):
 
 
 class SweepError(DDLabelError, exit_code=9):
-    """Some cells of a sweep failed. The other cells are done."""
+    """Some cells of a sweep failed. The other cells are done: `result` is the `SweepResult`."""
+
+    def __init__(self, message: str, *, result: Any = None) -> None:
+        super().__init__(message)
+        self.result = result

@@ -71,4 +71,6 @@ def _as_text(value: Any) -> Any:
     """Return paths and numbers as text, and other values as they are."""
     if isinstance(value, bool) or not isinstance(value, os.PathLike | int | float):
         return value
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value)

@@ -118,7 +118,12 @@ class Bundle:
                 arrays |= {f"{field}_labels": labels.values, f"{field}_index": labels.index}
         if self.views is not None:
             arrays |= {f"dense_{name}": array for name, array in self.views.arrays()}
-        return {name: arrays[name] for name in ARRAYS if arrays.get(name) is not None}  # type: ignore[misc]
+        in_order: dict[str, Array] = {}
+        for name in ARRAYS:
+            array = arrays.get(name)
+            if array is not None:
+                in_order[name] = array
+        return in_order
 
     def header(self, *, digests: bool = True) -> Header:
         """Return the header.
@@ -228,8 +233,8 @@ class Bundle:
             taken,
             classes=tuple(self.classes[number] for number in numbers),
             hard_labels=new_number[taken.hard_labels],
-            soft=_narrowed("soft", taken.soft, columns),
-            dense=_narrowed("dense", taken.dense, columns),
+            soft=None if taken.soft is None else taken.soft.limit_to(columns),
+            dense=None if taken.dense is None else taken.dense.limit_to(columns),
         )
 
     def check_values(self) -> None:
@@ -248,22 +253,6 @@ class Bundle:
                 check_labels(field, labels)
         if self.views is not None:
             check_views(self.views, len(self))
-
-
-def _narrowed(field: Field, labels: Labels | None, columns: Array) -> Labels | None:
-    """Return labels over the classes in `columns` alone, decoded."""
-    if labels is None:
-        return None
-    if labels.meta.space == "direction":
-        raise IncompatibleError(
-            f"{field} labels are directions: they cannot be limited to some classes"
-        )
-    values = labels.decode()[..., columns]
-    if labels.meta.space == "probs":
-        mass = values.sum(-1, keepdims=True)
-        uniform = np.float32(1 / len(columns))
-        values = np.where(mass > 0, values / np.maximum(mass, 1e-38), uniform)
-    return Labels(values=values, meta=labels.meta)
 
 
 def check_same_task(what: str, first: Bundle, second: Bundle) -> None:

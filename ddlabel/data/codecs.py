@@ -1,8 +1,8 @@
 """Codecs: how labels are stored in fewer bytes.
 
 A codec is `codec(values [..., K] float32, meta, *, options) → Labels`. The dtype, the meta and the
-index of stored labels say how to decode them (`Labels.decode`). The meta of a codec's labels follows
-from the meta that it gets, never from the values.
+index of stored labels say how to decode them (`Labels.decode`). The meta that a codec returns
+follows from the meta that it gets, never from the values.
 """
 
 from collections.abc import Callable
@@ -27,13 +27,16 @@ def float32(values: Array, meta: LabelMeta) -> Labels:
 
 @codecs.add
 def float16(values: Array, meta: LabelMeta) -> Labels:
-    """Store half precision: 2 bytes a class, relative error at most 2⁻¹¹ (3e-8 absolute below 6e-5)."""
+    """Store half precision: 2 bytes a class, relative error at most 2⁻¹¹.
+
+    Below 6e-5 the absolute error is at most 3e-8.
+    """
     return Labels(values=_narrow_float(values, np.float16), meta=meta)
 
 
 @codecs.add
 def bfloat16(values: Array, meta: LabelMeta) -> Labels:
-    """Store the upper half of float32, rounded to even: 2 bytes a class, relative error at most 2⁻⁸."""
+    """Store the upper half of float32, rounded to even: 2 bytes a class, relative error 2⁻⁸."""
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
     last_kept_bit = (bits >> 16) & 1
     upper_half = ((bits + 0x7FFF + last_kept_bit) >> 16).astype(np.uint16)

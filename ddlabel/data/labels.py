@@ -79,6 +79,23 @@ class Labels:
         exponentials = np.exp(scaled - scaled.max(-1, keepdims=True))
         return np.asarray(exponentials / exponentials.sum(-1, keepdims=True))
 
+    def limit_to(self, columns: Array) -> Self:
+        """Return labels over the classes in `columns` alone, as float32.
+
+        Distributions sum to 1 again; one without mass on these classes becomes uniform.
+
+        Raises:
+            IncompatibleError: The labels are directions.
+        """
+        if self.meta.space == "direction":
+            raise IncompatibleError("labels that are directions cannot be limited to some classes")
+        values = self.decode()[..., columns]
+        if self.meta.space == "probs":
+            mass = values.sum(-1, keepdims=True)
+            uniform = np.float32(1 / len(columns))
+            values = np.where(mass > 0, values / np.maximum(mass, 1e-38), uniform)
+        return replace(self, values=values, index=None)
+
     def _rescale(self, decoded: Array, dtype: Any) -> Array:
         """Scale probabilities that were rounded to a sum of 1 (`mass`: of at most 1)."""
         if dtype == np.float32 or self.meta.space not in ("probs", "mass"):

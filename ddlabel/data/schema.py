@@ -1,9 +1,9 @@
-"""The header of a bundle: what each of its arrays means, and where they come from."""
+"""The header of a bundle: the meaning of each of its arrays, and where they come from."""
 
 import json
 import sys
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, NamedTuple, Self, get_args
 
 from ddlabel.core.errors import DDLabelError, IncompatibleError, InvalidInputError
 from ddlabel.data.provenance import Entry, canonical_json, sha256_of_text
@@ -12,31 +12,48 @@ FORMAT = 1
 MAX_BYTES = 1 << 20
 PixelSpace = Literal["uint8", "unit"]
 Space = Literal["logits", "probs", "mass", "direction"]
+_FLOATS = ("float16", "float32")
+_STORED_LABELS = ("uint8", "uint16", *_FLOATS)
 
-# Each array's axes, or either of two, the dtypes it may have, and the arrays that it needs with it; the one table that
-# reading, writing and checking go by.
-ARRAYS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
-    "images": ("NCHW", ("uint8", "float16", "float32"), ()),
-    "hard_labels": ("N", ("int64",), ()),
-    "source_index": ("N", ("int64",), ()),
-    "soft_labels": ("NK", ("uint8", "uint16", "float16", "float32"), ()),
-    "soft_index": ("NS", ("uint8", "uint16"), ("soft_labels",)),
-    "dense_labels": ("NVK", ("uint8", "uint16", "float16", "float32"), ("dense_boxes",)),
-    "dense_index": ("NVD", ("uint8", "uint16"), ("dense_labels",)),
-    "dense_boxes": ("V4 NV4", ("float32",), ("dense_labels",)),
-    "dense_flip": ("NV", ("uint8",), ("dense_labels",)),
-    "dense_mix": ("NV", ("int64",), ("dense_labels", "dense_mix_weight")),
-    "dense_mix_weight": ("NV", ("float32",), ("dense_mix",)),
-    "dense_mix_box": ("NV4", ("float32",), ("dense_mix",)),
+
+class ArraySpec(NamedTuple):
+    """What an array of a bundle must be.
+
+    Attributes:
+        axes: the letters of its axes; of several alternatives, the one with as many axes counts.
+        dtypes: the dtypes that it may have.
+        needs: the arrays that must be there with it.
+    """
+
+    axes: tuple[str, ...]
+    dtypes: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+
+
+# The one table of arrays. Reading, writing and checking follow it.
+ARRAYS: dict[str, ArraySpec] = {
+    "images": ArraySpec(("NCHW",), ("uint8", *_FLOATS)),
+    "hard_labels": ArraySpec(("N",), ("int64",)),
+    "source_index": ArraySpec(("N",), ("int64",)),
+    "soft_labels": ArraySpec(("NK",), _STORED_LABELS),
+    "soft_index": ArraySpec(("NS",), ("uint8", "uint16"), needs=("soft_labels",)),
+    "dense_labels": ArraySpec(("NVK",), _STORED_LABELS, needs=("dense_boxes",)),
+    "dense_index": ArraySpec(("NVD",), ("uint8", "uint16"), needs=("dense_labels",)),
+    "dense_boxes": ArraySpec(("V4", "NV4"), ("float32",), needs=("dense_labels",)),
+    "dense_flip": ArraySpec(("NV",), ("uint8",), needs=("dense_labels",)),
+    "dense_mix": ArraySpec(("NV",), ("int64",), needs=("dense_labels", "dense_mix_weight")),
+    "dense_mix_weight": ArraySpec(("NV",), ("float32",), needs=("dense_mix",)),
+    "dense_mix_box": ArraySpec(("NV4",), ("float32",), needs=("dense_mix",)),
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pixels:
-    """What the numbers in `images` are, and how a network should normalise them.
+    """The meaning of the numbers in `images`, and how a network should normalise them.
 
-    `uint8` is 0 … 255, `unit` is floating point with 0 black and 1 white (distilled images may leave the range).
-    `mean` and `std` [C], in unit space, are those of the *real* data: a distilled set is too small to estimate them.
+    `uint8` is 0 … 255. `unit` is floating point with 0 black and 1 white; distilled images may
+    leave this range. `mean` and `std` [C], in unit space, are those of the *real* data: a distilled
+    set is too small to estimate them.
     """
 
     space: PixelSpace
@@ -46,11 +63,11 @@ class Pixels:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelMeta:
-    """What the numbers in a label array are.
+    """The meaning of the numbers in an array of labels.
 
-    `logits`: the label is softmax(array / temperature). `probs`: the array is the label. `mass`: the same, where
-    some of the probability was taken away. `direction`: only the angle between array and prediction has meaning (a
-    label refined in logits space).
+    `logits`: the label is softmax(array / temperature). `probs`: the array is the label. `mass`:
+    the array is a label of which some probability was taken away. `direction`: only the angle
+    between the array and a prediction has meaning (a label refined in logits space).
     """
 
     space: Space
@@ -69,7 +86,7 @@ class ArrayInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """All of a bundle but its arrays; the same text in every format."""
+    """Everything of a bundle except its arrays. Its text is the same in every format."""
 
     classes: tuple[str, ...]
     pixels: Pixels
@@ -79,80 +96,72 @@ class Header:
     history: tuple[Entry, ...]
 
     def to_json(self) -> str:
-        """Canonical JSON with the format's version and, last, the digest of all the rest."""
+        """Return canonical JSON with the format version and the digest of everything else."""
         body = asdict(self) | {"format": FORMAT}
-        return canonical_json(body | {"digest": sha256_of_text(canonical_json(body))})
+        digest = sha256_of_text(canonical_json(body))
+        return canonical_json(body | {"digest": digest})
 
     @property
     def digest(self) -> str:
-        """sha256 that stands for the whole bundle: the header holds a sha256 of each array."""
+        """sha256 that stands for the whole bundle: the header has the sha256 of each array."""
         return str(json.loads(self.to_json())["digest"])
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read a header and verify its own digest.
+        """Read a header and verify its digest.
 
-        InvalidInputError if it is not ours, is damaged, or declares arrays that do not belong together,
-        IncompatibleError if it is of a later format.
+        Raises:
+            InvalidInputError: It is not a bundle's, is damaged, or declares arrays that do not
+                belong together.
+            IncompatibleError: It is of another format version.
         """
         try:
-            body = json.loads(text)
-            digest, version = body.pop("digest"), body.pop("format")
-            if version != FORMAT:
-                raise IncompatibleError(
-                    f"bundle format {version} is not format {FORMAT}: it needs another ddlabel"
-                )
-            intact = digest == sha256_of_text(canonical_json(body | {"format": version}))
-            require(intact, "the header does not match its own digest: the file is damaged")
-            require(isinstance(body["classes"], list), "the class names must be a list")
-            pixels = body.pop("pixels")
-            header = cls(
-                classes=tuple(body.pop("classes")),
-                pixels=Pixels(**pixels | {key: tuple(pixels[key]) for key in ("mean", "std")}),
-                soft=_label_space(body.pop("soft")),
-                dense=_label_space(body.pop("dense")),
-                arrays={
-                    name: ArrayInfo(**a | {"shape": tuple(a["shape"])})
-                    for name, a in body.pop("arrays").items()
-                },
-                history=tuple(Entry.from_json(entry) for entry in body.pop("history")),
-            )
-            require(not body, f"the header has unknown parts: {', '.join(sorted(body))}")
+            header = cls._parse(json.loads(text))
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-            raise InvalidInputError(
-                f"the header cannot be read as a bundle's ({type(error).__name__})"
-            ) from error
+            kind = type(error).__name__
+            raise InvalidInputError(f"the header cannot be read as a bundle's ({kind})") from error
         header.check()
         return header
 
+    @classmethod
+    def _parse(cls, body: dict[str, Any]) -> Self:
+        """Return the header of a JSON value, of which nothing may be left over."""
+        digest = body.pop("digest")
+        version = body.pop("format")
+        if version != FORMAT:
+            raise IncompatibleError(
+                f"bundle format {version} is not format {FORMAT}: it needs another ddlabel"
+            )
+        is_intact = digest == sha256_of_text(canonical_json(body | {"format": version}))
+        require(is_intact, "the header does not match its own digest: the file is damaged")
+        require(isinstance(body["classes"], list), "the class names must be a list")
+        header = cls(
+            classes=tuple(body.pop("classes")),
+            pixels=_parse_pixels(body.pop("pixels")),
+            soft=_parse_label_meta(body.pop("soft")),
+            dense=_parse_label_meta(body.pop("dense")),
+            arrays={name: _parse_array(value) for name, value in body.pop("arrays").items()},
+            history=tuple(Entry.from_json(entry) for entry in body.pop("history")),
+        )
+        require(not body, f"the header has unknown parts: {', '.join(sorted(body))}")
+        return header
+
     def check(self) -> None:
-        """Raise InvalidInputError unless every part has a meaning and all arrays follow from one N, C, H, W, K, V."""
+        """Check that every part has a meaning, and that all arrays have one N, C, H, W, K and V.
+
+        Raises:
+            InvalidInputError: A part has no meaning.
+        """
         require(all(isinstance(name, str) for name in self.classes), "class names must be text")
-        require(
-            len(set(self.classes)) == len(self.classes) > 0,
-            "class names must be there and all different",
-        )
-        sizes, pixels, images = self._check_arrays(), self.pixels, self.arrays["images"].dtype
-        require(pixels.space in get_args(PixelSpace), f"unknown pixel space {pixels.space!r}")
-        for name, values in (("mean", pixels.mean), ("std", pixels.std)):
-            fits = (
-                len(values) == sizes["C"]
-                and all(map(_finite, values))
-                and (name == "mean" or min(values) > 0)
-            )
-            expected = f"{sizes['C']} finite numbers, one a channel{'' if name == 'mean' else ' and above 0'}"
-            require(fits, f"the pixels' {name} is {list(values)}: expected {expected}")
-        require(
-            (images == "uint8") == (pixels.space == "uint8"),
-            f"images are {images} and pixels {pixels.space!r}",
-        )
-        for label, name in ((self.soft, "soft_labels"), (self.dense, "dense_labels")):
-            require(
-                (label is not None) == (name in self.arrays),
-                f"{name} and its label space must come together",
-            )
-            if label is not None:
-                self._check_label(label, name)
+        are_different = len(set(self.classes)) == len(self.classes) > 0
+        require(are_different, "there must be class names, and all must be different")
+        sizes = self._check_arrays()
+        self._check_pixels(num_channels=sizes["C"])
+        for name, meta in (("soft_labels", self.soft), ("dense_labels", self.dense)):
+            is_complete = (meta is not None) == (name in self.arrays)
+            require(is_complete, f"{name} and their label space must come together")
+            if meta is not None:
+                self._check_label_meta(meta, name)
         try:
             self.to_json()
         except ValueError as error:
@@ -160,51 +169,66 @@ class Header:
                 f"names must be UTF-8 text and numbers finite ({error}): rename them"
             ) from error
 
-    def _check_label(self, label: LabelMeta, name: str) -> None:
-        """A label space by itself, and whether what it names can be stored as the array `name` is."""
-        require(label.space in get_args(Space), f"unknown label space {label.space!r}")
-        fits = _finite(label.temperature) and 1e-6 <= label.temperature <= 1e6
+    def _check_pixels(self, num_channels: int) -> None:
+        """Check the pixel space, and the mean and deviation that networks normalise with."""
+        pixels = self.pixels
+        require(pixels.space in get_args(PixelSpace), f"unknown pixel space {pixels.space!r}")
+        for name, values in (("mean", pixels.mean), ("std", pixels.std)):
+            are_numbers = len(values) == num_channels and all(map(_is_finite, values))
+            is_good = are_numbers and (name == "mean" or min(values) > 0)
+            expected = f"{num_channels} finite numbers, one for each channel"
+            if name == "std":
+                expected += " and above 0"
+            require(is_good, f"the pixels' {name} is {list(values)}: expected {expected}")
+        dtype = self.arrays["images"].dtype
+        fits = (dtype == "uint8") == (pixels.space == "uint8")
+        require(fits, f"images are {dtype} and pixels {pixels.space!r}")
+
+    def _check_label_meta(self, meta: LabelMeta, name: str) -> None:
+        """Check the meaning of labels, and whether the array `name` can hold such labels."""
+        require(meta.space in get_args(Space), f"unknown label space {meta.space!r}")
+        is_good = _is_finite(meta.temperature) and 1e-6 <= meta.temperature <= 1e6
         require(
-            fits,
-            f"the label temperature is {label.temperature!r}: expected a number from 1e-6 to 1e6",
+            is_good,
+            f"the label temperature is {meta.temperature!r}: expected a number from 1e-6 to 1e6",
         )
-        require(
-            isinstance(label.source, str), f"the label source is {label.source!r}: expected text"
-        )
-        fits = self.arrays[name].dtype != "uint8" or label.space in ("logits", "probs")
-        require(fits, f"{name} are uint8 and {label.space}: expected logits or probs")
-        index = f"{name.removesuffix('labels')}index"
-        fits = index not in self.arrays or label.space in ("probs", "mass")
-        require(fits, f"{name} have an index and are {label.space}: expected probs or mass")
+        is_text = isinstance(meta.source, str)
+        require(is_text, f"the label source is {meta.source!r}: expected text")
+        if self.arrays[name].dtype == "uint8":
+            are_distributions = meta.space in ("logits", "probs")
+            require(
+                are_distributions, f"{name} are uint8 and {meta.space}: expected logits or probs"
+            )
+        if _index_of(name) in self.arrays:
+            are_probs = meta.space in ("probs", "mass")
+            require(are_probs, f"{name} have an index and are {meta.space}: expected probs or mass")
 
     def _check_arrays(self) -> dict[str, int]:
-        """Names, dtypes and shapes; the size of each axis by its letter."""
+        """Check names, dtypes and shapes, and return the size of each axis by its letter."""
         sizes = {"K": len(self.classes), "4": 4}
         for name in ("images", "hard_labels"):
             require(name in self.arrays, f"the array {name} is missing")
         for name, info in self.arrays.items():
             require(name in ARRAYS, f"unknown array {name!r}: a bundle has {', '.join(ARRAYS)}")
-            every, dtypes, needed = ARRAYS[name]
-            for other in needed:
+            spec = ARRAYS[name]
+            for other in spec.needs:
                 require(other in self.arrays, f"{name} needs {other} with it")
-            axes = next(
-                (axes for axes in every.split() if len(axes) == len(info.shape)), every.split()[0]
-            )
-            if (
-                name.endswith("labels")
-                and (index := f"{name.removesuffix('labels')}index") in self.arrays
-            ):
-                axes = ARRAYS[index][0]  # of the classes that the index names alone
-            require(info.dtype in dtypes, f"{name} is {info.dtype}: expected {' or '.join(dtypes)}")
-            fits = len(info.shape) == len(axes) and all(type(size) is int for size in info.shape)
-            require(fits, f"{name} has shape {list(info.shape)}: expected [{', '.join(axes)}]")
-            for axis, size in zip(axes, info.shape, strict=True):
-                expected = sizes.setdefault(axis, size)
-                require(
-                    size == expected > 0,
-                    f"{name} has {axis} = {size}: expected {expected} (and at least 1)",
-                )
+            expected = " or ".join(spec.dtypes)
+            require(info.dtype in spec.dtypes, f"{name} is {info.dtype}: expected {expected}")
+            _check_shape(name, info.shape, self._axes_of(name, len(info.shape)), sizes)
         return sizes
+
+    def _axes_of(self, name: str, num_axes: int) -> str:
+        """Return the letters of an array's axes."""
+        index = _index_of(name)
+        if index in self.arrays:
+            # The labels are of the classes that the index names alone.
+            return ARRAYS[index].axes[0]
+        alternatives = ARRAYS[name].axes
+        for axes in alternatives:
+            if len(axes) == num_axes:
+                return axes
+        return alternatives[0]
 
 
 def require(condition: object, message: str, error: type[DDLabelError] = InvalidInputError) -> None:
@@ -214,23 +238,47 @@ def require(condition: object, message: str, error: type[DDLabelError] = Invalid
 
 
 def check_length(size: int) -> None:
-    """Raise InvalidInputError if a header, read or written, has more than 1 MiB."""
+    """Check that a header, read or to be written, has at most 1 MiB.
+
+    Raises:
+        InvalidInputError: It has more.
+    """
     require(size <= MAX_BYTES, f"the header has {size} bytes: at most {MAX_BYTES} are allowed")
 
 
-def _finite(value: object) -> bool:
-    """Whether a value is a number that a float can hold; a text, a bool, NaN and infinity are not."""
-    return (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and abs(value) <= sys.float_info.max
-    )
+def _index_of(name: str) -> str:
+    """Return the array that names the classes of compressed labels; empty for other arrays."""
+    return f"{name.removesuffix('labels')}index" if name in ("soft_labels", "dense_labels") else ""
 
 
-def _label_space(value: dict[str, Any] | None) -> LabelMeta | None:
-    """A label space out of JSON, where nothing may be left to its default."""
-    return (
-        None
-        if value is None
-        else LabelMeta(**{key: value[key] for key in ("space", "temperature", "source")})
-    )
+def _check_shape(name: str, shape: tuple[int, ...], axes: str, sizes: dict[str, int]) -> None:
+    """Check the shape of an array against the sizes of axes that are known, and note new ones."""
+    is_good = len(shape) == len(axes) and all(type(size) is int for size in shape)
+    require(is_good, f"{name} has shape {list(shape)}: expected [{', '.join(axes)}]")
+    for axis, size in zip(axes, shape, strict=True):
+        expected = sizes.setdefault(axis, size)
+        require(
+            size == expected > 0,
+            f"{name} has {axis} = {size}: expected {expected} (and at least 1)",
+        )
+
+
+def _is_finite(value: object) -> bool:
+    """Return whether a value is a number that a float can hold: no text, bool, NaN or infinity."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and abs(value) <= sys.float_info.max  # type: ignore[arg-type]
+
+
+def _parse_pixels(value: dict[str, Any]) -> Pixels:
+    return Pixels(**value | {"mean": tuple(value["mean"]), "std": tuple(value["std"])})
+
+
+def _parse_array(value: dict[str, Any]) -> ArrayInfo:
+    return ArrayInfo(**value | {"shape": tuple(value["shape"])})
+
+
+def _parse_label_meta(value: dict[str, Any] | None) -> LabelMeta | None:
+    """Return the meaning of labels out of JSON, where nothing may be left to its default."""
+    if value is None:
+        return None
+    return LabelMeta(**{key: value[key] for key in ("space", "temperature", "source")})

@@ -118,7 +118,7 @@ def gift(
     Equals the command `refine` followed by the cosine loss. Use it for labels that are not stored,
     such as those of an online expert.
     """
-    label = refine(target.values, target.label, target.hard, space=space, gamma=gamma, alpha=alpha)
+    label = refine(target.values, target.meta, target.hard, space=space, gamma=gamma, alpha=alpha)
     return 1 - F.cosine_similarity(logits, label, dim=1).mean()
 
 

@@ -71,7 +71,7 @@ def image_batches(
         if online is None:
             return images, target
         logits = online(images, step)
-        return images, Target(hard=target.hard, values=logits, label=LabelMeta(space="logits"))
+        return images, Target(hard=target.hard, values=logits, meta=LabelMeta(space="logits"))
 
     return batch
 
@@ -163,9 +163,9 @@ class ViewIndex:
             return parts.views
         whole = parts.whole.in_common_space()
         of_views = parts.views.in_common_space()
-        if self.whole == "soft" and whole.label.space != of_views.label.space:
+        if self.whole == "soft" and whole.meta.space != of_views.meta.space:
             raise IncompatibleError(
-                f"soft labels are {whole.label.space} and dense labels {of_views.label.space}: "
+                f"soft labels are {whole.meta.space} and dense labels {of_views.meta.space}: "
                 "refine both in one space"
             )
         is_view = parts.is_view[:, None]
@@ -173,7 +173,7 @@ class ViewIndex:
         if hard.ndim == 2:
             hard = torch.where(is_view, hard, F.one_hot(whole.hard, self.data.num_classes))
         values = torch.where(is_view, of_views.values, whole.values)
-        return Target(hard=hard, values=values, label=of_views.label)
+        return Target(hard=hard, values=values, meta=of_views.meta)
 
 
 def view_batches(

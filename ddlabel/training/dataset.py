@@ -1,6 +1,6 @@
 """A bundle as a torch dataset, for training loops of your own."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -32,17 +32,18 @@ class BundleDataset(Dataset[tuple[Tensor, Tensor]]):
         data = DeviceBundle.of(bundle, torch.device("cpu"))
         self.num_classes = bundle.num_classes
         self._prepare = normalisation(bundle.pixels.mean, bundle.pixels.std) if normalise else None
-        self._index = None
+        self._target: Callable[[Tensor], Target]
+        self._images: Callable[[Tensor], Tensor]
         if labels == "dense":
-            self._index = ViewIndex(data, global_labels)
-            self._target = self._index.target
-            self._images = self._index.images
-            self._length = len(data) * self._index.items_per_image
+            index = ViewIndex(data, global_labels)
+            self._target = index.target
+            self._images = index.images
+            self._length = len(data) * index.items_per_image
         else:
             self._target = data.soft_target if labels == "soft" else data.hard_target
             self._images = data.unit
             self._length = len(data)
-        self.space = self._distributions(torch.tensor([0])).label.space
+        self.space = self._distributions(torch.tensor([0])).meta.space
 
     def __len__(self) -> int:
         return self._length
@@ -103,6 +104,4 @@ def to_torch(
         )
     if labels != "hard":
         bundle.labels(labels)
-    return BundleDataset(
-        bundle, labels=labels, global_labels=global_labels, normalise=normalise
-    )
+    return BundleDataset(bundle, labels=labels, global_labels=global_labels, normalise=normalise)

@@ -12,7 +12,7 @@ from ddlabel.core.errors import IncompatibleError
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.labels import Array, Labels, Views
 from ddlabel.data.schema import LabelMeta
-from ddlabel.methods.labels.target import Target, shares
+from ddlabel.methods.labels.target import Target, class_shares
 from ddlabel.methods.nets import Network
 from ddlabel.training.chunking import cache_sized_chunks
 from ddlabel.training.stacking import Forward
@@ -113,7 +113,7 @@ class DeviceBundle:
             raise IncompatibleError(
                 "the bundle has no soft labels: make them with 'ddlabel relabel'"
             )
-        return Target(hard=self.hard[rows], values=self.soft.values[rows], label=self.soft.meta)
+        return Target(hard=self.hard[rows], values=self.soft.values[rows], meta=self.soft.meta)
 
     def dense_target(self, rows: Tensor, views: Tensor) -> Target:
         """Return the dense label of view `views[i]` of image `rows[i]`.
@@ -131,8 +131,8 @@ class DeviceBundle:
         if self.views.mix is not None and self.views.mix_weight is not None:
             partner_hard = self.hard[self.views.mix[rows, views]]
             weight = self.views.mix_weight[rows, views]
-            hard = shares(hard, partner_hard, weight, self.num_classes)
-        return Target(hard=hard, values=self.dense.values[rows, views], label=self.dense.meta)
+            hard = class_shares(hard, partner_hard, weight, self.num_classes)
+        return Target(hard=hard, values=self.dense.values[rows, views], meta=self.dense.meta)
 
 
 @torch.no_grad()

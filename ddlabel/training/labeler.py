@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ddlabel.core import rng
 from ddlabel.core.errors import IncompatibleError
-from ddlabel.data.expert_run import ExpertInfo, ExpertRun
+from ddlabel.data.expert_run import Checkpoints, ExpertInfo, ExpertRun
 from ddlabel.methods.nets import Network, build
 from ddlabel.methods.nets.prepare import Prepare, normalisation
 from ddlabel.training.chunking import cache_sized_chunks
@@ -71,7 +71,7 @@ class Labeler:
 
     def __init__(
         self,
-        checkpoints: Sequence[tuple[ExpertRun, int]],
+        checkpoints: Checkpoints,
         runtime: Runtime,
         *,
         num_images: int,

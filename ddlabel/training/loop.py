@@ -1,5 +1,6 @@
 """The training loop."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,8 +39,11 @@ class TrainSpec:
     @property
     def device(self) -> torch.device:
         """The device of the network's parameters."""
-        parameter: Tensor = self.optimizer.param_groups[0]["params"][0]
-        return parameter.device
+        groups = self.optimizer.param_groups
+        # The first group may be empty.
+        parameters = itertools.chain.from_iterable(group["params"] for group in groups)
+        first: Tensor = next(parameters)
+        return first.device
 
     def set_learning_rate(self, step: int) -> None:
         """Set the optimizer's learning rate for a step."""

@@ -19,7 +19,7 @@ from scipy.stats import entropy
 from ddlabel.commands.compress import compress_labels, prune
 from ddlabel.commands.edit import edit_labels
 from ddlabel.commands.evaluate.experiment import Experiment, settle
-from ddlabel.commands.evaluate.grid import evaluate
+from ddlabel.commands.evaluate.grid import train_students
 from ddlabel.commands.refine import refine_labels
 from ddlabel.core.config import CompressOptions, EditOptions, EvaluateOptions, RefineOptions
 from ddlabel.core.errors import IncompatibleError, UsageError
@@ -89,14 +89,13 @@ class TestConsumers:
             device="cpu",
             precision="fp32",
         )
-        cases = [
-            Experiment(bundle=lambda _, b=b: b, test=b, options=options, digests={"b": str(i)})
-            for i, b in enumerate(pair)
-        ]
-        first, second = [
-            record["result"] for _, _, record in evaluate([settle(case) for case in cases], set())
-        ]
-        assert first == second
+        experiments = []
+        for number, bundle in enumerate(pair):
+            digests = {"bundle": str(number)}
+            unsettled = Experiment.of(bundle, test=bundle, options=options, digests=digests)
+            experiments.append(settle(unsettled))
+        first, second = train_students(experiments)
+        assert first.record.result == second.record.result
 
     @pytest.mark.parametrize("field", ["soft", "dense"])
     def test_refined_labels_are_those_of_decoded_labels(self, pair, field):
@@ -147,7 +146,7 @@ class TestConsumers:
         target = Target(
             hard=torch.zeros(50),
             values=torch.from_numpy(made.labels("soft").decode()),
-            label=made.soft.meta,
+            meta=made.soft.meta,
         )
         np.testing.assert_allclose(
             target.logits, centred, atol=0.06
@@ -156,7 +155,7 @@ class TestConsumers:
         target = Target(
             hard=torch.zeros(50),
             values=torch.from_numpy(made.labels("soft").decode()),
-            label=made.soft.meta,
+            meta=made.soft.meta,
         )
         with pytest.raises(IncompatibleError, match="probs"):
             _ = target.logits
@@ -206,7 +205,9 @@ class TestCompress:
         with pytest.raises(IncompatibleError, match="dense"):
             compress_labels(make_bundle(), CompressOptions(**options))
         with pytest.raises(IncompatibleError, match="soft"):
-            compress_labels(with_arrays(make_bundle(), soft_labels=None, soft=None), CompressOptions())
+            compress_labels(
+                with_arrays(make_bundle(), soft_labels=None, soft=None), CompressOptions()
+            )
 
 
 class TestBudget:
@@ -243,7 +244,8 @@ class TestBudget:
             bundle, soft=PROBS, soft_labels=np.eye(3, dtype=np.float32)[bundle.hard_labels]
         )
         assert (
-            compress_labels(one_hot, CompressOptions(budget="100%"))[1]["codec"] == "top-k:k=1,dtype=uint8"
+            compress_labels(one_hot, CompressOptions(budget="100%"))[1]["codec"]
+            == "top-k:k=1,dtype=uint8"
         )
 
     def test_codecs_that_cannot_store_the_labels_are_left_out(self):

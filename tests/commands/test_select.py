@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from networks import cpu_runtime
 from samples import make_bundle
 from scipy.special import log_softmax
 from torch import nn
@@ -29,6 +30,7 @@ class Experts:
     def __init__(self, *bodies):
         self.bodies = [body.eval() for body in bodies]
         self.experts = [(nn.Identity(), body) for body in bodies]
+        self.runtime = cpu_runtime()
         self.asked = 0
 
     @torch.no_grad()

@@ -9,14 +9,14 @@ from scipy.special import log_softmax, softmax
 
 from ddlabel.core.errors import IncompatibleError
 from ddlabel.data.schema import LabelMeta
-from ddlabel.methods.labels.target import Target, shares
+from ddlabel.methods.labels.target import Target, class_shares
 
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.5, 0.5, 3.0]], dtype=torch.float64)
 HARD = torch.tensor([0, 2])
 
 
 def target(values, space, temperature=1.0, hard=HARD):
-    return Target(hard=hard, values=values, label=LabelMeta(space=space, temperature=temperature))
+    return Target(hard=hard, values=values, meta=LabelMeta(space=space, temperature=temperature))
 
 
 class TestProbs:
@@ -111,7 +111,7 @@ class TestBlended:
         first = torch.tensor([0, 1])
         second = torch.tensor([2, 1])
         weight = torch.tensor([0.25, 0.25])
-        assert shares(first, second, weight, 3).tolist() == [[0.25, 0, 0.75], [0, 1, 0]]
+        assert class_shares(first, second, weight, 3).tolist() == [[0.25, 0, 0.75], [0, 1, 0]]
 
 
 class TestRefusals:

@@ -15,8 +15,8 @@ from ddlabel.data.schema import LabelMeta
 from ddlabel.methods.labels import views
 from ddlabel.methods.labels.blocks import label_bytes
 
-# N = 5, R = 62.5 %: view = round(0.625·side), room = side − view, positions j·room/4; halves round down in the first
-# half and are mirrored in the second.
+# N = 5, R = 62.5 %: view = round(0.625·side), room = side − view, positions j·room/4. Halves are
+# rounded down in the first half of the positions and mirrored in the second.
 STARTS = {
     28: (18, [0, 2, 5, 8, 10]),  # room 10: 0, 2.5, 5, 7.5, 10
     32: (20, [0, 3, 6, 9, 12]),
@@ -133,7 +133,7 @@ def test_a_blended_views_weight_is_its_share_of_pixels():
 
 
 def test_ladds_count_of_bytes():
-    # 25 views, 10 classes, 128 px: (4·250 + 236) / (3·128² + 236) = 2.5 %, the figure of its Table 1.
+    # 25 views, 10 classes, 128 px: (4·250 + 236) / (3·128² + 236) = 2.5 %, as in LADD's Table 1.
     plain = make_bundle(images=2, classes=10, size=128, channels=3)
     labels = np.zeros((2, 25, 10), np.float32)
     boxes = views.grid(2, 128, 128, 0).boxes

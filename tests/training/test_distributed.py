@@ -206,7 +206,7 @@ class TestChunks:
 class TestRefusals:
     @pytest.fixture(autouse=True)
     def two_ranks(self, monkeypatch):
-        monkeypatch.setattr(command, "RANKS", 2)
+        monkeypatch.setattr(command, "NUM_RANKS", 2)
 
     def test_commands_that_run_in_one_process(self, cli):
         assert b"refine" in cli("refine", "a.safetensors", "b.safetensors", code=2).err

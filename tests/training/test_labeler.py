@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ddlabel.core import rng
 from ddlabel.core.errors import IncompatibleError
-from ddlabel.data.expert_run import ExpertInfo, ExpertRun
+from ddlabel.data.expert_run import Checkpoint, ExpertInfo, ExpertRun
 from ddlabel.methods.nets.prepare import normalisation
 from ddlabel.training.labeler import Labeler, combine, network_flops, network_of
 
@@ -50,7 +50,7 @@ def expected_logits(run: ExpertRun, images: Tensor) -> Tensor:
 
 
 def label(runs: list[ExpertRun], images: Tensor, **options) -> Tensor:
-    checkpoints = [(run, 1) for run in runs]
+    checkpoints = [Checkpoint(run, 1) for run in runs]
     labeler = Labeler(checkpoints, cpu_runtime(), num_images=len(images), **options)
     return labeler(images)
 
@@ -111,7 +111,7 @@ class TestLabeler:
         self, tmp_path, student_mean
     ):
         runs = [make_run(tmp_path / str(mean), mean=mean) for mean in (0.5, 0.1)]
-        labeler = Labeler([(run, 1) for run in runs], cpu_runtime(), num_images=5)
+        labeler = Labeler([Checkpoint(run, 1) for run in runs], cpu_runtime(), num_images=5)
         prepare = normalisation([student_mean], [0.25])
         images = random_images(5, *SHAPE)
         labels = labeler.after(prepare)(prepare(images))
@@ -119,7 +119,7 @@ class TestLabeler:
 
     def test_labels_have_no_gradient(self, tmp_path):
         run = make_run(tmp_path / "run")
-        labeler = Labeler([(run, 1)], cpu_runtime(), num_images=2)
+        labeler = Labeler([Checkpoint(run, 1)], cpu_runtime(), num_images=2)
         images = random_images(2, *SHAPE).requires_grad_()
         assert not labeler(images).requires_grad
         assert not labeler.after(normalisation([0.5], [0.25]))(images).requires_grad
@@ -129,7 +129,7 @@ class TestLabeler:
         wide = {"1.weight": torch.zeros(3, 5).numpy()}
         run.save_metrics([{"step": 1, "sha256": run.save_weights(1, wide)}])
         with pytest.raises(IncompatibleError, match="run"):
-            Labeler([(run, 1)], cpu_runtime(), num_images=1)
+            Labeler([Checkpoint(run, 1)], cpu_runtime(), num_images=1)
 
 
 def test_fresh_weights_are_those_of_the_seed(tmp_path):

@@ -107,6 +107,13 @@ class TestFit:
         assert batches == [0, 1, 2]
         assert losses == [(TARGET, 0), (TARGET, 1), (TARGET, 2)]
 
+    def test_an_optimizer_may_have_a_group_without_parameters(self):
+        weight = new_weight(1.0, -1.0)
+        expected, _ = descend(weight, [1.0])
+        optimizer = torch.optim.SGD([{"params": []}, {"params": [weight]}], lr=0.1)
+        train(weight, spec=spec_of(weight, optimizer=optimizer))
+        torch.testing.assert_close(weight.detach(), expected)
+
 
 class TestRandomLayers:
     def test_layers_draw_from_the_seed_of_the_step(self):

@@ -10,12 +10,11 @@ import pytest
 import torch
 from networks import CPU, SHAPE, build_body, cpu_runtime, random_images
 from samples import make_bundle
-from students import QUICK, easy_bundle, experiment, student_results
+from students import QUICK, easy_bundle, experiment, student_records, student_results
 from torch import nn
 
 from ddlabel.commands.evaluate.experiment import Experiment, settle
-from ddlabel.commands.evaluate.grid import evaluate
-from ddlabel.commands.relabel import relabel
+from ddlabel.commands.labeling import label_images
 from ddlabel.commands.train_expert import plan, train_expert
 from ddlabel.core.config import (
     EvaluateOptions,
@@ -24,6 +23,7 @@ from ddlabel.core.config import (
     TrainExpertOptions,
 )
 from ddlabel.core.errors import ResourceError, UsageError
+from ddlabel.data.expert_run import Checkpoint
 from ddlabel.training import runtime as runtime_module
 from ddlabel.training.runtime import Runtime, has_bfloat16_units, pick_device
 
@@ -126,11 +126,8 @@ class TestPrecision:
         )
         assert options.runtime_settings == {"device": "cpu", "compile": "off", "precision": "bf16"}
         bundle = easy_bundle()
-        settled = settle(
-            Experiment(bundle=lambda _: bundle, test=bundle, options=options, digests={})
-        )
-        records = [record for _, _, record in evaluate([settled], set())]
-        assert {record["cost"]["precision"] for record in records} == {"bf16"}
+        settled = settle(Experiment.of(bundle, test=bundle, options=options, digests={}))
+        assert {record.cost["precision"] for record in student_records(settled)} == {"bf16"}
 
 
 class TestMatmulPrecision:
@@ -219,7 +216,8 @@ class TestWorkRunsInItsPrecision:
         run = train_expert(real, None, path, info, options, lambda _: None)
         assert len(work["gradient"]) == 2
         num_convolutions = len(work["convolution"])
-        relabel(real, [(run, run.step_of("last"))], RelabelOptions(epoch="last", compile="off"))
+        options = RelabelOptions(epoch="last", compile="off", precision="fp32")
+        label_images(real, [Checkpoint(run, run.step_of("last"))], options)
         assert len(work["convolution"]) > num_convolutions
         assert all(work["convolution"])
         assert all(work["gradient"])

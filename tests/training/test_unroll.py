@@ -54,7 +54,7 @@ def pairs(labels: Tensor, images: Tensor) -> Batch:
 
     def batch(step):
         rows = torch.tensor([step, step + 1]) % len(images)
-        return images[rows], Target(hard=rows, values=labels[rows], label=LabelMeta(space="logits"))
+        return images[rows], Target(hard=rows, values=labels[rows], meta=LabelMeta(space="logits"))
 
     return batch
 

@@ -1,1 +1,89 @@
-"""`evaluate`: students trained on labels and tested."""
+"""`evaluate`: students are trained on labels and tested on test images.
+
+Where to find what:
+
+- `plan` reads the inputs and makes the experiments; `experiment` settles and checks one;
+  `controls` makes those that it is compared with;
+- `grid` trains the students of all experiments; `students` trains those of one stack;
+  `stacking_plan` decides which go side by side; `device_cache` keeps what they share;
+- `training_plan` makes network, batches and loss of a student; `monitor` records its training;
+- `records` describes a student in the results file; `evaluation`, `cell` and `tables` show results.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+from ddlabel.commands.command import command
+from ddlabel.commands.evaluate.cell import Cell
+from ddlabel.commands.evaluate.evaluation import Evaluation
+from ddlabel.commands.evaluate.experiment import Experiment
+from ddlabel.commands.evaluate.grid import train_students
+from ddlabel.commands.evaluate.plan import Plan, plan_experiments
+from ddlabel.commands.evaluate.records import has_figures, student_key
+from ddlabel.commands.evaluate.tables import table_axes
+from ddlabel.commands.reporter import Reporter
+from ddlabel.core.config import EvaluateOptions
+from ddlabel.data.results import Record, Results
+
+
+@command("evaluate", EvaluateOptions, json_value=Evaluation.value)
+def evaluate(*, options: list[EvaluateOptions], reporter: Reporter) -> Evaluation:
+    """Train students on a bundle's labels and measure them on test images.
+
+    An option of `EvaluateOptions.AXES` with several values makes a grid: one cell for each
+    combination. `bundle`, `test`, `against`, `teacher`, `zca` and `real` are paths or objects.
+    Students whose records are in the results file `out` already are not trained again.
+
+    Raises:
+        UsageError: An option is out of its range, or options do not go together.
+        InvalidInputError: An input or the results file cannot be read.
+        IncompatibleError: Inputs are of different tasks, or the labels do not fit the options.
+        ResourceError: The device is not there, or has not enough memory.
+        StorageError: The results file cannot be written.
+    """
+    results = None if options[0].out is None else Results(options[0].out)
+    if results is not None:
+        results.check_output()
+    axes = table_axes(options)
+    plan = plan_experiments(options, reporter)
+    records = _train(plan.experiments, results, reporter)
+    return Evaluation(cells=_cells(plan, records), axes=axes)
+
+
+def _train(
+    experiments: Sequence[Experiment], results: Results | None, reporter: Reporter
+) -> dict[str, Record]:
+    """Return the record of every student by its key: from the results file, or trained now."""
+    records: dict[str, Record] = {}
+    if results is not None:
+        serves = partial(has_figures, options=experiments[0].options)
+        records = results.read("student", reporter.note, serves=serves)
+        keys = {student_key(each, seed) for each in experiments for seed in each.seeds}
+        num_finished = len(keys & records.keys())
+        if num_finished:
+            reporter.note(f"{num_finished} of {len(keys)} students are in {results.path} already")
+    finished = frozenset(records)
+    for number, seed, record in train_students(experiments, finished, reporter.progress):
+        if results is not None:
+            results.append(record)
+        records[record.key] = record
+        experiment = "" if len(experiments) == 1 else f" of case {number + 1} of {len(experiments)}"
+        reporter.note(f"student {seed}{experiment}: {100 * record.result['accuracy']:.2f} %")
+    return records
+
+
+def _cells(plan: Plan, records: dict[str, Record]) -> list[Cell]:
+    """Return the results of the evaluated experiments, with those that they are compared with."""
+    cells = [_cell(experiment, records) for experiment in plan.cells]
+    for number, experiment in enumerate(plan.against):
+        cells[number] = replace(cells[number], against=_cell(experiment, records))
+    for number, experiments in enumerate(plan.controls):
+        controls = {experiment.role: _cell(experiment, records) for experiment in experiments}
+        cells[number] = replace(cells[number], controls=controls)
+    return cells
+
+
+def _cell(experiment: Experiment, records: dict[str, Record]) -> Cell:
+    keys = [student_key(experiment, seed) for seed in experiment.seeds]
+    return Cell(options=experiment.options, records=[records[key] for key in keys])

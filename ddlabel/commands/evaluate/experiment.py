@@ -1,60 +1,59 @@
-"""Cases: the cells of an evaluation, settled and checked before any training."""
+"""Experiments: the cells of an evaluation, settled and checked before any training."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ddlabel.core import protocols, rng
+from ddlabel.commands.evaluate import training_plan
+from ddlabel.commands.evaluate.training_plan import Whitening
+from ddlabel.core import protocols
 from ddlabel.core.config import EvaluateOptions, gift_batch_size
 from ddlabel.core.errors import UsageError
 from ddlabel.data.bundle import Bundle, check_same_task
 from ddlabel.data.expert_run import Checkpoints
-from ddlabel.data.labels import Array
-from ddlabel.methods.augmentations import augment_of
-from ddlabel.methods.labels.target import Target
-from ddlabel.methods.losses import loss_of
-from ddlabel.methods.mixing import mix_of
-from ddlabel.methods.nets import Network, build
-from ddlabel.methods.nets.prepare import Prepare, normalisation
+from ddlabel.methods.nets import Network
 from ddlabel.methods.optimizers import optimizer_of
 from ddlabel.methods.schedules import rate_of
-from ddlabel.training.batches import (
-    BatchTransform,
-    OnlineLabels,
-    SplitTarget,
-    ViewIndex,
-    image_batches,
-    view_batches,
-)
-from ddlabel.training.cost import flops
+from ddlabel.training.batches import OnlineLabels
 from ddlabel.training.device_data import DeviceBundle
-from ddlabel.training.labeler import network_flops
-from ddlabel.training.loop import Batch
 
-Record = dict[str, Any]
-# Options that mean something for dense labels only, with their defaults.
-VIEWS_ONLY = EvaluateOptions.only_with("labels=dense")
+# Options that have an effect with dense labels only, with their defaults.
+VIEW_OPTIONS = EvaluateOptions.only_with("labels=dense")
+# The role of an experiment on the labels that are evaluated.
+OWN = "own"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """One cell of a grid: what students learn from, how, and what they are tested on.
+    """One cell of an evaluation: what its students learn from, how, and what they are tested on.
 
-    `bundle` gives the images and labels of a seed: a random control draws others for each. `digests` name the inputs,
-    `role` what the case is there for beside the labels that are evaluated.
+    Attributes:
+        bundle_for: Returns the images and labels for a seed. A random control has other images for
+            every seed.
+        test: The test set.
+        options: The options of the students, with one value for every axis.
+        digests: The digest of every input by its role: bundle, test, teacher, zca, real.
+        teacher: The checkpoints that label augmented images (online) or random images (controls).
+        whitening: The ZCA mean and matrix by which the student whitens its images.
+        role: The purpose of the experiment: own, or the name of a control such as random.
     """
 
-    bundle: Callable[[int], Bundle]
+    bundle_for: Callable[[int], Bundle]
     test: Bundle
     options: EvaluateOptions
     digests: dict[str, str]
     teacher: Checkpoints = ()
-    whitening: tuple[Array, Array] | None = None
-    role: str = "own"
+    whitening: Whitening | None = None
+    role: str = OWN
+
+    @classmethod
+    def of(cls, bundle: Bundle, **fields: Any) -> Self:
+        """Return an experiment whose students all learn from the same bundle."""
+        return cls(bundle_for=same_for_all_seeds(bundle), **fields)
 
     @property
     def seeds(self) -> range:
@@ -63,183 +62,155 @@ class Experiment:
 
     @property
     def teacher_digest(self) -> str:
-        """What stands for the teacher's checkpoints."""
+        """The digest that stands for the teacher's checkpoints."""
         return " + ".join(run.digest(step) for run, step in self.teacher)
 
+    def build_student(self, bundle: Bundle, seed: int) -> Network:
+        """Build a student with fresh weights for the images and classes of a bundle."""
+        return training_plan.build_student(self.options, bundle, seed, self.whitening)
 
-def settle(case: Experiment) -> Experiment:
-    """The case with every default settled, after refusing what can be refused before any training.
+    def training_flops(self, bundle: Bundle) -> int:
+        """Count the floating-point operations of training a student on a bundle."""
+        return training_plan.training_flops(self.options, bundle, self.teacher)
 
-    UsageError for a spec that cannot be resolved, or options that do not go together, IncompatibleError if the
-    labels are missing or the loss cannot use them, or the test set is another task.
+
+@dataclass(frozen=True, kw_only=True)
+class Student:
+    """One training.
+
+    Attributes:
+        experiment: The experiment that the student belongs to.
+        bundle: What it learns from.
+        test: What it is tested on.
+        classes: The numbers of the classes of both bundles among all classes.
+        seed: Its seed.
     """
-    bundle, options = case.bundle(case.options.seed), case.options
-    check_same_task("the test set", bundle, case.test)
-    labels = _labels(bundle, options, bool(case.teacher))
-    options = replace(
-        options, labels=labels, batch_size=options.batch_size or gift_batch_size(len(bundle))
-    )
-    if labels != "dense":  # what a protocol sets for views does not count without them
+
+    experiment: Experiment
+    bundle: Bundle
+    test: Bundle
+    classes: Sequence[int]
+    seed: int
+
+
+def same_for_all_seeds(bundle: Bundle) -> Callable[[int], Bundle]:
+    """Return a function that gives the same bundle for every seed."""
+
+    def bundle_for(seed: int) -> Bundle:  # noqa: ARG001
+        return bundle
+
+    return bundle_for
+
+
+def settle(experiment: Experiment) -> Experiment:
+    """Choose every default of an experiment, and refuse what can be refused before any training.
+
+    Raises:
+        UsageError: A spec cannot be resolved, or options do not go together.
+        IncompatibleError: The labels are missing, the loss cannot use them, or the test set is of
+            another task.
+    """
+    bundle = experiment.bundle_for(experiment.options.seed)
+    check_same_task("the test set", bundle, experiment.test)
+    options = _settled_options(experiment, bundle)
+    digests = experiment.digests
+    if options.labels == "online":
+        digests = digests | {"teacher": experiment.teacher_digest}
+    settled = replace(experiment, options=options, digests=digests)
+    # The labels are known now: check again the options that go with some labels only.
+    objects = ("teacher",) if settled.teacher else ()
+    options.check_together(objects=objects, about="labels")
+    _check_continual(bundle, options)
+    _check_mixed_views(bundle, options)
+    _check_holdout(bundle, options)
+    rate_of(options.schedule, epochs=options.epochs, steps_per_epoch=1, warm_up=options.warm_up)
+    _try_a_step(bundle, settled)
+    return settled
+
+
+def _settled_options(experiment: Experiment, bundle: Bundle) -> EvaluateOptions:
+    """Return the options with labels and batch size chosen, and without those of no effect."""
+    options = experiment.options
+    labels = _choose_labels(bundle, options, has_teacher=bool(experiment.teacher))
+    batch_size = options.batch_size or gift_batch_size(len(bundle))
+    options = replace(options, labels=labels, batch_size=batch_size)
+    if labels != "dense":
+        # What a protocol presets for views does not count without them.
         preset = protocols.preset(options.protocol, options.net)
-        own = {
-            name: value
-            for name, value in VIEWS_ONLY.items()
+        unused = {
+            name: default
+            for name, default in VIEW_OPTIONS.items()
             if getattr(options, name) == preset.get(name)
         }
-        options = replace(options, **own)
+        options = replace(options, **unused)
     if labels != "online":
         options = replace(options, teacher_epoch=EvaluateOptions.teacher_epoch)
-    digests = case.digests | ({"teacher": case.teacher_digest} if labels == "online" else {})
-    case = replace(case, options=options, digests=digests)
-    # The labels are known now, so the options that go with some labels only are checked again.
-    options.check_together(objects=("teacher",) if case.teacher else (), about="labels")
-    _check_options(bundle, options)
-    _try_a_step(bundle, case)
-    return case
+    return options
 
 
-def student(case: Experiment, bundle: Bundle, seed: int) -> Network:
-    """A student with fresh weights for the images and classes of a bundle."""
-    channels, size = bundle.images.shape[1], bundle.side
-    prepare = normalisation(bundle.pixels.mean, bundle.pixels.std)
-    if case.whitening is not None:
-        mean, matrix = map(torch.from_numpy, case.whitening)
-        prepare = Prepare(mean, torch.ones(1), matrix)
-    weights = rng.stream(seed, "weights")
-    return build(
-        case.options.net,
-        prepare,
-        channels=channels,
-        size=size,
-        num_classes=len(bundle.classes),
-        seed=weights,
-    )
+def _choose_labels(bundle: Bundle, options: EvaluateOptions, *, has_teacher: bool) -> str:
+    """Return the labels to learn from: for auto those of a teacher, else the richest of the bundle.
 
-
-def batches(
-    options: EvaluateOptions,
-    data: DeviceBundle,
-    prepare: Prepare,
-    seed: int,
-    teach: OnlineLabels | None,
-) -> Batch:
-    """What a student is trained on, step by step."""
-    augment = augment_of(options.augment, channels=data.images.shape[1], size=data.images.shape[2])
-    pictures = BatchTransform(
-        prepare=prepare, augment=augment, mix=None if options.mix == "none" else mix_of(options.mix)
-    )
-    size = options.batch_size or 1
-    if options.labels != "dense":
-        target = data.soft_target if options.labels == "soft" else data.hard_target
-        return image_batches(data, pictures, target, batch_size=size, seed=seed, online=teach)
-    items = ViewIndex(data, options.global_labels)
-    together, split = options.dense_batches != "mix", options.dense_loss is not None
-    return view_batches(items, pictures, together=together, batch_size=size, seed=seed, split=split)
-
-
-def steps_per_epoch(options: EvaluateOptions, images: int) -> int:
-    """Steps until every image was taken once; with mixed batches of views, an epoch costs the same."""
-    return -(-images // (options.batch_size or 1))
-
-
-def shown_per_epoch(options: EvaluateOptions, data: DeviceBundle | Bundle) -> int:
-    """Images and views that an epoch shows to the student."""
-    if options.labels != "dense" or options.dense_batches == "mix" or data.views is None:
-        return len(data)
-    return len(data) * (data.views.boxes.shape[-2] + (options.global_labels != "none"))
-
-
-def training_flops(case: Experiment, bundle: Bundle) -> int:
-    """Floating-point operations of training a student on a bundle, with those of its teacher online."""
-    per_image = flops(student(case, bundle, 0).body, bundle.images.shape[1:], backward=True)
-    if case.options.labels == "online":
-        per_image += sum(network_flops(run.about, backward=False) for run, _ in case.teacher)
-    return per_image * shown_per_epoch(case.options, bundle) * case.options.epochs
-
-
-def loss_for(
-    options: EvaluateOptions, data: DeviceBundle
-) -> Callable[[Tensor, Target | SplitTarget, int], Tensor]:
-    """The loss of a step: of a target, or of a split one with the views' own loss.
-
-    LADD's sum over an image and its views (Eq. 5) is their number times the mean over all of them.
+    Raises:
+        IncompatibleError: The labels that the user chose are missing.
     """
-    specs = (options.loss, options.dense_loss or options.loss)
-    whole, views = (
-        loss_of(spec, steps_per_epoch=steps_per_epoch(options, len(data))) for spec in specs
-    )
-    factor = shown_per_epoch(options, data) // len(data) if options.dense_batches == "sum" else 1
-
-    def loss(logits: Tensor, target: Target | SplitTarget, step: int) -> Tensor:
-        if isinstance(target, Target):
-            return factor * whole(logits, target, step)
-        total = logits.new_zeros(())
-        for rows, part, of in (
-            (~target.is_view, target.whole, whole),
-            (target.is_view, target.views, views),
-        ):
-            if rows.any():
-                total = total + rows.sum() * of(logits[rows], part.take(rows), step)
-        return factor * total / len(logits)
-
-    return loss
+    labels = options.labels
+    if labels in ("soft", "dense"):
+        bundle.labels(labels)
+    if labels != "auto":
+        return labels
+    if has_teacher and options.control == "none":
+        return "online"
+    if bundle.dense is not None:
+        return "dense"
+    return "hard" if bundle.soft is None else "soft"
 
 
-def _labels(bundle: Bundle, options: EvaluateOptions, taught: bool) -> str:
-    """The labels to learn from: auto takes those of a teacher, else the richest that are there."""
-    wanted = options.labels
-    if wanted == "auto":
-        stored = (
-            "dense" if bundle.dense is not None else "soft" if bundle.soft is not None else "hard"
-        )
-        return "online" if taught and options.control == "none" else stored
-    if wanted in ("soft", "dense"):
-        bundle.labels(wanted)  # refuses if there are none
-    return wanted
-
-
-def _check_options(bundle: Bundle, options: EvaluateOptions) -> None:
-    """Refuse options that do not fit the bundle."""
-    if options.continual is not None and options.continual > len(bundle.classes):
+def _check_continual(bundle: Bundle, options: EvaluateOptions) -> None:
+    if options.continual is not None and options.continual > bundle.num_classes:
         raise UsageError(
-            f"--continual {options.continual}: there are {len(bundle.classes)} classes; take fewer steps"
+            f"--continual is {options.continual} and there are {bundle.num_classes} classes: "
+            "take fewer steps"
         )
-    if _mixes(bundle) and (options.select == "val" or options.continual is not None):
-        raise UsageError(
-            "views are blended across images: --select val and --continual, which part them, cannot be"
-        )
-    if (
-        options.select == "val"
-        and np.bincount(bundle.hard_labels, minlength=len(bundle.classes)).min() < 2
-    ):
-        raise UsageError(
-            "--select val holds out images of every class, and one has a single image: use --select last"
-        )
-    rate_of(options.schedule, epochs=options.epochs, steps_per_epoch=1, warm_up=options.warm_up)
 
 
-def _mixes(bundle: Bundle) -> bool:
+def _check_mixed_views(bundle: Bundle, options: EvaluateOptions) -> None:
+    """Refuse to part images whose views are mixed with each other."""
+    parts_images = options.select == "val" or options.continual is not None
+    if parts_images and _has_mixed_views(bundle):
+        raise UsageError(
+            "--select val and --continual need independent images, but these views mix pairs of "
+            "images (CutMix, MixUp): use labels without mixing"
+        )
+
+
+def _check_holdout(bundle: Bundle, options: EvaluateOptions) -> None:
+    images_per_class = np.bincount(bundle.hard_labels, minlength=bundle.num_classes)
+    if options.select == "val" and images_per_class.min() < 2:
+        raise UsageError(
+            "--select val holds out images of every class, but a class has fewer than two images: "
+            "use --select last"
+        )
+
+
+def _has_mixed_views(bundle: Bundle) -> bool:
     return bundle.views is not None and bundle.views.mix is not None
 
 
-def _try_a_step(bundle: Bundle, case: Experiment) -> None:
-    """Carry out one small step: a network, an augmentation or a loss that does not fit says so now."""
-    options = case.options
-    network = student(case, bundle, options.seed)
+def _try_a_step(bundle: Bundle, experiment: Experiment) -> None:
+    """Run one step on two images, so that a network, a loss or an option that does not fit fails.
+
+    Raises:
+        UsageError: The network cannot train on the images, or the loss is not finite.
+        IncompatibleError: The loss cannot use the labels.
+    """
+    options = experiment.options
+    network = experiment.build_student(bundle, options.seed)
     optimizer_of(options.optimizer, network.parameters())
-    # The last batch may be the smallest: batch norm cannot train on one image.
-    if bundle.views is not None and bundle.views.mix is not None:
-        # Blend each image with itself: its partner need not be among the few.
-        own_row = np.arange(len(bundle))[:, None].repeat(bundle.views.num_views, 1)
-        bundle = replace(bundle, views=replace(bundle.views, mix=own_row))
-    last = len(bundle) % (options.batch_size or 1) or (options.batch_size or 1)
-    data = DeviceBundle.of(bundle.take(np.arange(min(2, last, len(bundle)))), torch.device("cpu"))
-    teach = (
-        (lambda x, _: torch.ones(len(x), len(bundle.classes)))
-        if options.labels == "online"
-        else None
-    )
-    images, target = batches(options, data, network.prepare, options.seed, teach)(0)
+    data = DeviceBundle.of(_smallest_batch(bundle, options), torch.device("cpu"))
+    online = _uniform_labels(bundle) if options.labels == "online" else None
+    batch_of = training_plan.student_batches(options, data, network.prepare, options.seed, online)
+    images, target = batch_of(0)
     try:
         with torch.random.fork_rng(devices=[]):
             logits = torch.ones_like(network.body(images))
@@ -247,8 +218,32 @@ def _try_a_step(bundle: Bundle, case: Experiment) -> None:
         raise UsageError(
             f"--net {options.net} cannot train on {len(images)} images at once: {error}"
         ) from error
-    value = loss_for(options, data)(logits, target, 0)
+    value = training_plan.student_loss(options, data)(logits, target, 0)
     if not torch.isfinite(value):
         raise UsageError(
             f"--loss {options.loss} is {value:.3g} on these labels: change its options"
         )
+
+
+def _uniform_labels(bundle: Bundle) -> OnlineLabels:
+    """Return labels for any images in place of a teacher's."""
+
+    def label(images: Tensor, step: int) -> Tensor:  # noqa: ARG001
+        return torch.ones(len(images), bundle.num_classes)
+
+    return label
+
+
+def _smallest_batch(bundle: Bundle, options: EvaluateOptions) -> Bundle:
+    """Return as many images as the smallest batch of an epoch has, two at most.
+
+    The last batch may be the smallest, and batch norm cannot train on one image.
+    """
+    if bundle.views is not None and bundle.views.mix is not None:
+        # Mix every image with itself: its partner need not be among the few.
+        own_row = np.arange(len(bundle))[:, None].repeat(bundle.views.num_views, axis=1)
+        bundle = replace(bundle, views=replace(bundle.views, mix=own_row))
+    batch_size = training_plan.batch_size_of(options)
+    last_batch_size = len(bundle) % batch_size or batch_size
+    num_images = min(2, last_batch_size, len(bundle))
+    return bundle.take(np.arange(num_images))

@@ -1,54 +1,61 @@
-"""Result records: what identifies a student, and which records serve it."""
+"""The records of students: what identifies one, and which figures it has."""
 
 from typing import Any
 
 from ddlabel import __version__
-from ddlabel.commands.evaluate.experiment import Experiment, Record
+from ddlabel.commands.evaluate.experiment import Experiment
 from ddlabel.core import protocols
 from ddlabel.core.config import EvaluateOptions
+from ddlabel.data.results import Record, key_of
 
 
-def key_of(case: Experiment, seed: int) -> Record:
-    """Return everything that decides the outcome of one student.
+def student_key(experiment: Experiment, seed: int) -> str:
+    """Return the sha256 of everything that decides the outcome of a student.
 
     Options that only add figures to the record, such as `curve`, are left out.
     """
-    return _described(case, case.options.key_options(), seed)
+    return key_of(
+        "student",
+        version=__version__,
+        inputs=experiment.digests,
+        options=_of_student(experiment.options.key_options(), seed),
+        role=experiment.role,
+    )
 
 
-def record_of(case: Experiment, seed: int) -> Record:
-    """Return the part of a student's record that is known before it is trained.
+def student_record(
+    experiment: Experiment, seed: int, *, result: dict[str, Any], cost: dict[str, Any]
+) -> Record:
+    """Return the record of a student with its figures and its cost."""
+    options = _of_student(experiment.options.recorded(), seed)
+    preset = protocols.preset(experiment.options.protocol, experiment.options.net)
+    overridden = {
+        name: value for name, value in preset.items() if options.get(name, value) != value
+    }
+    return Record(
+        kind="student",
+        key=student_key(experiment, seed),
+        version=__version__,
+        inputs=experiment.digests,
+        options=options,
+        result=result,
+        cost=cost,
+        role=experiment.role,
+        protocol_overridden=overridden,
+    )
 
-    It has the key of `key_of` and the options that only add figures to the record.
-    """
-    return _described(case, case.options.recorded(), seed)
 
-
-def key_of_record(record: Record) -> Record:
-    """Return the key, see `key_of`, of a student's record."""
-    key = {name: value for name, value in record.items() if name not in ("result", "cost")}
-    figures = EvaluateOptions.figure_options()
-    options = {name: value for name, value in key["options"].items() if name not in figures}
-    return key | {"options": options}
-
-
-def has_figures(result: Record, options: EvaluateOptions) -> bool:
-    """Return whether a student's result has the figures that the options ask for.
+def has_figures(record: Record, options: EvaluateOptions) -> bool:
+    """Return whether a student's record has the figures that the options ask for.
 
     A class-incremental student has them in each of its steps.
     """
     asked = [name for name in options.figure_options() if getattr(options, name)]
-    parts = result.get("steps", [result])
+    parts = record.result.get("steps", [record.result])
     return all(name in part for part in parts for name in asked)
 
 
-def _described(case: Experiment, options: dict[str, Any], seed: int) -> Record:
-    """Return the version, the inputs and these options of one student of a case."""
+def _of_student(options: dict[str, Any], seed: int) -> dict[str, Any]:
+    """Return the options of an experiment as those of one of its students."""
     options = {name: value for name, value in options.items() if name != "seeds"}
-    options["seed"] = seed
-    record: Record = {"version": __version__, "role": case.role, **case.digests, "options": options}
-    preset = protocols.preset(case.options.protocol, case.options.net)
-    changed = {name: value for name, value in preset.items() if options.get(name, value) != value}
-    if changed:
-        record["protocol_overridden"] = changed
-    return record
+    return options | {"seed": seed}

@@ -1,7 +1,5 @@
-"""Students: trained from scratch on a case's labels, and tested."""
+"""Training students from scratch, and testing them."""
 
-import copy
-import math
 import resource
 import sys
 import time
@@ -12,149 +10,199 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.utils import get_total_norm
-from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ddlabel.commands.evaluate.device_cache import DeviceCache, Student
-from ddlabel.commands.evaluate.experiment import (
-    Experiment,
-    Record,
-    batches,
-    loss_for,
+from ddlabel.commands.evaluate.device_cache import DeviceCache
+from ddlabel.commands.evaluate.experiment import Experiment, Student
+from ddlabel.commands.evaluate.monitor import StudentMonitor
+from ddlabel.commands.evaluate.student_stack import StudentStack
+from ddlabel.commands.evaluate.training_plan import (
     steps_per_epoch,
-    student,
+    student_batches,
+    student_loss,
 )
 from ddlabel.core import rng
 from ddlabel.core.config import EvaluateOptions
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.provenance import canonical_json
-from ddlabel.methods.metrics import confusion, correct, student_figures
 from ddlabel.methods.nets import Network
 from ddlabel.methods.optimizers import optimizer_of
 from ddlabel.methods.schedules import rate_of
-from ddlabel.training.device_data import DeviceBundle, predict
+from ddlabel.training.batches import OnlineLabels
 from ddlabel.training.loop import Progress, TrainSpec, fit
-from ddlabel.training.stacking import Forward
 
-Weights = dict[str, Tensor]
+Figures = dict[str, Any]
+# Options that decide which augmented images a student sees, beside its data and its seed.
+_IMAGE_OPTIONS = (
+    "augment",
+    "mix",
+    "batch_size",
+    "teacher_epoch",
+    "select",
+    "holdout",
+    "continual",
+)
 
 
-def run(
-    bench: DeviceCache, stack: Sequence[tuple[Experiment, int]], progress: Progress
-) -> list[tuple[Record, Record]]:
-    """Train the students of these cases and seeds side by side: figures on the test images, and what each one cost.
+def train_stack(
+    cache: DeviceCache, stack: Sequence[tuple[Experiment, int]], progress: Progress
+) -> list[tuple[Figures, Figures]]:
+    """Train and test the students of these experiments and seeds side by side.
 
-    A class-incremental one, which is alone, is trained from scratch for each number of classes seen, in an order of
-    the seed, on all their images (GDumb, Prabhu et al. 2020); its accuracy is the mean over the steps.
+    Returns the figures of every student on the test images, and its cost.
     """
-    started, machine = time.perf_counter(), bench.machine
-    if machine.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(machine.device)
-    case, seed = stack[0]
-    if case.options.continual is None:
-        whole = range(len(case.test.classes))
-        students = [
-            Student(case=c, bundle=c.bundle(s), test=c.test, columns=whole, seed=s)
-            for c, s in stack
-        ]
-        with machine.matmul_precision():
-            each = _train(bench, students, progress)
-    else:
-        with machine.matmul_precision():
-            each = [_continual(bench, case, seed, progress)]
+    started = time.perf_counter()
+    runtime = cache.runtime
+    if runtime.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(runtime.device)
+    first, seed = stack[0]
+    with runtime.matmul_precision():
+        if first.options.continual is None:
+            students = [_student(experiment, seed) for experiment, seed in stack]
+            figures = _train_and_test(cache, students, progress)
+        else:
+            figures = [_train_continually(cache, first, seed, progress)]
     cost = {
         "seconds": (time.perf_counter() - started) / len(stack),
-        "peak_memory_bytes": _peak_memory(machine.device),
-        "device": machine.device.type,
-        "precision": machine.precision,
+        "peak_memory_bytes": _peak_memory(runtime.device),
+        "device": runtime.device.type,
+        "precision": runtime.precision,
         "stack": len(stack),
     }
-    return [(figures, cost | {"flops": figures.pop("flops")}) for figures in each]
+    return [(result, cost | {"flops": result.pop("flops")}) for result in figures]
 
 
-def _continual(bench: DeviceCache, case: Experiment, seed: int, progress: Progress) -> Record:
-    """The figures of a class-incremental student and of each of its steps."""
-    bundle, classes = case.bundle(seed), len(case.test.classes)
-    order = np.random.default_rng(rng.stream(seed, "classes")).permutation(classes)
-    ends = np.cumsum(
-        [len(part) for part in np.array_split(order, case.options.continual or 1)]
-    ).tolist()
-    steps = []
-    for end in ends:
-        seen = sorted(order[:end].tolist())
-        parts = {"bundle": bundle.of_classes(seen), "test": case.test.of_classes(seen)}
-        (figures,) = _train(bench, [Student(case=case, **parts, columns=seen, seed=seed)], progress)
-        steps.append({"classes": end} | figures)
-    total = sum(step.pop("flops") for step in steps)
-    accuracy = float(np.mean([step["accuracy"] for step in steps]))
-    return {"accuracy": accuracy, "class_order": order.tolist(), "steps": steps, "flops": total}
-
-
-def _train(bench: DeviceCache, students: Sequence[Student], progress: Progress) -> list[Record]:
-    """Train and test students of one kind side by side; they have one test set."""
-    first, options = students[0], students[0].case.options
-    tested = bench.data(first.test)
-    looked_at = tested if options.select == "best-on-test" else None
-    if options.select == "val":
-        held_out, rest = _hold_out(first.bundle, options.holdout, first.seed)
-        looked_at, students = bench.data(held_out), [replace(first, bundle=rest)]
-    per_epoch = steps_per_epoch(options, len(students[0].bundle))
-    networks, forward = bench.networks(students[0], len(students), per_epoch)
-    courses = [_course(bench, *each, per_epoch) for each in zip(students, networks, strict=True)]
-    watches = [
-        StudentMonitor(n.body, course.optimizer, options)
-        for n, course in zip(networks, courses, strict=True)
-    ]
-    looks = {
-        max(1, round(options.epochs * i / options.checks)) for i in range(1, options.checks + 1)
-    }
-    epochs = (
-        set(range(1, options.epochs + 1)) if options.curve else {options.epochs - 1, options.epochs}
+def _student(experiment: Experiment, seed: int) -> Student:
+    """Return the student of a seed that learns all classes at once."""
+    return Student(
+        experiment=experiment,
+        bundle=experiment.bundle_for(seed),
+        test=experiment.test,
+        classes=range(experiment.test.num_classes),
+        seed=seed,
     )
 
-    def stop(epoch: int, losses: list[float]) -> None:
-        for watch, loss in zip(watches, losses, strict=True):
-            watch.note(loss)
-        if looked_at is not None and epoch in looks:
-            each = _logits(networks, forward, looked_at, [watch.weights() for watch in watches])
-            for watch, logits in zip(watches, each, strict=True):
-                watch.look(epoch, int(correct(logits, looked_at.hard)) / len(looked_at))
+
+def _train_continually(
+    cache: DeviceCache, experiment: Experiment, seed: int, progress: Progress
+) -> Figures:
+    """Return the figures of a class-incremental student and of each of its steps.
+
+    It is trained from scratch for each number of classes seen, in an order drawn from the seed, on
+    all their images (GDumb, Prabhu et al. 2020). Its accuracy is the mean over the steps.
+    """
+    bundle = experiment.bundle_for(seed)
+    generator = np.random.default_rng(rng.stream(seed, "classes"))
+    order = generator.permutation(experiment.test.num_classes)
+    num_seen = 0
+    steps = []
+    for new_classes in np.array_split(order, experiment.options.continual or 1):
+        num_seen += len(new_classes)
+        classes = sorted(order[:num_seen].tolist())
+        student = Student(
+            experiment=experiment,
+            bundle=bundle.of_classes(classes),
+            test=experiment.test.of_classes(classes),
+            classes=classes,
+            seed=seed,
+        )
+        (figures,) = _train_and_test(cache, [student], progress)
+        steps.append({"classes": num_seen} | figures)
+    total_flops = sum(step.pop("flops") for step in steps)
+    accuracy = float(np.mean([step["accuracy"] for step in steps]))
+    return {
+        "accuracy": accuracy,
+        "class_order": order.tolist(),
+        "steps": steps,
+        "flops": total_flops,
+    }
+
+
+def _train_and_test(
+    cache: DeviceCache, students: Sequence[Student], progress: Progress
+) -> list[Figures]:
+    """Train and test students of one kind, with one test set, side by side."""
+    first = students[0]
+    options = first.experiment.options
+    test = cache.data(first.test)
+    choose_on = test if options.select == "best-on-test" else None
+    if options.select == "val":
+        held_out, rest = _hold_out(first.bundle, options.holdout, first.seed)
+        choose_on = cache.data(held_out)
+        students = [replace(first, bundle=rest)]
+    per_epoch = steps_per_epoch(options, len(students[0].bundle))
+    specs, stack = _prepare(cache, students, per_epoch)
+    check_epochs = set() if choose_on is None else _check_epochs(options)
+
+    def end_epoch(epoch: int, losses: list[float]) -> None:
+        stack.record(losses)
+        if choose_on is not None and epoch in check_epochs:
+            stack.consider(epoch, choose_on)
 
     fit(
-        forward,
-        courses,
+        stack.forward,
+        specs,
         steps=progress(range(per_epoch * options.epochs)),
         layer_seed=partial(rng.stream, first.seed, "layers"),
         callbacks={
-            epoch * per_epoch: partial(stop, epoch)
-            for epoch in epochs | (looks if looked_at else set())
+            epoch * per_epoch: partial(end_epoch, epoch)
+            for epoch in _recorded_epochs(options) | check_epochs
         },
-        scale_losses=bench.machine.precision == "fp16",
+        scale_losses=cache.runtime.precision == "fp16",
     )
-    each = _logits(networks, forward, tested, [watch.best_weights() for watch in watches])
-    seen = zip(watches, each, students, strict=True)
-    return [w.figures(logits, tested.hard) | {"flops": bench.flops(s)} for w, logits, s in seen]
+    figures = []
+    outcomes = zip(students, stack.monitors, stack.test_logits(test), strict=True)
+    for student, monitor, logits in outcomes:
+        result = monitor.figures(logits, test.hard)
+        figures.append(result | {"flops": cache.flops(student)})
+    return figures
 
 
-def _course(bench: DeviceCache, each: Student, network: Network, per_epoch: int) -> TrainSpec:
-    """How one student is trained, from fresh weights, its teacher included."""
-    options, data = each.case.options, bench.data(each.bundle)
-    network.body.load_state_dict(student(each.case, each.bundle, each.seed).body.state_dict())
+def _prepare(
+    cache: DeviceCache, students: Sequence[Student], per_epoch: int
+) -> tuple[list[TrainSpec], StudentStack]:
+    """Return how every student is trained, and the stack of their networks with fresh weights."""
+    networks, forward = cache.networks(students[0], len(students), per_epoch)
+    specs = []
+    monitors = []
+    for student, network in zip(students, networks, strict=True):
+        spec = _train_spec(cache, student, network, per_epoch)
+        options = students[0].experiment.options
+        specs.append(spec)
+        monitors.append(StudentMonitor(network.body, spec.optimizer, options))
+    return specs, StudentStack(networks=networks, forward=forward, monitors=monitors)
+
+
+def _recorded_epochs(options: EvaluateOptions) -> set[int]:
+    """Return the epochs at whose end the loss is recorded: it is the mean since the one before."""
+    if options.curve:
+        return set(range(1, options.epochs + 1))
+    return {options.epochs - 1, options.epochs}
+
+
+def _check_epochs(options: EvaluateOptions) -> set[int]:
+    """Return the epochs to choose from, spread evenly over the training."""
+    epochs = set()
+    for number in range(1, options.checks + 1):
+        epochs.add(max(1, round(options.epochs * number / options.checks)))
+    return epochs
+
+
+def _train_spec(
+    cache: DeviceCache, student: Student, network: Network, per_epoch: int
+) -> TrainSpec:
+    """Give a network the student's fresh weights, and return how it is trained."""
+    experiment = student.experiment
+    options = experiment.options
+    fresh = experiment.build_student(student.bundle, student.seed)
+    network.body.load_state_dict(fresh.body.state_dict())
     network.train()
-    teach = None
+    online = None
     if options.labels == "online":
-        names = ("augment", "mix", "batch_size", "teacher_epoch", "select", "holdout", "continual")
-        shown = [getattr(options, name) for name in names]
-        pictures = canonical_json(
-            [each.case.digests, each.case.role, shown, each.seed, list(each.columns)]
-        )
-        labeler = bench.labeler(each.case, per_epoch)
-        teach = bench.teach(labeler.after(network.prepare), pictures, each.columns)
+        online = _online_labels(cache, student, network, per_epoch)
+    data = cache.data(student.bundle)
     return TrainSpec(
-        batch=batches(options, data, network.prepare, each.seed, teach),
-        loss=loss_for(options, data),
+        batch=student_batches(options, data, network.prepare, student.seed, online),
+        loss=student_loss(options, data),
         optimizer=optimizer_of(options.optimizer, network.body.parameters()),
         lr_factor=rate_of(
             options.schedule,
@@ -165,95 +213,37 @@ def _course(bench: DeviceCache, each: Student, network: Network, per_epoch: int)
     )
 
 
-class StudentMonitor:
-    """What is seen of a student while it trains: losses, gradients, a running mean, and the best epoch so far."""
-
-    def __init__(self, body: nn.Module, optimizer: Optimizer, options: EvaluateOptions) -> None:
-        self.body, self.options = body, options
-        self._losses: list[float | None] = []
-        self._norms: list[float | None] = []
-        self._norm, self._steps = torch.zeros(()), 0
-        self._best: tuple[float, int, Weights] | None = None
-        self._mean: AveragedModel | None = None
-        if options.curve:
-            optimizer.register_step_pre_hook(self._add_norm)
-        if options.ema is not None:
-            average = get_ema_multi_avg_fn(options.ema)  # type: ignore[no-untyped-call]
-            mean = AveragedModel(body, multi_avg_fn=average, use_buffers=True)
-            optimizer.register_step_post_hook(lambda *_: mean.update_parameters(body))
-            self._mean = mean
-
-    def note(self, loss: float) -> None:
-        """After an epoch: `loss` is the mean since the last time."""
-        self._losses.append(loss if math.isfinite(loss) else None)
-        if self.options.curve:
-            norm = float(self._norm) / self._steps
-            self._norms.append(norm if math.isfinite(norm) else None)
-            self._norm, self._steps = torch.zeros(()), 0
-
-    def look(self, epoch: int, accuracy: float) -> None:
-        """Keep the weights if they are the best so far."""
-        if self._best is None or accuracy > self._best[0]:
-            self._best = accuracy, epoch, copy.deepcopy(self.weights())
-
-    def weights(self) -> Weights:
-        """The student's weights, or their running mean."""
-        body = self.body if self._mean is None else self._mean.module
-        weights: Weights = body.state_dict()
-        return weights
-
-    def best_weights(self) -> Weights:
-        """Those of the epoch that counts."""
-        return self.weights() if self._best is None else self._best[2]
-
-    def figures(self, logits: Tensor, hard: Tensor) -> Record:
-        """The student's figures on the test images, and what was seen of it."""
-        seen: Record = {"loss": self._losses[-1]}
-        if self._best is not None:
-            seen |= {"chosen_epoch": self._best[1], "accuracy_when_chosen": self._best[0]}
-        if self.options.curve:
-            seen["curve"] = {"loss": self._losses, "gradient_norm": self._norms}
-        if self.options.confusion:
-            seen["confusion"] = confusion(logits, hard)
-        return student_figures(logits, hard) | seen
-
-    def _add_norm(self, optimizer: Optimizer, *_: Any) -> None:
-        gradients = [
-            p.grad
-            for group in optimizer.param_groups
-            for p in group["params"]
-            if p.grad is not None
+def _online_labels(
+    cache: DeviceCache, student: Student, network: Network, per_epoch: int
+) -> OnlineLabels:
+    """Return the labels of the student's teacher for the student's augmented images."""
+    experiment = student.experiment
+    images_key = canonical_json(
+        [
+            experiment.digests,
+            experiment.role,
+            [getattr(experiment.options, name) for name in _IMAGE_OPTIONS],
+            student.seed,
+            list(student.classes),
         ]
-        self._norm, self._steps = self._norm + get_total_norm(gradients), self._steps + 1
-
-
-def _logits(
-    networks: Sequence[Network], forward: Forward, data: DeviceBundle, weights: Sequence[Weights]
-) -> Tensor:
-    """Logits [S, N, K] with these weights; the training goes on as if nothing had been."""
-    own = [copy.deepcopy(network.body.state_dict()) for network in networks]
-    for network, other in zip(networks, weights, strict=True):
-        network.body.load_state_dict(other)
-    logits = predict(networks, forward, data)
-    for network, other in zip(networks, own, strict=True):
-        network.body.load_state_dict(other)
-    return logits
+    )
+    label = cache.labeler(experiment, per_epoch).after(network.prepare)
+    return cache.online_labels(label, images_key, student.classes)
 
 
 def _hold_out(bundle: Bundle, share: float, seed: int) -> tuple[Bundle, Bundle]:
-    """A share of every class, at least one image and not all of them, and the rest."""
+    """Return a share of the images of every class, at least one and not all, and the rest."""
     generator = np.random.default_rng(rng.stream(seed, "holdout"))
-    held = []
-    for number in range(len(bundle.classes)):
+    is_held_out = np.zeros(len(bundle), bool)
+    for number in range(bundle.num_classes):
         rows = generator.permutation(np.flatnonzero(bundle.hard_labels == number))
-        held.append(rows[: min(max(1, round(share * len(rows))), len(rows) - 1)])
-    mask = np.zeros(len(bundle), bool)
-    mask[np.concatenate(held)] = True
-    return bundle.take(np.flatnonzero(mask)), bundle.take(np.flatnonzero(~mask))
+        num_held_out = min(max(1, round(share * len(rows))), len(rows) - 1)
+        is_held_out[rows[:num_held_out]] = True
+    return bundle.take(np.flatnonzero(is_held_out)), bundle.take(np.flatnonzero(~is_held_out))
 
 
 def _peak_memory(device: torch.device) -> int:
-    """Peak bytes: of this student on a GPU, of the whole process so far on a CPU."""
+    """Return peak bytes: of this student on a GPU, of the whole process so far on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     peak = int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

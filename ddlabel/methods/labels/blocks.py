@@ -12,7 +12,7 @@ from torch import Tensor
 from ddlabel.data.bundle import Bundle, image_chunks
 from ddlabel.data.labels import Labels
 from ddlabel.data.scratch import scratch_array
-from ddlabel.methods.labels.target import Target, shares
+from ddlabel.methods.labels.target import Target, class_shares
 from ddlabel.methods.metrics import correct, entropy
 
 # LADD zips one uncompressed .npy for each image and each label: a header and a zip entry are added
@@ -33,7 +33,7 @@ def label_blocks(bundle: Bundle, field: str) -> Iterator[tuple[slice, Target]]:
     for rows in image_chunks(bundle):
         values = torch.from_numpy(labels.decode(rows))
         hard = _hard_of_block(bundle, field, rows, hard_labels, values)
-        yield rows, Target(hard=hard, values=values.flatten(0, -2), label=labels.meta)
+        yield rows, Target(hard=hard, values=values.flatten(0, -2), meta=labels.meta)
 
 
 def _hard_of_block(
@@ -47,7 +47,7 @@ def _hard_of_block(
         return hard
     partner = torch.from_numpy(np.array(views.mix[rows])).flatten()
     weight = torch.from_numpy(np.array(views.mix_weight[rows])).flatten()
-    return shares(hard, hard_labels[partner], weight, bundle.num_classes)
+    return class_shares(hard, hard_labels[partner], weight, bundle.num_classes)
 
 
 def map_labels(
@@ -62,7 +62,7 @@ def map_labels(
     for rows, target in label_blocks(bundle, field):
         changed = change(target)
         values[rows] = changed.values.view(values[rows].shape).numpy()
-    meta = replace(changed.label, source=f"{labels.meta.source} {how}")
+    meta = replace(changed.meta, source=f"{labels.meta.source} {how}")
     return bundle.with_labels(field, Labels(values=values, meta=meta))
 
 
@@ -79,7 +79,7 @@ def label_figures(bundle: Bundle, field: str) -> dict[str, Any]:
     for _, target in label_blocks(bundle, field):
         hard = target.hard if target.hard.ndim == 1 else target.hard.argmax(1)
         rows = torch.ones(len(hard), dtype=torch.bool)
-        if target.label.space == "mass":
+        if target.meta.space == "mass":
             rows = (target.values != 0).any(1)
         num_correct += int(correct(target.values[rows], hard[rows]))
         distributions = F.normalize(target.in_common_space().values, p=1)

@@ -87,10 +87,10 @@ def temperature(target: Target, *, t: float = 2.0) -> Target:
     """
     if not 1e-3 <= t <= 1e3:
         raise UsageError(f"temperature: t is {t}: expected a number from 0.001 to 1000")
-    if target.label.space != "logits":
+    if target.meta.space != "logits":
         return replace(target, values=target.probs(t))
-    label = replace(target.label, temperature=target.label.temperature * t)
-    return replace(target, label=label)
+    meta = replace(target.meta, temperature=target.meta.temperature * t)
+    return replace(target, meta=meta)
 
 
 @edits.named("smooth")
@@ -110,7 +110,7 @@ def smoothed(
     mass = probs.sum(1, keepdim=True)
     distribution = probs / mass.clamp_min(1e-38)
     spread = smooth(distribution, probs.shape[1], alpha=alpha, smoothing=over) * mass
-    return target.with_values(spread, "mass" if target.label.space == "mass" else "probs")
+    return target.with_values(spread, "mass" if target.meta.space == "mass" else "probs")
 
 
 @edits.add

@@ -27,7 +27,7 @@ def smooth(hard: Tensor, num_classes: int, *, alpha: float, smoothing: str = "ot
 
 def gift(
     values: Tensor,
-    label: LabelMeta,
+    meta: LabelMeta,
     hard: Tensor,
     *,
     space: str,
@@ -45,16 +45,16 @@ def gift(
     Raises:
         IncompatibleError: The labels are directions, or `space` is logits and they are not logits.
     """
-    if label.space == "direction":
+    if meta.space == "direction":
         raise IncompatibleError(
             "the labels are refined already (directions): refine the labels they were made from"
         )
-    if space == "logits" and label.space != "logits":
+    if space == "logits" and meta.space != "logits":
         raise IncompatibleError(
-            f"refining in logits space needs labels that are logits and these are {label.space}:"
+            f"refining in logits space needs labels that are logits and these are {meta.space}:"
             " use space probs"
         )
-    target = Target(hard=hard, values=values, label=label)
+    target = Target(hard=hard, values=values, meta=meta)
     soft = target.logits if space == "logits" else target.probs()
     smoothed = smooth(hard, values.shape[1], alpha=alpha, smoothing=smoothing)
     mixed = gamma * F.normalize(smoothed, dim=1) + (1 - gamma) * F.normalize(soft, dim=1)

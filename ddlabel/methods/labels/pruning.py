@@ -69,7 +69,7 @@ def disagreement(
 
 def _probs(target: Target) -> Tensor:
     """Return label distributions in float64: differences of entropies round away in float32."""
-    if target.label.space == "direction":
+    if target.meta.space == "direction":
         raise IncompatibleError(
             "this pruning reads distributions and the labels are directions: use random"
         )

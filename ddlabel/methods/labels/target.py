@@ -11,7 +11,7 @@ from ddlabel.core.errors import IncompatibleError
 from ddlabel.data.schema import LabelMeta, Space
 
 
-def shares(first: Tensor, second: Tensor, weight: Tensor, num_classes: int) -> Tensor:
+def class_shares(first: Tensor, second: Tensor, weight: Tensor, num_classes: int) -> Tensor:
     """Return the share of each class [B, K] in blended images.
 
     A fraction `weight` [B] of an image is of class `first` [B], the rest of class `second` [B].
@@ -23,14 +23,14 @@ def shares(first: Tensor, second: Tensor, weight: Tensor, num_classes: int) -> T
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """Labels of a batch: `values` [B, K] in the space of `label`, and the classes `hard` [B].
+    """Labels of a batch: `values` [B, K] in the space of `meta`, and the classes `hard` [B].
 
     For blended images `hard` is [B, K]: the share of each class.
     """
 
     hard: Tensor
     values: Tensor
-    label: LabelMeta
+    meta: LabelMeta
 
     @classmethod
     def of_classes(cls, hard: Tensor, num_classes: int) -> Self:
@@ -38,7 +38,7 @@ class Target:
         return cls(
             hard=hard,
             values=F.one_hot(hard, num_classes).float(),
-            label=LabelMeta(space="probs", source="hard"),
+            meta=LabelMeta(space="probs", source="hard"),
         )
 
     @property
@@ -60,7 +60,7 @@ class Target:
 
     def with_values(self, values: Tensor, space: Space) -> Self:
         """Return the same target with other label values [B, K] of this space."""
-        return replace(self, values=values, label=LabelMeta(space=space, source=self.label.source))
+        return replace(self, values=values, meta=LabelMeta(space=space, source=self.meta.source))
 
     def blended(self, partner: Tensor, share: Tensor) -> Self:
         """Return labels of blended images: `share` [B] of each one and the rest of `partner` [B].
@@ -69,7 +69,7 @@ class Target:
             IncompatibleError: The labels are directions, which have no weighted mean, or the images
                 are blended already.
         """
-        if self.label.space == "direction":
+        if self.meta.space == "direction":
             raise IncompatibleError(
                 "--mix blends labels and these are directions: take others, or --mix none"
             )
@@ -88,18 +88,18 @@ class Target:
         Raises:
             IncompatibleError: The labels are directions.
         """
-        if self.label.space == "direction":
+        if self.meta.space == "direction":
             raise IncompatibleError(
                 "this loss needs probabilities and the labels are directions:"
                 " use --loss cosine, or refine with --space probs"
             )
-        if self.label.space == "logits":
-            return F.softmax(self.values / (self.label.temperature * temperature), dim=1)
+        if self.meta.space == "logits":
+            return F.softmax(self.values / (self.meta.temperature * temperature), dim=1)
         if temperature == 1:
             return self.values
         # softmax(log p / T) is p^(1/T), normalised. A probability of 0 stays 0: its log is −∞.
         softened = F.softmax(self.values.log() / temperature, dim=1)
-        if self.label.space == "probs":
+        if self.meta.space == "probs":
             return softened
         return softened.nan_to_num() * self.values.sum(1, keepdim=True)
 
@@ -109,8 +109,8 @@ class Target:
         Raises:
             IncompatibleError: The labels are directions.
         """
-        if self.label.space == "logits":
-            return F.log_softmax(self.values / (self.label.temperature * temperature), dim=1)
+        if self.meta.space == "logits":
+            return F.log_softmax(self.values / (self.meta.temperature * temperature), dim=1)
         return self.probs(temperature).log()
 
     @property
@@ -120,13 +120,13 @@ class Target:
         Raises:
             IncompatibleError: The labels are not logits.
         """
-        if self.label.space == "logits":
-            return self.values / self.label.temperature
+        if self.meta.space == "logits":
+            return self.values / self.meta.temperature
         is_blended = self.hard.ndim == 2
         if is_blended:
             cause = "--mix blends labels as probabilities"
         else:
-            cause = f"the labels are {self.label.space}"
+            cause = f"the labels are {self.meta.space}"
         raise IncompatibleError(
             f"this loss needs logits and {cause}: use soft-ce, kl or mse:space=probs"
         )
@@ -140,7 +140,7 @@ class Target:
         Raises:
             IncompatibleError: `space` is logits and the labels are neither logits nor directions.
         """
-        if self.label.space == "direction":
+        if self.meta.space == "direction":
             return self.values
         return self.logits if space == "logits" else self.probs()
 
@@ -150,6 +150,6 @@ class Target:
         Rows of different origin (views with soft labels, images with hard ones) can then share a
         batch. Nothing is lost: softening probabilities equals softening the logits they came from.
         """
-        if self.label.space == "direction":
+        if self.meta.space == "direction":
             return self
         return self.with_values(self.probs(), "probs")

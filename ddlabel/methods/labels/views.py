@@ -102,8 +102,9 @@ def fkd(
     """Augmented views as SRe2L's FKD stores them: a random box, flipped, blended with another view.
 
     The views of one number are a batch of FKD: their partners are a random permutation (of each 512
-    images), λ is from Beta(alpha, alpha) and the region of CutMix is square and cut off at the border
-    (Yun et al. 2019), but each view draws its own. The weight is the view's own share of pixels.
+    images), λ is from Beta(alpha, alpha) and the region of CutMix is square and cut off at the
+    border (Yun et al. 2019), but each view draws its own. The weight is the view's own share of
+    pixels.
 
     Raises:
         UsageError: An option is out of its range.
@@ -256,7 +257,7 @@ def _grid_spans(*, n: int, r: float, side: int) -> list[tuple[int, int]]:
 
 
 def _grid_start(number: int, n: int, room: int) -> int:
-    """Return the first pixel of view `number` of n: its share of the room, rounded symmetrically."""
+    """Return the first pixel of view `number` of n: its share of the room, rounded alike."""
     if n == 1:
         return room // 2
     if number >= math.ceil(n / 2):

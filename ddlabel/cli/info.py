@@ -1,0 +1,48 @@
+"""`ddlabel info`."""
+
+from ddlabel.cli.command import BundleArgument, cli_command
+from ddlabel.cli.reporter import TerminalReporter
+from ddlabel.commands.command import load_command
+from ddlabel.data.schema import Header
+
+_MOST_CLASSES_SHOWN = 12
+
+
+@cli_command("info")
+def info(bundle: BundleArgument, *, reporter: TerminalReporter) -> None:
+    """Show the header of a bundle: shapes, classes, label spaces, and the commands that made it.
+
+    Example: ddlabel info soft.safetensors
+    """
+    command = load_command("info")
+    header = command.run({"bundle": bundle}, None, reporter)
+    value = command.json_value(header)
+    reporter.result("\n".join(_lines(header, value["shell"])), value)
+
+
+def _lines(header: Header, shell: list[str]) -> list[str]:
+    """Return a header as lines, with the commands that made the bundle at the end."""
+    num_images, *image_shape = header.arrays["images"].shape
+    size = " × ".join(map(str, image_shape))
+    mean = " ".join(f"{value:.4f}" for value in header.pixels.mean)
+    std = " ".join(f"{value:.4f}" for value in header.pixels.std)
+    num_classes = len(header.classes)
+    names = ", ".join(header.classes[:_MOST_CLASSES_SHOWN])
+    if num_classes > _MOST_CLASSES_SHOWN:
+        names += f", … {num_classes - _MOST_CLASSES_SHOWN} more"
+    lines = [
+        f"images       {num_images} of {size}, {header.pixels.space}",
+        f"normalise    mean {mean}, std {std}",
+        f"classes      {num_classes}: {names}",
+    ]
+    for field, meta in (("soft", header.soft), ("dense", header.dense)):
+        if meta is not None:
+            stored = header.arrays[f"{field}_labels"]
+            shape = " × ".join(map(str, stored.shape[1:]))
+            temperature = f"temperature {meta.temperature:g}"
+            lines.append(
+                f"{field:<13}{shape} {meta.space} as {stored.dtype}, {temperature}, "
+                f"from {meta.source}"
+            )
+    lines += [f"digest       {header.digest}", "made by"]
+    return lines + [f"    {line}" for line in shell]

@@ -1,0 +1,100 @@
+"""What is recorded of a student while it trains."""
+
+import copy
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from ddlabel.core.config import EvaluateOptions
+from ddlabel.methods.metrics import confusion, student_figures
+
+Weights = dict[str, Tensor]
+
+
+class StudentMonitor:
+    """Records a student's losses, gradients and running mean, and keeps its best weights so far."""
+
+    def __init__(self, body: nn.Module, optimizer: Optimizer, options: EvaluateOptions) -> None:
+        self._body = body
+        self._options = options
+        self._losses: list[float | None] = []
+        self._gradient_norms: list[float | None] = []
+        self._sum_of_norms = torch.zeros(())
+        self._num_steps = 0
+        self._best_accuracy = -math.inf
+        self._best_epoch: int | None = None
+        self._best_weights: Weights = {}
+        self._running_mean: AveragedModel | None = None
+        if options.curve:
+            optimizer.register_step_pre_hook(self._add_gradient_norm)
+        if options.ema is not None:
+            self._running_mean = _running_mean(body, optimizer, options.ema)
+
+    def end_epoch(self, loss: float) -> None:
+        """Record the mean loss since the last call, and the mean gradient norm with `curve`."""
+        self._losses.append(_finite(loss))
+        if self._options.curve:
+            self._gradient_norms.append(_finite(float(self._sum_of_norms) / self._num_steps))
+            self._sum_of_norms = torch.zeros(())
+            self._num_steps = 0
+
+    def consider(self, epoch: int, accuracy: float) -> None:
+        """Keep the weights of an epoch if their accuracy is the best so far."""
+        if accuracy > self._best_accuracy:
+            self._best_accuracy = accuracy
+            self._best_epoch = epoch
+            self._best_weights = copy.deepcopy(self.weights())
+
+    def weights(self) -> Weights:
+        """Return the student's weights, or their running mean with `ema`."""
+        body = self._body if self._running_mean is None else self._running_mean.module
+        weights: Weights = body.state_dict()
+        return weights
+
+    def weights_to_test(self) -> Weights:
+        """Return the weights of the epoch that counts."""
+        return self.weights() if self._best_epoch is None else self._best_weights
+
+    def figures(self, logits: Tensor, hard: Tensor) -> dict[str, Any]:
+        """Return the student's metrics for test logits [N, K] and classes [N], and its records."""
+        figures = student_figures(logits, hard)
+        figures["loss"] = self._losses[-1]
+        if self._best_epoch is not None:
+            figures["chosen_epoch"] = self._best_epoch
+            figures["accuracy_when_chosen"] = self._best_accuracy
+        if self._options.curve:
+            figures["curve"] = {"loss": self._losses, "gradient_norm": self._gradient_norms}
+        if self._options.confusion:
+            figures["confusion"] = confusion(logits, hard)
+        return figures
+
+    def _add_gradient_norm(self, optimizer: Optimizer, *_: Any) -> None:
+        gradients = []
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    gradients.append(parameter.grad)
+        self._sum_of_norms = self._sum_of_norms + get_total_norm(gradients)
+        self._num_steps += 1
+
+
+def _running_mean(body: nn.Module, optimizer: Optimizer, decay: float) -> AveragedModel:
+    """Return a running mean of the weights, which every step of the optimizer updates."""
+    average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+    mean = AveragedModel(body, multi_avg_fn=average, use_buffers=True)
+
+    def update(*_: Any) -> None:
+        mean.update_parameters(body)
+
+    optimizer.register_step_post_hook(update)
+    return mean
+
+
+def _finite(value: float) -> float | None:
+    """Return the value, or None, as JSON has no NaN and infinity."""
+    return value if math.isfinite(value) else None

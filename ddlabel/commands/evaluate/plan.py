@@ -1,0 +1,189 @@
+"""The experiments of an evaluation: its inputs are read, and everything is settled and checked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ddlabel.commands.checkpoints import pick_checkpoints, source_of
+from ddlabel.commands.demo_digits import load_digits
+from ddlabel.commands.evaluate.controls import control_experiments
+from ddlabel.commands.evaluate.experiment import Experiment, same_for_all_seeds, settle
+from ddlabel.commands.evaluate.training_plan import Whitening
+from ddlabel.commands.inputs import (
+    OpenBundle,
+    check_one_standard_input,
+    open_bundle,
+    open_experts,
+)
+from ddlabel.commands.reporter import Reporter
+from ddlabel.core.config import EvaluateOptions
+from ddlabel.core.errors import UsageError
+from ddlabel.data import whitening
+from ddlabel.data.bundle import Bundle, check_same_task
+from ddlabel.data.expert_run import Checkpoints
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The settled experiments of an evaluation.
+
+    Attributes:
+        cells: One experiment for each combination of the options' values.
+        against: For each of them, the same on the labels of `against`; empty without.
+        controls: For each of them, its controls; empty without.
+    """
+
+    cells: Sequence[Experiment]
+    against: Sequence[Experiment] = ()
+    controls: Sequence[Sequence[Experiment]] = field(default=())
+
+    @property
+    def experiments(self) -> list[Experiment]:
+        """All experiments."""
+        of_controls = [experiment for controls in self.controls for experiment in controls]
+        return [*self.cells, *self.against, *of_controls]
+
+    def training_flops(self) -> int | None:
+        """Count the floating-point operations of all trainings.
+
+        None if they are not known before: with `continual` and `select=val` students learn from a
+        part of the bundle that is drawn for each seed.
+        """
+        options = self.cells[0].options
+        if options.continual is not None or options.select == "val":
+            return None
+        total = 0
+        for experiment in self.experiments:
+            for seed in experiment.seeds:
+                total += experiment.training_flops(experiment.bundle_for(seed))
+        return total
+
+
+def plan_experiments(grid: Sequence[EvaluateOptions], reporter: Reporter) -> Plan:
+    """Read the inputs and return the settled experiments of a grid.
+
+    Raises:
+        UsageError: Options do not go together, or a spec cannot be resolved.
+        InvalidInputError: An input cannot be read.
+        IncompatibleError: Inputs are of different tasks, or the labels do not fit the options.
+    """
+    options = grid[0]
+    check_one_standard_input(
+        [options.bundle, options.test, options.against, options.real, options.zca]
+    )
+    train, test = _open_inputs(options, reporter)
+    runs = open_experts(_as_list(options.teacher), reporter)
+    digests = {"bundle": train.digest, "test": test.digest}
+    white: Whitening | None = None
+    if options.zca is not None:
+        fitted_on = _open_same_task("--zca", options.zca, train.bundle)
+        white = whitening.fit(fitted_on.bundle.images)
+        digests["zca"] = fitted_on.digest
+    teacher = pick_checkpoints(train.bundle, runs, options.teacher_epoch)
+    experiment = Experiment.of(
+        train.bundle,
+        test=test.bundle,
+        options=options,
+        digests=digests,
+        teacher=teacher,
+        whitening=white,
+    )
+    cells = _settle_grid(experiment, grid)
+    _check_teacher_is_used(options, cells, has_teacher=bool(runs))
+    _report_doubts(cells, reporter)
+    against: Sequence[Experiment] = ()
+    if options.against is not None:
+        other = _open_same_task("--against", options.against, train.bundle)
+        against = _settle_grid(_with_bundle(experiment, other), grid)
+    controls: Sequence[Sequence[Experiment]] = ()
+    if options.real is not None:
+        _report_other_teacher(cells[0], teacher, reporter)
+        controls = _plan_controls(cells, open_bundle(options.real))
+    return Plan(cells=cells, against=against, controls=controls)
+
+
+def _open_inputs(options: EvaluateOptions, reporter: Reporter) -> tuple[OpenBundle, OpenBundle]:
+    """Open the bundle and the test set; without either the demo's digits."""
+    if options.bundle is None and options.test is None:
+        reporter.note(
+            "no bundle and no test set given: the demo's handwritten digits, 10 of each class, "
+            "hard labels"
+        )
+        few, test = load_digits()
+        return open_bundle(few), open_bundle(test)
+    # EvaluateOptions refuses one without the other.
+    assert options.bundle is not None
+    assert options.test is not None
+    return open_bundle(options.bundle), open_bundle(options.test)
+
+
+def _open_same_task(flag: str, value: Any, bundle: Bundle) -> OpenBundle:
+    """Open the bundle of an option, which must be of the same task as the evaluated one."""
+    other = open_bundle(value)
+    name = flag if isinstance(value, Bundle) else f"{flag} {value}"
+    check_same_task(name, bundle, other.bundle)
+    return other
+
+
+def _as_list(values: Any) -> list[Any]:
+    return list(values) if isinstance(values, list | tuple) else [values]
+
+
+def _with_bundle(experiment: Experiment, opened: OpenBundle) -> Experiment:
+    """Return an experiment on another bundle."""
+    return replace(
+        experiment,
+        bundle_for=same_for_all_seeds(opened.bundle),
+        digests=experiment.digests | {"bundle": opened.digest},
+    )
+
+
+def _settle_grid(experiment: Experiment, grid: Sequence[EvaluateOptions]) -> list[Experiment]:
+    return [settle(replace(experiment, options=options)) for options in grid]
+
+
+def _plan_controls(cells: Sequence[Experiment], real: OpenBundle) -> list[list[Experiment]]:
+    controls = []
+    for experiment in cells:
+        for_scores = experiment.options.control == "scores"
+        controls.append(
+            control_experiments(experiment, real.bundle, real.digest, for_scores=for_scores)
+        )
+    return controls
+
+
+def _check_teacher_is_used(
+    options: EvaluateOptions, cells: Sequence[Experiment], *, has_teacher: bool
+) -> None:
+    is_online = any(experiment.options.labels == "online" for experiment in cells)
+    if has_teacher and not is_online and options.control == "none":
+        raise UsageError(
+            f"--teacher is for online labels and these are {cells[0].options.labels}: "
+            "use --labels online"
+        )
+
+
+def _report_doubts(cells: Sequence[Experiment], reporter: Reporter) -> None:
+    """Report what may mislead."""
+    for experiment in cells:
+        options = experiment.options
+        if options.loss == "ce" and options.labels in ("soft", "online"):
+            reporter.note("note: the loss ce learns from the hard labels alone")
+            break
+    digests = cells[0].digests
+    if digests["bundle"] == digests["test"]:
+        reporter.note("note: the test images are the training images")
+
+
+def _report_other_teacher(experiment: Experiment, teacher: Checkpoints, reporter: Reporter) -> None:
+    """Report if random images are labelled by other experts than the bundle's images."""
+    if not teacher or experiment.options.labels == "online":
+        return
+    bundle = experiment.bundle_for(experiment.options.seed)
+    stored = [labels for labels in (bundle.soft, bundle.dense) if labels is not None]
+    sources = {labels.meta.source for labels in stored}
+    source = source_of(teacher)
+    if sources - {source}:
+        reporter.note(
+            f"note: labels from {', '.join(sources)}, those of random images from {source}"
+        )

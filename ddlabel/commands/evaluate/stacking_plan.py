@@ -1,0 +1,90 @@
+"""Which students are trained side by side."""
+
+from collections.abc import Hashable, Sequence
+
+from ddlabel.commands.evaluate.experiment import Experiment
+from ddlabel.commands.evaluate.training_plan import batch_size_of
+from ddlabel.core.errors import ResourceError
+from ddlabel.data.provenance import canonical_json
+from ddlabel.training.runtime import Runtime
+from ddlabel.training.stacking import stackable
+
+# The most students side by side on a GPU with `--stack auto`, if memory allows.
+_MAX_AUTO = 32
+# Options in which the students of one stack may differ.
+_FREE = {"seed", "seeds", "loss", "optimizer", "schedule", "warm_up", "augment", "mix"}
+
+
+def next_stack(
+    pending: Sequence[tuple[Experiment, int]], runtime: Runtime, limit: float
+) -> list[int]:
+    """Return the indices of the students to train side by side next.
+
+    These are the first of the pending students, given as experiment and seed, and those of its
+    kind, at most `limit`. With `--stack auto` on a CPU it is the first alone: vmap makes grouped
+    convolutions, which are slow there.
+
+    Raises:
+        ResourceError: The user asks for more students than there is memory for.
+    """
+    first, seed = pending[0]
+    kind = _kind(first)
+    if kind is None or not _wants_stack(first, runtime):
+        return [0]
+    same_kind = [
+        index for index, (experiment, _) in enumerate(pending) if _kind(experiment) == kind
+    ]
+    body = first.build_student(first.bundle_for(seed), seed).body
+    max_size = runtime.max_stack_size(
+        body, batch_size=batch_size_of(first.options), shape=first.test.images.shape[1:]
+    )
+    size = _size(first.options.stack, len(same_kind), max_size)
+    if not stackable(body):
+        return [0]
+    return same_kind[: max(1, int(min(size, limit)))]
+
+
+def _wants_stack(experiment: Experiment, runtime: Runtime) -> bool:
+    wanted = experiment.options.stack
+    if wanted == "auto":
+        return runtime.device.type != "cpu"
+    return wanted != 1
+
+
+def _size(wanted: float | str, num_same_kind: int, max_size: int) -> int:
+    """Return the size of a stack, for which the memory has room.
+
+    Raises:
+        ResourceError: The user asks for more students than there is memory for.
+    """
+    if isinstance(wanted, str):
+        return min(_MAX_AUTO, max_size)
+    size = min(int(wanted), num_same_kind)
+    if size > max_size:
+        raise ResourceError(
+            f"--stack is {wanted:g} and there is memory for {max_size} such students: "
+            "use that number, or auto"
+        )
+    return size
+
+
+def _kind(experiment: Experiment) -> Hashable:
+    """Return what the students of one stack have in common.
+
+    It is None for an experiment whose students cannot be stacked.
+    """
+    options = experiment.options
+    is_random = experiment.role.startswith("random")
+    if options.continual is not None or options.select == "val" or is_random:
+        return None
+    bundle = experiment.bundle_for(options.seed)
+    fixed = {name: value for name, value in options.recorded().items() if name not in _FREE}
+    return (
+        canonical_json(fixed),
+        bundle.images.shape,
+        None if bundle.views is None else bundle.views.boxes.shape,
+        bundle.pixels,
+        bundle.classes,
+        experiment.digests.get("zca"),
+        id(experiment.test),
+    )

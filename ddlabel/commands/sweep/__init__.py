@@ -1,0 +1,154 @@
+"""`sweep`: run one command over a grid of its options, cell by cell or side by side on Ray."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ddlabel import __version__
+from ddlabel.commands.command import command
+from ddlabel.commands.reporter import Reporter
+from ddlabel.commands.sweep.grid import Cell, Grid
+from ddlabel.commands.sweep.plan import SweepPlan, plan_cells
+from ddlabel.commands.sweep.ray import run_on_ray
+from ddlabel.commands.sweep.run import Outcome, run_cell
+from ddlabel.core.config import SweepOptions
+from ddlabel.core.errors import SweepError, UsageError
+from ddlabel.data.results import Record, Results
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepResult:
+    """The outcome of a sweep.
+
+    Attributes:
+        out: The results file.
+        records: The records of the finished cells, in the order of the grid.
+        num_cells: The number of cells of the grid, or of its shard.
+        num_run: The number of cells that were run now, failed ones included.
+        failures: The error of each failed cell, by its place in the grid.
+    """
+
+    out: Path
+    records: list[Record]
+    num_cells: int
+    num_run: int
+    failures: dict[str, str]
+
+    def value(self) -> dict[str, Any]:
+        """Return what `--json` prints."""
+        return {
+            "out": str(self.out),
+            "cells": self.num_cells,
+            "ran": self.num_run,
+            "failed": len(self.failures),
+        }
+
+    def __str__(self) -> str:
+        return (
+            f"{self.num_cells} cells, {self.num_run} of them run now, {len(self.failures)} failed; "
+            f"results in {self.out}"
+        )
+
+
+def _json_value(result: SweepResult | SweepPlan) -> dict[str, Any]:
+    return result.value()
+
+
+@command("sweep", SweepOptions, json_value=_json_value)
+def sweep(
+    grid: str | Path | Mapping[str, Any], *, options: SweepOptions, reporter: Reporter
+) -> SweepResult | SweepPlan:
+    """Run a command over a grid of its options. A rerun runs only the cells that are missing.
+
+    `grid` is a TOML file, or a dict of the same form: `command`, a table `options`, and a table
+    `axes` with a list of values for each option that varies. Each finished cell is appended to the
+    results file as a record. With `plan`, no cell is run and the result is their estimated cost.
+
+    Raises:
+        UsageError: The grid, one of its cells or the shard cannot be used. No cell is run.
+        InvalidInputError: The grid or the results file cannot be read.
+        ResourceError: Ray does not answer, or has no room for a cell.
+        SweepError: Some cells failed. Its `result` is the `SweepResult`.
+    """
+    shard, num_shards = _read_shard(options.shard)
+    results = Results(options.out)
+    results.check_output()
+    cells = Grid.of(grid).cells()[shard - 1 :: num_shards]
+    records = results.read("cell", reporter.note)
+    missing = [cell for cell in cells if not _is_finished(cell, records)]
+    num_finished = len(cells) - len(missing)
+    reporter.note(f"{num_finished} of {len(cells)} cells are in {options.out} already")
+    if options.plan:
+        return plan_cells(missing)
+    failures = {}
+    for cell, record, error in _run(missing, options, reporter):
+        if record is None:
+            failures[cell.place] = error
+        else:
+            results.append(record)
+            records[cell.key] = record
+    result = SweepResult(
+        out=results.path,
+        records=[records[cell.key] for cell in cells if cell.key in records],
+        num_cells=len(cells),
+        num_run=len(missing),
+        failures=failures,
+    )
+    if failures:
+        raise SweepError(
+            f"{len(failures)} of {len(missing)} cells failed: correct what their lines say and run "
+            "the same command again, which tries only these",
+            result=result,
+        )
+    return result
+
+
+def _read_shard(text: str) -> tuple[int, int]:
+    """Return the number of a shard, from 1, and the number of shards."""
+    number, _, total = text.partition("/")
+    are_numbers = number.isdecimal() and total.isdecimal()
+    if not are_numbers or not 1 <= int(number) <= int(total):
+        raise UsageError(f"--shard is {text!r}: expected I/N with I from 1 to N, such as 2/8")
+    return int(number), int(total)
+
+
+def _is_finished(cell: Cell, records: Mapping[str, Record]) -> bool:
+    """Return whether a cell has a record, and the output that the record owns is still there."""
+    return cell.key in records and (cell.out is None or cell.out.exists())
+
+
+def _run(
+    cells: Sequence[Cell], options: SweepOptions, reporter: Reporter
+) -> Iterator[tuple[Cell, Record | None, str]]:
+    """Run cells and yield each with its record, or with None and its error, as they finish."""
+    outcomes = _run_on_ray_or_here(cells, options)
+    for count, (number, outcome) in enumerate(outcomes, start=1):
+        cell = cells[number]
+        name = f"cell {count} of {len(cells)}: {cell.place}"
+        if outcome.error:
+            reporter.warn(f"{name} failed: {outcome.error}")
+            yield cell, None, outcome.error
+            continue
+        reporter.note(f"{name} ({outcome.seconds:.1f} s)")
+        record = Record(
+            kind="cell",
+            key=cell.key,
+            version=__version__,
+            inputs=cell.inputs,
+            options=cell.options,
+            result=outcome.result,
+            cost={"seconds": outcome.seconds},
+        )
+        yield cell, record, ""
+
+
+def _run_on_ray_or_here(
+    cells: Sequence[Cell], options: SweepOptions
+) -> Iterator[tuple[int, Outcome]]:
+    """Yield the outcome of every cell with its number, as they finish."""
+    if options.ray and cells:
+        yield from run_on_ray(cells, options)
+        return
+    for number, cell in enumerate(cells):
+        yield number, run_cell(cell.command, cell.given)
