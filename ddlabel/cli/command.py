@@ -18,7 +18,7 @@ from ddlabel.core.option import flag_of
 from ddlabel.core.options import Options
 from ddlabel.core.ranks import NUM_RANKS, RANK
 from ddlabel.data.bundle import Bundle
-from ddlabel.data.reading import STANDARD
+from ddlabel.data.reading import is_standard_input, is_standard_output
 
 app = typer.Typer(
     name="ddlabel",
@@ -91,7 +91,7 @@ def write_bundle(
     bundle, written = make_bundle_file(
         load_command(name), inputs, out, options, force=force, reporter=reporter, **more
     )
-    if out != STANDARD:
+    if not is_standard_output(out):
         reporter.result(out, written)
     return bundle
 
@@ -151,7 +151,8 @@ def _check_ranked(name: str, given: dict[str, Any]) -> None:
             f"{name} runs in one process, unlike {', '.join(_RANKED)}: run it without torchrun"
         )
     has_real = getattr(given["options"], "real", None) is not None
-    if has_real or STANDARD in (given.get("bundle"), given.get("real")):
+    inputs = [given[name] for name in ("bundle", "real") if name in given]
+    if has_real or any(is_standard_input(str(name)) for name in inputs):
         raise UsageError(
             "under torchrun the inputs must be files; run once without it to choose by --real, "
             "then pass the --epoch and --temperature that it chose"

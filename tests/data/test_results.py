@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from ddlabel.core.errors import InvalidInputError, OutputExistsError, StorageError, UsageError
-from ddlabel.data.results import Record, Results, key_of
+from ddlabel.data.record import Record, key_of
+from ddlabel.data.results import Results
 
 INPUTS = {"bundle": "b" * 64, "test": "c" * 64}
 OPTIONS = {"loss": "kl", "seed": 0}

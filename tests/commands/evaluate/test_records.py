@@ -12,7 +12,7 @@ import ddlabel
 from ddlabel.commands.evaluate.experiment import Experiment
 from ddlabel.commands.evaluate.records import has_figures, student_key, student_record
 from ddlabel.core.config import EvaluateOptions
-from ddlabel.data.results import Record
+from ddlabel.data.record import Record
 
 OUT = Path("results.jsonl")
 
