@@ -26,8 +26,8 @@ def move_to_free_name(part: Path, target: Path) -> None:
     try:
         os.link(part, target)
     except FileExistsError:
-        # A network file system may repeat a request whose answer was lost, and then find its link.
-        if not part.samefile(target):
+        # A network file system repeats a request whose answer was lost, and then finds its own link.
+        if part.stat().st_nlink == 1:
             raise
     except OSError as error:
         if error.errno not in _NO_HARD_LINKS:

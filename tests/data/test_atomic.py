@@ -15,10 +15,7 @@ import numpy as np
 import pytest
 from format_samples import small
 
-from ddlabel.core.errors import (
-    StorageError,
-    UnsafeInputError,
-)
+from ddlabel.core.errors import OutputExistsError, StorageError, UnsafeInputError
 from ddlabel.data import atomic, formats
 
 
@@ -127,6 +124,45 @@ def old(tmp_path) -> Path:
 def assert_untouched(old: Path) -> None:
     assert [p.name for p in old.parent.iterdir()] == [old.name]
     assert old.read_bytes() == b"old"
+
+
+def test_a_file_that_exists_is_not_replaced_without_force(old):
+    def chunks():
+        raise AssertionError("nothing should be asked for")
+        yield b""
+
+    with pytest.raises(OutputExistsError, match="file"):
+        atomic.write(str(old), chunks(), size=7)
+    assert_untouched(old)
+
+
+def test_a_file_that_came_into_being_while_its_content_was_made_is_not_replaced(tmp_path):
+    target = tmp_path / "file"
+
+    def chunks():
+        yield b"con"
+        target.write_bytes(b"old")
+        yield b"tent"
+
+    with pytest.raises(OutputExistsError, match="file"):
+        atomic.write(str(target), chunks(), size=7)
+    assert_untouched(target)
+
+
+def test_force_reaches_the_writer_of_bundles(path):
+    with pytest.raises(OutputExistsError):
+        formats.write(path, small(images=np.full((2, 1, 2, 2), 9, np.uint8)))
+    assert (formats.read(path).images == small().images).all()
+    formats.write(path, small(images=np.full((2, 1, 2, 2), 9, np.uint8)), force=True)
+    assert (formats.read(path).images == 9).all()
+
+
+def test_the_second_name_that_a_killed_writer_left_is_removed_by_the_next_run(old, dead_process):
+    """A kill between the link and the removal of the temporary file: the rerun is refused."""
+    os.link(old, old.with_name(f".file.{dead_process}-abcd.part"))
+    with pytest.raises(OutputExistsError):
+        atomic.check_output(str(old), force=False)
+    assert_untouched(old)
 
 
 @pytest.mark.parametrize("after", [0, 1, 5])
