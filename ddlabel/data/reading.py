@@ -40,7 +40,7 @@ def reading(name: PurePath, failure: str) -> Iterator[None]:
 
 def is_stream(path: Path) -> bool:
     """Return whether a path exists and is neither a regular file nor a folder."""
-    return path.exists() and not path.is_file() and not path.is_dir()
+    return _file_type(path) not in (None, stat.S_IFREG, stat.S_IFDIR)
 
 
 def is_standard_output(path: str | Path) -> bool:
@@ -64,10 +64,15 @@ def is_standard_input(path: str | Path) -> bool:
 
 def is_regular(path: str | Path) -> bool:
     """Return whether a path is a regular file."""
+    return _file_type(path) == stat.S_IFREG
+
+
+def _file_type(path: str | Path) -> int | None:
+    """Return the type of a file, as `stat` has it; None if there is no file or no access to it."""
     try:
-        return stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116
+        return stat.S_IFMT(os.stat(path).st_mode)  # noqa: PTH116
     except (OSError, ValueError):
-        return False
+        return None
 
 
 def _is_same_file(path: str | Path, stream: TextIO | None) -> bool:
