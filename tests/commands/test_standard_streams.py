@@ -42,7 +42,7 @@ def test_an_output_to_which_standard_output_goes_too_is_not_mixed_with_text(tmp_
             stderr=subprocess.PIPE,
         )
     assert (tmp_path / "out.safetensors").read_bytes() == whole
-    assert os.listdir(tmp_path) == ["out.safetensors"]
+    assert [file.name for file in tmp_path.iterdir()] == ["out.safetensors"]
 
 
 def test_the_suffix_of_a_redirected_output_chooses_its_format(tmp_path):

@@ -15,6 +15,7 @@ from ddlabel.core.errors import InvalidInputError, OutputExistsError, StorageErr
 from ddlabel.data.record import key_of
 from ddlabel.data.results import Results
 
+
 @pytest.fixture
 def results(tmp_path) -> Results:
     return Results(tmp_path / "r.jsonl")
