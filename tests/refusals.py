@@ -13,8 +13,8 @@ from typing import Any
 TABLE = Path(__file__).parent / "cli" / "refusals.toml"
 HEADER = """\
 # Every refusal of the command line: what was called, the exit code, and the exact message.
-# Rows of one command stand together. `files` are written before the call, `stdin` is piped in;
-# all other files are made by tests/refusal_files.py.
+# Rows of one command stand together. `files` are written before the call, `stdin` is piped in,
+# `leaves` is what may stay behind; all other files are made by tests/refusal_files.py.
 # After a change of messages: pytest tests/cli/test_refusals.py --update-refusals
 """
 
@@ -29,6 +29,7 @@ class Refusal:
     code: int
     message: str
     stdin: str = ""
+    leaves: str = ""
     files: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -59,6 +60,8 @@ def _row_text(command: str, row: Refusal) -> str:
     if row.stdin:
         lines.append(f"stdin = {_text(row.stdin)}")
     lines += [f"code = {row.code}", f"message = {_text(row.message)}"]
+    if row.leaves:
+        lines.append(f"leaves = {_text(row.leaves)}")
     if row.files:
         lines.append(f"[{command}.files]")
         for name, content in row.files.items():

@@ -8,6 +8,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,9 +44,33 @@ def new_messages(request) -> Iterator[dict[str, str]]:
         refusals.write(replace(row, message=messages.get(row.id, row.message)) for row in ROWS)
 
 
-def snapshot(folder: Path) -> dict[Path, tuple[int, int]]:
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in files}
+def files_of(folder: Path) -> dict[str, tuple[int, int]]:
+    """The time and the size of every file."""
+    stats = {path: path.stat() for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): (stat.st_mtime_ns, stat.st_size)
+        for path, stat in stats.items()
+    }
+
+
+@contextmanager
+def same_files_after(folder: Path, row: Refusal) -> Iterator[None]:
+    """Write the files of a row, and check that the folder is the same after the block."""
+    before = files_of(folder)
+    for name, content in row.files.items():
+        Path(name).write_text(content, encoding="utf-8")
+    try:
+        yield
+    finally:
+        contents = {name: Path(name).read_text(encoding="utf-8") for name in row.files}
+        for name in row.files:
+            Path(name).unlink()
+        after = files_of(folder)
+        for name in after.keys() - before.keys():
+            Path(name).unlink()
+    assert contents == row.files
+    left = {name for name in after if not row.leaves or not name.startswith(f"{row.leaves}/")}
+    assert {name: after[name] for name in left} == before
 
 
 def message_of(printed: str, words: list[str]) -> str:
@@ -62,19 +87,11 @@ def message_of(printed: str, words: list[str]) -> str:
 def test_refusal(row: Refusal, cli, room, monkeypatch, new_messages, request):
     monkeypatch.chdir(room)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(row.stdin.encode())))
-    for name, content in row.files.items():
-        Path(name).write_text(content, encoding="utf-8")
-    before = snapshot(room)
     words = shlex.split(row.words)
-    try:
+    with same_files_after(room, row):
         printed = cli(*words, code=row.code).err.decode()
-        after = snapshot(room)
-    finally:
-        for name in row.files:
-            Path(name).unlink()
     message = message_of(printed, words).replace(str(room), "FOLDER")
     new_messages[row.id] = message
-    assert after == before
     if not request.config.getoption("--update-refusals"):
         assert message == row.message
 
