@@ -67,6 +67,11 @@ def test_object_in_place_of_a_file_is_returned_as_it_is():
     assert convert([run, Path("b")], tuple[str, ...], may_be_object=True) == [run, "b"]
 
 
+def test_one_object_of_several_is_returned_as_a_list():
+    run = object()
+    assert convert(run, tuple[str, ...], may_be_object=True) == [run]
+
+
 def test_number_is_never_an_object():
     with pytest.raises(UsageError, match="x"):
         convert(object(), int, may_be_object=True)
