@@ -9,9 +9,10 @@ import numpy as np
 from samples import make_bundle
 
 from ddlabel.commands.evaluate.experiment import Experiment, settle
-from ddlabel.commands.evaluate.grid import evaluate
+from ddlabel.commands.evaluate.grid import train_students
 from ddlabel.core.config import EvaluateOptions
 from ddlabel.data.bundle import Bundle
+from ddlabel.data.results import Record
 
 QUICK = {
     "net": "convnet-d1:width=8",
@@ -35,8 +36,8 @@ def experiment(bundle: Bundle | None = None, test: Bundle | None = None, **optio
     """A settled experiment: two students of `bundle`, tested on it unless `test` is given."""
     trained_on = easy_bundle() if bundle is None else bundle
     settings = QUICK | {"labels": "hard", "seeds": 2} | options
-    unsettled = Experiment(
-        bundle=lambda _: trained_on,
+    unsettled = Experiment.of(
+        trained_on,
         test=test or trained_on,
         options=EvaluateOptions(**settings),
         digests={"bundle": "b", "test": "t"},
@@ -44,19 +45,19 @@ def experiment(bundle: Bundle | None = None, test: Bundle | None = None, **optio
     return settle(unsettled)
 
 
-def student_records(*experiments: Experiment) -> list[dict]:
+def student_records(*experiments: Experiment) -> list[Record]:
     """The records of all students, in the order in which they were trained."""
-    return [record for _, _, record in evaluate(experiments, set())]
+    return [student.record for student in train_students(experiments)]
 
 
 def student_results(*experiments: Experiment) -> list[list[dict]]:
     """The figures of the students of each experiment, in the order of their seeds."""
     results: list[list[dict]] = [[] for _ in experiments]
-    for number, _, record in evaluate(experiments, set()):
-        results[number].append(record["result"])
+    for number, _, record in train_students(experiments):
+        results[number].append(record.result)
     return results
 
 
 def stack_sizes(experiments: Sequence[Experiment]) -> list[int]:
     """How many students were trained side by side, for each student."""
-    return [record["cost"]["stack"] for record in student_records(*experiments)]
+    return [record.cost["stack"] for record in student_records(*experiments)]

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ddlabel.commands.evaluate.experiment import Experiment, settle
-from ddlabel.commands.evaluate.grid import evaluate
+from ddlabel.commands.evaluate.grid import train_students
 from ddlabel.commands.labeling import label_images
 from ddlabel.commands.refine import refine_labels
 from ddlabel.core.config import EvaluateOptions, RefineOptions, RelabelOptions
@@ -91,10 +91,10 @@ def fast(work: Work) -> Turn:
     def turn(epochs: int, tested: int | None = None) -> Result:
         some = test.take(work.tested(test, tested, epochs))
         options = EvaluateOptions(**given, epochs=epochs)
-        case = Experiment(
-            bundle=lambda _: bundle, test=some, options=options, digests={"bundle": "", "test": ""}
-        )
-        found = [record["result"]["accuracy"] for _, _, record in evaluate([settle(case)], set())]
+        digests = {"bundle": "", "test": ""}
+        experiment = settle(Experiment.of(bundle, test=some, options=options, digests=digests))
+        students = train_students([experiment])
+        found = [student.record.result["accuracy"] for student in students]
         return {"count": len(bundle) * epochs * work.seeds, "accuracies": found}
 
     return turn
@@ -165,10 +165,9 @@ def steps(train: Path, loss: str, device: str, options: Mapping[str, Any]) -> Tu
 
     def turn(epochs: int) -> Result:
         options_ = EvaluateOptions(**given | options, epochs=epochs)
-        case = Experiment(
-            bundle=lambda _: bundle, test=test, options=options_, digests={"bundle": "", "test": ""}
-        )
-        list(evaluate([settle(case)], set()))
+        digests = {"bundle": "", "test": ""}
+        experiment = settle(Experiment.of(bundle, test=test, options=options_, digests=digests))
+        list(train_students([experiment]))
         return {"count": epochs}
 
     return turn

@@ -19,7 +19,7 @@ from scipy.stats import entropy
 from ddlabel.commands.compress import compress_labels, prune
 from ddlabel.commands.edit import edit_labels
 from ddlabel.commands.evaluate.experiment import Experiment, settle
-from ddlabel.commands.evaluate.grid import evaluate
+from ddlabel.commands.evaluate.grid import train_students
 from ddlabel.commands.refine import refine_labels
 from ddlabel.core.config import CompressOptions, EditOptions, EvaluateOptions, RefineOptions
 from ddlabel.core.errors import IncompatibleError, UsageError
@@ -89,14 +89,13 @@ class TestConsumers:
             device="cpu",
             precision="fp32",
         )
-        cases = [
-            Experiment(bundle=lambda _, b=b: b, test=b, options=options, digests={"b": str(i)})
-            for i, b in enumerate(pair)
-        ]
-        first, second = [
-            record["result"] for _, _, record in evaluate([settle(case) for case in cases], set())
-        ]
-        assert first == second
+        experiments = []
+        for number, bundle in enumerate(pair):
+            digests = {"bundle": str(number)}
+            unsettled = Experiment.of(bundle, test=bundle, options=options, digests=digests)
+            experiments.append(settle(unsettled))
+        first, second = train_students(experiments)
+        assert first.record.result == second.record.result
 
     @pytest.mark.parametrize("field", ["soft", "dense"])
     def test_refined_labels_are_those_of_decoded_labels(self, pair, field):

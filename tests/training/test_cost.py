@@ -63,5 +63,5 @@ def test_students_of_the_same_options_cost_what_their_views_do():
         return replace(settled, digests={"bundle": str(views_per_side), "test": "t"})
 
     records = student_records(with_views(1), with_views(2))
-    one_view, four_views = (record["cost"]["flops"] for record in records)
+    one_view, four_views = (record.cost["flops"] for record in records)
     assert four_views / one_view == (1 + 4) / (1 + 1)

@@ -8,20 +8,18 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from experts import train_small_expert
 from networks import CPU, SHAPE, build_body, cpu_runtime, random_images
 from samples import make_bundle
-from students import QUICK, easy_bundle, experiment, student_results
+from students import QUICK, easy_bundle, experiment, student_records, student_results
 from torch import nn
 
 from ddlabel.commands.evaluate.experiment import Experiment, settle
-from ddlabel.commands.evaluate.grid import evaluate
 from ddlabel.commands.labeling import label_images
-from ddlabel.commands.train_expert import plan, train_expert
 from ddlabel.core.config import (
     EvaluateOptions,
     RelabelOptions,
     RuntimeOptions,
-    TrainExpertOptions,
 )
 from ddlabel.core.errors import ResourceError, UsageError
 from ddlabel.data.expert_run import Checkpoint
@@ -127,11 +125,8 @@ class TestPrecision:
         )
         assert options.runtime_settings == {"device": "cpu", "compile": "off", "precision": "bf16"}
         bundle = easy_bundle()
-        settled = settle(
-            Experiment(bundle=lambda _: bundle, test=bundle, options=options, digests={})
-        )
-        records = [record for _, _, record in evaluate([settled], set())]
-        assert {record["cost"]["precision"] for record in records} == {"bf16"}
+        settled = settle(Experiment.of(bundle, test=bundle, options=options, digests={}))
+        assert {record.cost["precision"] for record in student_records(settled)} == {"bf16"}
 
 
 class TestMatmulPrecision:
@@ -213,11 +208,7 @@ class TestWorkRunsInItsPrecision:
 
     def test_experts_and_their_labels(self, work, tmp_path):
         real = make_bundle(images=6)
-        options = TrainExpertOptions(
-            net="convnet-d1:width=4", epochs=1, batch_size=3, compile="off", precision="fp32"
-        )
-        ((path, info),) = plan(real, tmp_path / "expert", options, "digest")
-        run = train_expert(real, None, path, info, options, lambda _: None)
+        run = train_small_expert(real, tmp_path / "expert", batch_size=3)
         assert len(work["gradient"]) == 2
         num_convolutions = len(work["convolution"])
         options = RelabelOptions(epoch="last", compile="off", precision="fp32")

@@ -11,7 +11,7 @@ from samples import make_bundle
 from students import easy_bundle, experiment, stack_sizes, student_results
 
 from ddlabel.commands.evaluate import grid
-from ddlabel.commands.evaluate.grid import evaluate
+from ddlabel.commands.evaluate.grid import train_students
 from ddlabel.core.errors import ResourceError
 from ddlabel.training.runtime import Runtime
 
@@ -70,8 +70,8 @@ class TestSizes:
             experiment(stack=8.0, net="convnet-d2"),
             experiment(stack=8.0, epochs=3),
         ]
-        records = [(number, record) for number, _, record in evaluate(cells, set())]
-        sizes = sorted((number, record["cost"]["stack"]) for number, record in records)
+        students = train_students(cells)
+        sizes = sorted((number, record.cost["stack"]) for number, _, record in students)
         assert sizes == [(0, 2), (0, 2), (1, 2), (1, 2), (2, 2), (2, 2)]
 
     @pytest.mark.parametrize("options", [{"continual": 2}, {"select": "val"}])
@@ -91,15 +91,15 @@ class TestMemory:
 
     def test_a_stack_that_runs_out_of_memory_is_halved(self, monkeypatch):
         sizes = []
-        run = grid.run
+        train_stack = grid.train_stack
 
-        def run_in_little_memory(cache, stack, progress):
+        def train_in_little_memory(cache, stack, progress):
             sizes.append(len(stack))
             if len(stack) > 2:
                 raise torch.OutOfMemoryError("no room")
-            return run(cache, stack, progress)
+            return train_stack(cache, stack, progress)
 
         alone = student_results(experiment(seeds=5))
-        monkeypatch.setattr(grid, "run", run_in_little_memory)
+        monkeypatch.setattr(grid, "train_stack", train_in_little_memory)
         assert_close_results(student_results(experiment(seeds=5, stack=5.0)), alone)
         assert sizes == [5, 2, 2, 1]

@@ -64,11 +64,11 @@ def _train(
         if num_finished:
             reporter.note(f"{num_finished} of {len(keys)} students are in {results.path} already")
     finished = frozenset(records)
-    for index, seed, record in train_students(experiments, finished, reporter.progress):
+    for number, seed, record in train_students(experiments, finished, reporter.progress):
         if results is not None:
             results.append(record)
         records[record.key] = record
-        experiment = "" if len(experiments) == 1 else f" of case {index + 1} of {len(experiments)}"
+        experiment = "" if len(experiments) == 1 else f" of case {number + 1} of {len(experiments)}"
         reporter.note(f"student {seed}{experiment}: {100 * record.result['accuracy']:.2f} %")
     return records
 

@@ -28,7 +28,8 @@ def control_experiments(
     """Return the settled experiments that a settled experiment is compared with.
 
     `random` has as many random real images of each class, drawn anew for each seed, labelled in the
-    same way, under the same protocol. With `for_scores` there are also those of DD-Ranking's scores:
+    same way, under the same protocol. With `for_scores` there are also those that DD-Ranking's
+    scores need:
 
     - `hard`: the bundle with hard labels;
     - `real`: all real images with hard labels, for `real_epochs`;
@@ -134,11 +135,7 @@ def _labeling_of(experiment: Experiment, bundle: Bundle) -> Callable[[Bundle], B
     options = experiment.options
     views = bundle.views
     if options.labels == "dense" and views is not None:
-        if views.flip is not None or views.mix is not None:
-            raise IncompatibleError(
-                "--control: random images can have the views of a grid, but these views are "
-                "flipped or mixed: use 'densify --views grid'"
-            )
+        _check_plain_views(views)
     used = (options.labels, options.global_labels)
     fields = [field for field in ("dense", "soft") if field in used]
     for field in fields:
@@ -158,6 +155,15 @@ def _labeling_of(experiment: Experiment, bundle: Bundle) -> Callable[[Bundle], B
         return images
 
     return label
+
+
+def _check_plain_views(views: Views) -> None:
+    """Check that random images can have these views."""
+    if views.flip is not None or views.mix is not None:
+        raise IncompatibleError(
+            "--control: random images can have the views of a grid, but these views are flipped or "
+            "mixed: use 'densify --views grid'"
+        )
 
 
 def _check_can_label(experiment: Experiment, bundle: Bundle, field: str) -> None:

@@ -60,9 +60,10 @@ class Evaluation:
 
     @property
     def records(self) -> list[Record]:
-        """The records of the students of all cells.
+        """The records of the students of `cells`.
 
-        Those of comparisons are in `cells[i].against.records` and `cells[i].controls[role].records`.
+        Those of the bundle of `against` and of controls are not among them: they are the records of
+        `cells[i].against` and of `cells[i].controls[role]`.
         """
         return [record for cell in self.cells for record in cell.records]
 

@@ -1,0 +1,59 @@
+"""Small expert runs: trained in a second, or written with random weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ddlabel.commands.train_expert import train_expert
+from ddlabel.data.bundle import Bundle
+from ddlabel.data.expert_run import ExpertInfo, ExpertRun
+from ddlabel.training.labeler import network_of
+
+SMALL = {
+    "net": "convnet-d1:width=4",
+    "epochs": 1,
+    "batch_size": 10,
+    "compile": "off",
+    "precision": "fp32",
+}
+
+
+def train_small_expert(real: Bundle, folder: Path, **options) -> ExpertRun:
+    """A run of a small network, one epoch long unless `options` say otherwise."""
+    (run,) = train_expert(real, folder, **SMALL | options)
+    return run
+
+
+def write_run(
+    folder: Path, bundle: Bundle, *, net: str, steps: int = 1, seed: int = 0
+) -> ExpertRun:
+    """A run of one step per epoch whose checkpoints have normal noise as parameters."""
+    info = ExpertInfo(
+        net=net,
+        classes=bundle.classes,
+        channels=bundle.images.shape[1],
+        size=bundle.side,
+        mean=bundle.pixels.mean,
+        std=bundle.pixels.std,
+        zca=False,
+        seed=seed,
+        steps_per_epoch=1,
+        steps=steps,
+        data="",
+        options={},
+    )
+    run = ExpertRun.create(folder, info)
+    generator = np.random.default_rng(seed)
+    records = []
+    for step in range(1, steps + 1):
+        weights = {
+            name: tensor.numpy() for name, tensor in network_of(info).body.state_dict().items()
+        }
+        for name in weights:
+            if not name.endswith("num_batches_tracked"):
+                weights[name] = generator.normal(size=weights[name].shape).astype(np.float32)
+        records.append({"step": step, "epoch": step, "sha256": run.save_weights(step, weights)})
+    run.save_metrics(records)
+    return run
