@@ -63,7 +63,8 @@ def from_python(
     converted = parts if has_several else parts[0]
     has_object = any(not isinstance(part, str | bool | int | float) for part in parts)
     if has_object and takes_text and may_be_object:
-        return converted
+        takes_several = typing.get_origin(annotation) is tuple
+        return parts if takes_several else converted
     return as_option_type(converted, annotation, name, is_list=is_list)
 
 
