@@ -50,7 +50,8 @@ def from_python(
         annotation: The type of the option.
         is_list: Whether a list of values is accepted.
         may_be_object: Whether an option of type text may be an object, such as a bundle in place of
-            its path. Objects are returned as they are.
+            its path. Objects are returned as they are; a single one of an option that takes several
+            values is returned as a list.
 
     Raises:
         UsageError: The value has another type.
@@ -63,7 +64,8 @@ def from_python(
     converted = parts if has_several else parts[0]
     has_object = any(not isinstance(part, str | bool | int | float) for part in parts)
     if has_object and takes_text and may_be_object:
-        return converted
+        takes_several = typing.get_origin(annotation) is tuple
+        return parts if takes_several else converted
     return as_option_type(converted, annotation, name, is_list=is_list)
 
 

@@ -1,119 +1,190 @@
-"""Labels of views, and the memory that labelling takes."""
+"""`train-expert` from Python and on the command line: records, resuming, inputs and refusals."""
 
 from __future__ import annotations
 
-import tracemalloc
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from samples import augmented_views_bundle, make_bundle, with_arrays
+from experts import SMALL, train_small_expert
+from samples import TINY, make_bundle, records
+from students import easy_bundle
 
-from ddlabel.commands import train_expert
-from ddlabel.commands.densify import densify_images as densify
-from ddlabel.commands.labeling import label_images as relabel
-from ddlabel.core.config import DensifyOptions, RelabelOptions, TrainExpertOptions
-from ddlabel.core.errors import IncompatibleError, InvalidInputError
-from ddlabel.data import formats
-from ddlabel.data.expert_run import Checkpoint
-from ddlabel.methods.labels.target import Target
-from ddlabel.methods.losses import ce, losses
-from ddlabel.training.batches import ViewIndex
-from ddlabel.training.device_data import DeviceBundle
-from ddlabel.training.labeler import Labeler
+from ddlabel.commands.reporter import Reporter
+from ddlabel.commands.train_expert import train_expert
+from ddlabel.core.errors import IncompatibleError, InvalidInputError, UsageError
+from ddlabel.data import formats, whitening
+from ddlabel.training.device_data import to_unit
+from ddlabel.training.labeler import Labeler, network_of
+from ddlabel.training.runtime import Runtime
 
-CPU = torch.device("cpu")
+CPU_RUNTIME = Runtime(device=torch.device("cpu"), precision="fp32", compile="off")
+LEARNS = {"epochs": 20, "net": "convnet-d1:width=8", "optimizer": "adam:lr=0.01", "augment": "none"}
 
 
-def test_blended_views_cannot_be_parted_from_their_partners():
-    bundle = augmented_views_bundle("mixup")
-    assert (
-        bundle.take(np.arange(6)[::-1]).views.mix.tolist() == (5 - bundle.views.mix[::-1]).tolist()
-    )
-    with pytest.raises(IncompatibleError, match="would be left out"):
-        bundle.take(np.arange(3))
-    assert bundle.without_views().arrays.keys() == {"images", "hard_labels", "soft_labels"}
+def read_files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (
-            {"dense_flip": np.full((6, 2), 2, np.uint8)},
-            "dense_flip, row 0: expected numbers from 0 to 1",
-        ),
-        ({"dense_mix": np.full((6, 2), 6)}, "dense_mix, row 0: expected numbers from 0 to 5"),
-        ({"dense_mix_weight": np.full((6, 2), 1.5, np.float32)}, "numbers from 0 to 1"),
-        ({"dense_mix_weight": None}, "dense_mix needs dense_mix_weight"),
-        ({"dense_mix": None}, "dense_mix_weight needs dense_mix"),
-        ({"dense_flip": np.zeros((6, 3), np.uint8)}, "dense_flip has V = 3: expected 2"),
-        ({"dense_boxes": np.zeros((6, 4), np.float32)}, "V = 6"),
-    ],
-)
-def test_recorded_views_that_have_no_meaning(change, message):
-    with pytest.raises(InvalidInputError, match=message):
-        with_arrays(augmented_views_bundle("mixup"), **change).check_values()
+class StopAfter(Reporter):
+    """Interrupts the training when so many checkpoints are saved."""
+
+    def __init__(self, num_checkpoints: int) -> None:
+        self.num_checkpoints = num_checkpoints
+
+    def note(self, text: str) -> None:
+        if text.startswith("epoch"):
+            self.num_checkpoints -= 1
+            if self.num_checkpoints == 0:
+                raise KeyboardInterrupt
 
 
-def test_soft_ce_of_hard_labels_is_ce():
-    logits, hard = torch.randn(5, 3), torch.tensor([0, 1, 2, 1, 0])
-    target = Target.of_classes(hard, 3)
-    torch.testing.assert_close(losses.get("soft-ce")(logits, target), ce(logits, target))
+class TestRecords:
+    def test_accuracies_are_those_of_the_checkpoint(self, tmp_path):
+        real, test = easy_bundle(60), easy_bundle(24, seed=1)
+        run = train_small_expert(real, tmp_path / "run", test=test, **LEARNS | {"epochs": 3})
+        assert [record["epoch"] for record in run.metrics()] == [1, 2, 3]
+        for record in run.metrics():
+            labeler = Labeler([(run, record["step"])], CPU_RUNTIME, num_images=60)
+            for name, bundle in (("train_accuracy", real), ("test_accuracy", test)):
+                classes = labeler(to_unit(torch.from_numpy(bundle.images))).argmax(1).numpy()
+                assert record[name] == np.mean(classes == bundle.hard_labels)
+
+    def test_easy_images_are_learned(self, tmp_path):
+        last = train_small_expert(easy_bundle(60), tmp_path / "run", **LEARNS).metrics()[-1]
+        assert last["train_accuracy"] == 1
+        assert last["loss"] < 0.5
+
+    def test_no_test_images_no_test_accuracy(self, tmp_path):
+        (record,) = train_small_expert(easy_bundle(), tmp_path / "run").metrics()
+        assert record.keys() == {"step", "epoch", "loss", "train_accuracy", "sha256"}
+
+    def test_test_images_change_nothing_else(self, tmp_path):
+        real = easy_bundle(60)
+        alone = train_small_expert(real, tmp_path / "alone", epochs=2)
+        tested = train_small_expert(real, tmp_path / "tested", epochs=2, test=easy_bundle(24, 1))
+        digests = [[record["sha256"] for record in run.metrics()] for run in (alone, tested)]
+        assert digests[0] == digests[1]
+
+    def test_experts_with_successive_seeds_are_what_they_are_alone(self, tmp_path):
+        real = easy_bundle(60)
+        runs = train_expert(real, tmp_path / "both", **SMALL, experts=2, seed=4)
+        alone = train_small_expert(real, tmp_path / "alone", seed=5)
+        assert [run.folder.name for run in runs] == ["expert-0", "expert-1"]
+        assert read_files(runs[1].folder) == read_files(alone.folder)
+
+    def test_a_whitening_expert_keeps_the_zca_of_its_images(self, tmp_path):
+        real = make_bundle(images=40)
+        run = train_small_expert(real, tmp_path / "run", zca=True)
+        mean, matrix = whitening.fit(real.images)
+        assert np.array_equal(run.whitening()["mean"], mean)
+        assert np.array_equal(run.whitening()["matrix"], matrix)
+        assert network_of(run.about, run).prepare.whitening is not None
 
 
-@pytest.mark.parametrize(
-    "layout", ["grid:n=2,r=0.75", "random:count=3", "fkd:count=3", "fkd:count=2,mix=mixup"]
-)
-def test_views_are_labelled_as_they_are_replayed(layout, expert):
-    """To the bit: the pixels that a student trains on are those that the expert saw."""
-    seen = {}
+class TestResuming:
+    OPTIONS = SMALL | {
+        "net": "convnet-d1:width=4,norm=batch",
+        "epochs": 3,
+        "save_every": 0.5,
+        "augment": "flip+crop",
+        "optimizer": "sgd:lr=0.05,momentum=0.9",
+    }
 
-    class Spy(Labeler):
-        def __call__(self, images):
-            for image, logits in zip(images, found := super().__call__(images), strict=True):
-                seen[logits.numpy().tobytes()] = image
-            return found
+    def test_a_killed_run_goes_on_to_the_same_bytes(self, tmp_path):
+        real = make_bundle(images=40)
+        train_expert(real, tmp_path / "whole", **self.OPTIONS)
+        for num_checkpoints in (2, 1):
+            with pytest.raises(KeyboardInterrupt):
+                train_expert(
+                    real,
+                    tmp_path / "killed",
+                    **self.OPTIONS,
+                    reporter=StopAfter(num_checkpoints),
+                )
+            assert (tmp_path / "killed" / "resume.pt").exists()
+        train_expert(real, tmp_path / "killed", **self.OPTIONS)
+        assert read_files(tmp_path / "killed") == read_files(tmp_path / "whole")
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ddlabel.commands.labeling.Labeler", Spy)
-        plain = replace(make_bundle(images=30), classes=expert.about.classes)
-        options = DensifyOptions(epoch="last", views=layout, compile="off")
-        dense = densify(plain, [Checkpoint(expert, expert.step_of("last"))], options)
-    dense.check_values()
-    items = ViewIndex(DeviceBundle.of(dense, CPU), "none")
-    order = torch.randperm(30 * items.items_per_image, generator=torch.Generator().manual_seed(0))
-    for chosen in order.split(7):
-        for item, image in zip(chosen, items.images(chosen), strict=True):
-            labels = dense.dense.values[item // items.items_per_image, item % items.items_per_image]
-            assert torch.equal(seen[labels.tobytes()], image)
+    def test_only_runs_that_are_not_complete_are_made(self, tmp_path):
+        real = make_bundle(images=40)
+        train_expert(real, tmp_path, **SMALL)[0].folder.rename(tmp_path.with_name("other"))
+        folder = tmp_path.with_name("runs")
+        train_expert(real, folder, **SMALL, experts=2)
+        (folder / "expert-1" / "metrics.jsonl").unlink()
+        runs = train_expert(real, folder, **SMALL, experts=2)
+        assert [run.folder.name for run in runs] == ["expert-1"]
 
-
-@pytest.mark.parametrize("layout", [None, "grid:n=2,r=0.75", "fkd:count=4"])
-def test_memory_does_not_grow_with_the_number_of_images(layout, expert, tmp_path, monkeypatch):
-    """numpy's memory at N and at 8 N: labels are written to files, chunk by chunk."""
-    monkeypatch.setattr("ddlabel.data.scratch.IN_MEMORY_BYTES", 0)
-    options = {"epoch": "last", "compile": "off"}
-    peaks = []
-    for images in (1500, 12000):
-        formats.write(str(tmp_path / "b.safetensors"), make_bundle(images=images))
-        bundle = formats.read(str(tmp_path / "b.safetensors"))
-        picks = [Checkpoint(expert, expert.step_of("last"))]
-        tracemalloc.start()
-        if layout is None:
-            relabel(bundle, picks, RelabelOptions(**options))
-        else:
-            densify(bundle, picks, DensifyOptions(views=layout, **options))
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
-    assert peaks[1] < 1.5 * peaks[0]
+    def test_a_damaged_resume_file_is_named(self, tmp_path):
+        real = make_bundle(images=40)
+        with pytest.raises(KeyboardInterrupt):
+            train_expert(real, tmp_path / "run", **self.OPTIONS, reporter=StopAfter(1))
+        (tmp_path / "run" / "resume.pt").write_bytes(b"no")
+        with pytest.raises(InvalidInputError, match=r"resume\.pt"):
+            train_expert(real, tmp_path / "run", **self.OPTIONS)
 
 
-@pytest.fixture(scope="module")
-def expert(tmp_path_factory):
-    real, path = make_bundle(images=30), tmp_path_factory.mktemp("runs") / "expert"
-    options = TrainExpertOptions(
-        net="convnet-d1:width=4", epochs=1, batch_size=10, compile="off", precision="fp32"
-    )
-    ((_, about),) = train_expert.plan(real, path, options, "digest")
-    return train_expert.train_expert(real, None, path, about, options, lambda _: None)
+class TestInputs:
+    def test_a_path_and_an_object_give_the_same_run(self, tmp_path):
+        real = make_bundle(images=40)
+        formats.write(str(tmp_path / "real.safetensors"), real)
+        from_object = train_small_expert(real, tmp_path / "object")
+        from_path = train_small_expert(tmp_path / "real.safetensors", tmp_path / "path")
+        assert read_files(from_object.folder) == read_files(from_path.folder)
+
+    @pytest.mark.parametrize("options", [{"size": 9}, {"workers": 1}])
+    def test_options_for_folders_are_refused_for_a_bundle(self, tmp_path, options):
+        (name,) = options
+        with pytest.raises(UsageError, match=name):
+            train_small_expert(make_bundle(), tmp_path / "run", **options)
+
+    def test_the_size_of_a_bundles_images_may_be_given(self, tmp_path):
+        train_small_expert(make_bundle(), tmp_path / "run", size=8)
+
+    def test_a_folder_needs_a_size(self, tmp_path):
+        with pytest.raises(UsageError, match="size"):
+            train_small_expert(tmp_path, tmp_path / "run")
+
+    def test_two_standard_inputs_are_refused(self, tmp_path):
+        with pytest.raises(UsageError):
+            train_small_expert("-", tmp_path / "run", test="-")
+
+    def test_test_images_of_other_classes_are_refused(self, tmp_path):
+        test = replace(make_bundle(), classes=("x", "y", "z"))
+        with pytest.raises(IncompatibleError):
+            train_small_expert(make_bundle(), tmp_path / "run", test=test)
+        assert not (tmp_path / "run").exists()
+
+    def test_training_that_diverges_stops(self, tmp_path):
+        with pytest.raises(InvalidInputError, match="--optimizer"):
+            train_small_expert(make_bundle(), tmp_path / "run", optimizer="sgd:lr=1e30", epochs=9)
+
+
+class TestCommandLine:
+    def test_the_path_of_every_run_is_printed(self, cli, digits):
+        words = ["train-expert", "real.safetensors", "both", *TINY, "--experts", 2]
+        done = cli(*words, "--batch-size", 300)
+        assert done.out.decode().split() == ["both/expert-0", "both/expert-1"]
+        assert done.err.count(b"epoch 2: loss") == 2
+
+    def test_json_has_the_records_of_the_checkpoints(self, cli, digits):
+        words = ["train-expert", "real.safetensors", "new", *TINY, "--batch-size", 300]
+        done = cli(*words, "--test", "test.safetensors", "--json")
+        metrics = records(digits / "new" / "metrics.jsonl")
+        assert json.loads(done.out) == {"out": "new", "checkpoints": metrics}
+        assert "test_accuracy" in metrics[0]
+
+    def test_a_killed_run_goes_on_from_its_last_checkpoint(self, cli, digits):
+        options = {"net": "convnet-d1:width=4", "epochs": 2, "precision": "fp32"}
+        with pytest.raises(KeyboardInterrupt):
+            train_expert(
+                "real.safetensors", "new", **options, batch_size=300, reporter=StopAfter(1)
+            )
+        words = ["train-expert", "real.safetensors", "new", *TINY, "--batch-size", 300]
+        stderr = cli(*words).err.decode()
+        assert stderr.startswith("new: ")
+        assert "epoch 1:" not in stderr
+        assert "epoch 2:" in stderr

@@ -1,4 +1,4 @@
-"""Folders of images that are read while they are trained on, against bundles in memory."""
+"""Batches of a folder whose images are read while they are trained on."""
 
 from __future__ import annotations
 
@@ -7,26 +7,31 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from experts import SMALL
 from networks import CPU
 from PIL import Image
-from samples import TINY, make_bundle, records
+from samples import make_bundle, records
 
-from ddlabel.commands.train_expert import plan, train_expert
-from ddlabel.core.config import ImportOptions, TrainExpertOptions
-from ddlabel.data import formats, importers
-from ddlabel.training import distributed as ranks
-from ddlabel.training.device_data import DeviceBundle
-from ddlabel.training.image_stream import ImageFolder, _cut
-from ddlabel.training.loop import shuffled_rows
+from ddlabel.commands.reporter import Reporter
+from ddlabel.commands.train_expert import train_expert
+from ddlabel.core import rng
+from ddlabel.core.errors import InvalidInputError
+from ddlabel.data import formats, image_folder, whitening
+from ddlabel.data.image_folder import ImageFolder
+from ddlabel.methods.augmentations import none
+from ddlabel.training import distributed
+from ddlabel.training.batches import BatchTransform
+from ddlabel.training.image_stream import random_cut, split_crop, streamed_batches
+from ddlabel.training.loop import Batch, shuffled_rows
 
 BATCH_SIZE = 15
 DAMAGED = "train/class3/14.png"
+CROPS = [None, {"low": 0.3}]
 
 
 @pytest.fixture
@@ -43,56 +48,111 @@ def folder(tmp_path) -> Path:
     return tmp_path / "images"
 
 
+class Unprepared(torch.nn.Module):
+    """Leaves images in unit space, so that the pixels that were read can be seen."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images
+
+
+TRANSFORM = BatchTransform(prepare=Unprepared(), augment=none)
+
+
+def batches(folder: Path, steps: range, *, workers: int = 0, crop=None) -> Batch:
+    """Batches of 15 images of 8 px; four steps are a pass."""
+    return streamed_batches(
+        ImageFolder.open(folder, 8),
+        TRANSFORM,
+        crop=crop,
+        batch_size=BATCH_SIZE,
+        seed=3,
+        steps=steps,
+        workers=workers,
+        device=CPU,
+    )
+
+
 def read_steps(folder: Path, steps: range, **options) -> list[torch.Tensor]:
-    """The images of some steps, four of which are a pass."""
-    stream, _ = ImageFolder.open(folder, 8)
-    settings = TrainExpertOptions(batch_size=BATCH_SIZE, **options)
-    data, _ = stream.read(DeviceBundle.of(stream, CPU), settings, 3, steps)
-    rows_of_step = shuffled_rows(len(stream), BATCH_SIZE, lambda number: number, CPU)
-    return [data.unit(rows_of_step(step)) for step in steps]
+    """The images of some steps."""
+    batch = batches(folder, steps, **options)
+    return [batch(step)[0] for step in steps]
 
 
 def read_files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-class TestImages:
-    def test_a_folder_is_what_import_makes_of_it(self, folder):
-        stream, _ = ImageFolder.open(folder, 8)
-        bundle = importers.load([folder], ImportOptions(size=8, rgb=True))
-        assert stream.classes == bundle.classes == tuple(f"class{i}" for i in range(11))
-        assert stream.pixels == bundle.pixels  # all 50 images are in the sample
-        assert stream.hard.tolist() == bundle.hard_labels.tolist()
-        images = stream[[(row, None) for row in range(50)]]
-        assert torch.equal(images, torch.from_numpy(bundle.images))
+class TestBatches:
+    def test_images_and_labels_are_the_folders_in_the_order_of_the_seed(self, folder):
+        stream = ImageFolder.open(folder, 8)
+        batch = batches(folder, range(8))
+        rows_of_step = shuffled_rows(
+            50, BATCH_SIZE, lambda number: rng.stream(3, "order", number), CPU
+        )
+        for step in range(8):
+            rows = rows_of_step(step).tolist()
+            images, target = batch(step)
+            expected = torch.from_numpy(stream.read(rows)).float() / 255
+            torch.testing.assert_close(images, expected, rtol=0, atol=0)
+            assert target.hard.tolist() == stream.hard_labels[rows].tolist()
 
-    @pytest.mark.parametrize("augment", ["none", "random-resized-crop:low=0.3+flip"])
-    def test_workers_and_the_first_step_change_nothing(self, folder, augment):
-        in_process = read_steps(folder, range(10), workers=0, augment=augment)
+    @pytest.mark.parametrize("crop", CROPS)
+    def test_workers_and_the_first_step_change_nothing(self, folder, crop):
+        in_process = read_steps(folder, range(10), crop=crop)
         for num_workers, steps in ((1, range(10)), (2, range(6, 10))):
-            images = read_steps(folder, steps, workers=num_workers, augment=augment)
+            images = read_steps(folder, steps, workers=num_workers, crop=crop)
             for step, step_images in zip(steps, images, strict=True):
                 assert torch.equal(step_images, in_process[step])
 
-    @pytest.mark.parametrize("augment", ["none", "random-resized-crop:low=0.3+flip"])
-    def test_every_pass_has_all_images_with_other_crops(self, folder, augment):
-        steps = read_steps(folder, range(8), workers=0, augment=augment)
+    @pytest.mark.parametrize("crop", CROPS)
+    def test_every_pass_has_all_images_with_other_crops(self, folder, crop):
+        steps = read_steps(folder, range(8), crop=crop)
         passes = [torch.cat(steps[:4]), torch.cat(steps[4:])]
         assert [len(images) for images in passes] == [50, 50]
         distinct = [{image.numpy().tobytes() for image in images} for images in passes]
-        assert (distinct[0] == distinct[1]) == (augment == "none")
+        assert (distinct[0] == distinct[1]) == (crop is None)
 
     def test_each_rank_reads_its_own_rows(self, folder, monkeypatch):
-        options = {"workers": 0, "augment": "random-resized-crop"}
-        whole = read_steps(folder, range(4), **options)
+        whole = read_steps(folder, range(4), crop={})
         images_of_ranks = []
         for rank in range(2):
-            monkeypatch.setattr(ranks, "rank_and_world_size", lambda rank=rank: (rank, 2))
-            images_of_ranks.append(read_steps(folder, range(4), **options))
+            monkeypatch.setattr(distributed, "rank_and_world_size", lambda rank=rank: (rank, 2))
+            images_of_ranks.append(read_steps(folder, range(4), crop={}))
         for images, first, second in zip(whole, *images_of_ranks, strict=True):
             assert not first[1::2].any()
             assert not second[::2].any()
             assert torch.equal(first + second, images)
+
+    @pytest.mark.parametrize("num_workers", [0, 2])
+    def test_a_damaged_image_is_named_when_its_batch_is_asked_for(
+        self, folder, num_workers, monkeypatch
+    ):
+        # The damaged image is not in the sample, as in a folder of many images.
+        monkeypatch.setattr(image_folder, "SAMPLE_SIZE", 1)
+        path = folder / DAMAGED
+        path.write_bytes(path.read_bytes()[:100])
+        with pytest.raises(InvalidInputError) as raised:
+            read_steps(folder, range(4), workers=num_workers)
+        assert str(raised.value).startswith(f"{DAMAGED}:")
+        assert "Traceback" not in str(raised.value)
+
+
+class TestCrops:
+    @pytest.mark.parametrize(
+        ("spec", "crop", "others"),
+        [
+            ("none", None, "none"),
+            ("flip+random-resized-crop", None, "flip+random-resized-crop"),
+            ("random-resized-crop", {}, "none"),
+            (
+                "random-resized-crop:low=0.3,ratio=2+flip+crop",
+                {"low": 0.3, "ratio": 2.0},
+                "flip+crop",
+            ),
+        ],
+    )
+    def test_a_crop_that_the_augmentation_begins_with_is_split_off(self, spec, crop, others):
+        assert split_crop(spec) == (crop, others)
 
     def test_crops_have_the_areas_and_ratios_that_are_asked_for(self):
         # The pixels are their own coordinates, so that the box can be read off the corners.
@@ -100,7 +160,7 @@ class TestImages:
         image = Image.fromarray(np.stack([rows, columns, rows], 2))
         areas, ratios = [], []
         for seed in range(400):
-            cut = np.asarray(_cut({"low": "0.2", "high": "0.5"}, seed, image, 8)).astype(float)
+            cut = np.asarray(random_cut({"low": 0.2, "high": 0.5}, seed, image, 8)).astype(float)
             # The centres of the outer pixels are 7/8 of the box apart.
             height, width = 8 / 7 * (cut[-1, -1, :2] - cut[0, 0, :2])
             areas.append(height * width / (200 * 100))
@@ -111,62 +171,53 @@ class TestImages:
         assert 1.2 < max(ratios) < 1.45
 
 
-class TestDigest:
-    def test_it_does_not_depend_on_the_size_of_the_images(self, folder):
-        assert ImageFolder.open(folder, 8)[1] == ImageFolder.open(folder, 6)[1]
+class StopAt(Reporter):
+    """Interrupts the training when an epoch is reported."""
 
-    def test_it_depends_on_the_names_and_the_sizes_of_the_files(self, folder):
-        digests = [ImageFolder.open(folder, 8)[1]]
-        path = folder / DAMAGED
-        path.write_bytes(path.read_bytes() + b"x")
-        digests.append(ImageFolder.open(folder, 8)[1])
-        path.rename(path.with_name("114.png"))
-        digests.append(ImageFolder.open(folder, 8)[1])
-        assert len(set(digests)) == 3
-        assert all(len(digest) == 64 for digest in digests)  # of sha256
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def note(self, text: str) -> None:
+        if text.startswith(f"epoch {self.epoch}:"):
+            raise KeyboardInterrupt
 
 
 class TestTraining:
     def test_a_resumed_run_is_an_uninterrupted_one(self, folder, tmp_path):
-        stream, digest = ImageFolder.open(folder, 8)
-        options = TrainExpertOptions(
-            net="convnet-d1:width=4,norm=batch",
-            epochs=4,
-            batch_size=BATCH_SIZE,
-            augment="random-resized-crop+flip",
-            compile="off",
-            precision="fp32",
-        )
+        options = {
+            "size": 8,
+            "net": "convnet-d1:width=4,norm=batch",
+            "epochs": 4,
+            "batch_size": BATCH_SIZE,
+            "augment": "random-resized-crop+flip",
+            "compile": "off",
+            "precision": "fp32",
+        }
         num_open_files = len(list(Path("/proc/self/fd").iterdir()))
-
-        def train(name: str, options: TrainExpertOptions, stop_at: int | None = None) -> None:
-            def report(record):
-                if record["step"] == stop_at:
-                    raise KeyboardInterrupt
-
-            ((path, info),) = plan(stream, tmp_path / name, options, digest)
-            train_expert(stream, None, path, info, options, report)
-
-        train("whole", options)
+        train_expert(folder, tmp_path / "whole", **options)
         with pytest.raises(KeyboardInterrupt):
-            train("killed", options, stop_at=8)
+            train_expert(folder, tmp_path / "killed", **options, reporter=StopAt(epoch=2))
         assert (tmp_path / "killed" / "resume.pt").exists()
-        train("killed", replace(options, workers=0))
+        train_expert(folder, tmp_path / "killed", **options, workers=0)
         assert read_files(tmp_path / "whole") == read_files(tmp_path / "killed")
         assert records(tmp_path / "whole" / "metrics.jsonl")[-1]["loss"] < 3
         assert len(list(Path("/proc/self/fd").iterdir())) <= num_open_files + 1
 
-    @pytest.mark.parametrize("num_workers", [0, 2])
-    def test_a_damaged_image_is_named(self, cli, folder, num_workers, monkeypatch):
-        words = [*TINY, "--size", 8, "--workers", num_workers, "--batch-size", 10]
-        cli("train-expert", folder, "sound", *words)
-        path = folder / DAMAGED
-        path.write_bytes(path.read_bytes()[:100])
-        # The damaged image is not in the sample, as in a folder of many images.
-        monkeypatch.setattr("ddlabel.training.image_stream.SAMPLE", 5)
-        stderr = cli("train-expert", folder, "run", *words, code=3).err.decode()
-        assert stderr.splitlines()[-1].startswith(f"error: {DAMAGED}:")
-        assert "Traceback" not in stderr
+    def test_whitening_is_fitted_to_the_sample(self, folder, tmp_path):
+        (run,) = train_expert(
+            folder, tmp_path / "run", size=8, zca=True, workers=0, **SMALL | {"batch_size": 50}
+        )
+        mean, matrix = whitening.fit(ImageFolder.open(folder, 8).sample().images)
+        assert np.array_equal(run.whitening()["mean"], mean)
+        assert np.array_equal(run.whitening()["matrix"], matrix)
+
+    def test_the_run_has_the_digest_and_the_number_of_all_images(
+        self, folder, tmp_path, monkeypatch
+    ):
+        monkeypatch.setattr(image_folder, "SAMPLE_SIZE", 5)
+        (run,) = train_expert(folder, tmp_path / "run", size=8, workers=0, **SMALL)
+        assert run.about.data == ImageFolder.open(folder, 8).digest
+        assert run.about.steps_per_epoch == 5  # 50 images in batches of 10
 
     @pytest.mark.slow
     def test_an_interruption_is_reported_once(self, folder, tmp_path):

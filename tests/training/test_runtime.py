@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from experts import train_small_expert
 from networks import CPU, SHAPE, build_body, cpu_runtime, random_images
 from samples import make_bundle
 from students import QUICK, easy_bundle, experiment, student_records, student_results
@@ -15,12 +16,10 @@ from torch import nn
 
 from ddlabel.commands.evaluate.experiment import Experiment, settle
 from ddlabel.commands.labeling import label_images
-from ddlabel.commands.train_expert import plan, train_expert
 from ddlabel.core.config import (
     EvaluateOptions,
     RelabelOptions,
     RuntimeOptions,
-    TrainExpertOptions,
 )
 from ddlabel.core.errors import ResourceError, UsageError
 from ddlabel.data.expert_run import Checkpoint
@@ -209,11 +208,7 @@ class TestWorkRunsInItsPrecision:
 
     def test_experts_and_their_labels(self, work, tmp_path):
         real = make_bundle(images=6)
-        options = TrainExpertOptions(
-            net="convnet-d1:width=4", epochs=1, batch_size=3, compile="off", precision="fp32"
-        )
-        ((path, info),) = plan(real, tmp_path / "expert", options, "digest")
-        run = train_expert(real, None, path, info, options, lambda _: None)
+        run = train_small_expert(real, tmp_path / "expert", batch_size=3)
         assert len(work["gradient"]) == 2
         num_convolutions = len(work["convolution"])
         options = RelabelOptions(epoch="last", compile="off", precision="fp32")
