@@ -12,7 +12,8 @@ import numpy as np
 from experts import train_small_expert, write_run
 from format_samples import forge, small, split
 from refusal_sources import save_sources
-from samples import augmented_views_bundle, bundle_of, make_bundle, with_arrays
+from samples import bundle_of, make_bundle, with_arrays
+from view_samples import recorded_views
 
 from ddlabel.data import formats
 from ddlabel.data.bundle import Bundle
@@ -93,8 +94,8 @@ def save_bundles() -> None:
         "dense-only": with_dense(few),
         "dense-direction": with_dense(few, "direction"),
         "dense-soft-direction": with_dense(with_soft(few, "direction")),
-        "flipped": augmented_views_bundle("flip"),
-        "mixed": augmented_views_bundle("cutmix"),
+        "flipped": recorded_views("flip"),
+        "mixed": recorded_views("cutmix"),
     }
     for name, bundle in bundles.items():
         formats.write(f"{name}.safetensors", bundle)
@@ -128,7 +129,7 @@ def save_damaged_bundles() -> None:
 
 
 def save_forged_headers() -> None:
-    """Write `forged/NAME.safetensors`: a header that means nothing, under a digest that is right."""
+    """Write `forged/NAME.safetensors`: headers without meaning under digests that are right."""
     folder = Path("forged")
     folder.mkdir()
     formats.write("small.safetensors", small())

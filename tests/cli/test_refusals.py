@@ -22,7 +22,9 @@ from ddlabel.core.errors import DDLabelError
 
 ROWS = refusals.read()
 # Traces of Python in a message: a name of a module or a class, an object, a traceback.
-PYTHON = re.compile(r"<class|object at 0x|Traceback|\b(int|str|float|bool|tuple)\[|\w+\(.*=.*\)|\bNone\b")
+PYTHON = re.compile(
+    r"<class|object at 0x|Traceback|\b(int|str|float|bool|tuple)\[|\w+\(.*=.*\)|\bNone\b"
+)
 
 
 @pytest.fixture(scope="session")
