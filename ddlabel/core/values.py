@@ -50,7 +50,8 @@ def from_python(
         annotation: The type of the option.
         is_list: Whether a list of values is accepted.
         may_be_object: Whether an option of type text may be an object, such as a bundle in place of
-            its path. Objects are returned as they are.
+            its path. Objects are returned as they are; a single one of an option that takes several
+            values is returned as a list.
 
     Raises:
         UsageError: The value has another type.
