@@ -7,7 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ddlabel.commands.train_expert import plan, train_expert
+from ddlabel.commands.expert_plan import RealImages, plan_runs
+from ddlabel.commands.expert_training import train_run
 from ddlabel.core.config import TrainExpertOptions
 from ddlabel.data import formats
 
@@ -51,9 +52,9 @@ def fast(path: Path, device: str, options: Mapping[str, Any]) -> Turn:
         chosen = TrainExpertOptions(net=NET, epochs=epochs, device=device, **options)
         folder = Path(tempfile.mkdtemp(dir=path.parent))
         try:
-            ((run, about),) = plan(some(count), folder / "run", chosen, "")
-            records: list[dict[str, Any]] = []
-            train_expert(some(count), None, run, about, chosen, records.append)
+            real = RealImages.of_bundle(some(count), digest="")
+            (planned,) = plan_runs(real, folder / "run", chosen)
+            records = train_run(real, planned, chosen).metrics()
         finally:
             shutil.rmtree(folder)
         return {"count": epochs * count, "accuracies": [records[-1]["train_accuracy"]]}
