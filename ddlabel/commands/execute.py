@@ -13,7 +13,7 @@ from ddlabel.commands.reporter import SILENT, Reporter
 from ddlabel.core.errors import UsageError
 from ddlabel.core.ranks import RANK
 from ddlabel.core.registry import nearest
-from ddlabel.core.values import as_option_type
+from ddlabel.core.values import as_option_type, shown
 from ddlabel.data import atomic, formats
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.reading import STANDARD, is_stream
@@ -167,7 +167,7 @@ def _input_value(value: Any, parameter: inspect.Parameter, where: str) -> Any:
         is_plain = isinstance(value, str | os.PathLike | int | float)
         return str(value) if is_plain else value
     if not _takes_list(parameter.annotation):
-        raise UsageError(f"{where} is {value!r}: expected one value, not a list")
+        raise UsageError(f"{where} is {shown(value)}: expected one value, not a list")
     return [_input_value(part, parameter, where) for part in value]
 
 

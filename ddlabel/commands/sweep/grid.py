@@ -13,6 +13,7 @@ from typing import Any, Self
 from ddlabel import __version__
 from ddlabel.commands.execute import Call, prepare_call
 from ddlabel.core.errors import DDLabelError, InvalidInputError, UsageError
+from ddlabel.core.values import shown
 from ddlabel.data import formats
 from ddlabel.data.expert_run import ExpertRun
 from ddlabel.data.provenance import canonical_json, sha256_of_path, sha256_of_text
@@ -99,7 +100,7 @@ class Grid:
         for axis, values in axes.items():
             if not isinstance(values, list) or not values:
                 raise UsageError(
-                    f"{name}: the axis {axis} is {values!r}: expected a list of values"
+                    f"{name}: the axis {axis} is {shown(values)}: expected a list of values"
                 )
             if axis in fixed:
                 raise UsageError(
@@ -168,7 +169,7 @@ def _read_table(content: Mapping[str, Any], table: str, name: str) -> Values:
     """Return a table of a grid, with underscores in the names of options and paths as text."""
     values = content.get(table, {})
     if not isinstance(values, Mapping):
-        raise UsageError(f"{name}: [{table}] is {values!r}: expected a table of options")
+        raise UsageError(f"{name}: [{table}] is {shown(values)}: expected a table of options")
     return {key.replace("-", "_"): _plain(value, f"{name}: {key}") for key, value in values.items()}
 
 
@@ -183,7 +184,7 @@ def _plain(value: Any, where: str) -> Any:
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if not isinstance(value, str | int | float):
-        raise UsageError(f"{where} is {value!r}: expected a text, a number, true or false")
+        raise UsageError(f"{where} is {shown(value)}: expected a text, a number, true or false")
     return value
 
 
@@ -198,7 +199,7 @@ def _fill_placeholders(words: Mapping[str, str]) -> str:
         return words["out"].format_map(in_file_names)
     except (LookupError, ValueError, AttributeError):
         names = ", ".join(words)
-        raise UsageError(f"out is {words['out']!r}: expected in braces only {names}") from None
+        raise UsageError(f"out is {words['out']!r}: in braces use {names} only") from None
 
 
 def _output_of(call: Call) -> Path | None:
