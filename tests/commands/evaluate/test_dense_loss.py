@@ -20,7 +20,11 @@ from ddlabel.training.device_data import DeviceBundle
 def test_summed_batches_give_ladds_equation_5(whole):
     bundle = grid_bundle()
     options = EvaluateOptions(
-        labels="dense", dense_batches="sum", global_labels=whole, net="convnet-d1:width=4"
+        labels="dense",
+        dense_batches="sum",
+        global_labels=whole,
+        net="convnet-d1:width=4",
+        batch_size=NUM_IMAGES,
     )
     data = DeviceBundle.of(bundle, CPU)
     transform = BatchTransform(prepare=PREPARE, augment=none)
