@@ -22,6 +22,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="whether this process's devices are said to have bfloat16 units: as they do (here), "
         "yes, no, or the opposite of what the CPU has (other)",
     )
+    parser.addoption(
+        "--update-refusals",
+        action="store_true",
+        help="rewrite the messages of tests/cli/refusals.toml with those of this run",
+    )
 
 
 @pytest.fixture(scope="session", autouse=True)

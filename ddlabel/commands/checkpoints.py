@@ -48,7 +48,8 @@ def _check_fits(bundle: Bundle, run: ExpertRun) -> None:
     expected = (run.about.channels, run.about.size, run.about.size)
     if shape != expected:
         raise IncompatibleError(
-            f"the bundle has images {list(shape)} (C, H, W): {run.folder} takes {list(expected)}"
+            f"the bundle has images {list(shape)} (C, H, W): the expert {run.folder} expects "
+            f"{list(expected)}"
         )
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from ddlabel.core.errors import UsageError
 
+_EXPECTED = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+
 
 def as_option_type(value: Any, annotation: Any, where: str, *, is_list: bool) -> Any:
     """Return a value as the type of its option; a list where the option takes several values.
@@ -32,9 +34,21 @@ def as_option_type(value: Any, annotation: Any, where: str, *, is_list: bool) ->
     if isinstance(value, int) and float in accepted and not is_bool_by_mistake:
         return float(value)
     if is_bool_by_mistake or not isinstance(value, accepted):
-        expected = getattr(annotation, "__name__", annotation)
-        raise UsageError(f"{where} is {value!r}: expected {expected}")
+        expected = " or ".join(_EXPECTED[kind] for kind in accepted if kind in _EXPECTED)
+        raise UsageError(f"{where} is {shown(value)}: expected {expected}")
     return value
+
+
+def shown(value: Any) -> str:
+    """Return a value of a TOML file or a Python call as messages show it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{', '.join(shown(part) for part in value)}]"
+    if isinstance(value, dict):
+        return "a table"
+    is_plain = isinstance(value, str | int | float)
+    return repr(value) if is_plain else f"of type {type(value).__name__}"
 
 
 def from_python(
