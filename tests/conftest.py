@@ -13,6 +13,9 @@ from samples import FIXTURES, TINY, make_bundle
 from ddlabel.cli.app import main
 from ddlabel.data.bundle import Bundle
 
+# The test processes share the cores: one thread each, in this process and in those it starts.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(

@@ -117,16 +117,8 @@ def prepare_call(name: str, given: Mapping[str, Any]) -> Call:
         InvalidInputError: The file `config` cannot be read.
     """
     command = load_command(name)
-    of_files = ["out", "force"] if command.makes_bundle else []
     option_names = [field.name for field in fields(command.config)]
-    known = [*command.inputs, *of_files, *option_names, "config"]
-    for key in given:
-        if key not in known:
-            raise UsageError(f"{name} has no option {key!r}: {nearest(key, known)}")
-    required = [key for key, parameter in command.inputs.items() if _is_required(parameter)]
-    for key in required + of_files[:1]:
-        if key not in given:
-            raise UsageError(f"{name} needs {key!r}: add it")
+    _check_names(command, option_names, given)
     inputs = {
         key: _input_value(given[key], parameter, f"{key} of {name}")
         for key, parameter in command.inputs.items()
@@ -142,8 +134,27 @@ def prepare_call(name: str, given: Mapping[str, Any]) -> Call:
     )
 
 
-def _is_required(parameter: inspect.Parameter) -> bool:
-    return parameter.default is parameter.empty
+def _check_names(command: Command, option_names: list[str], given: Mapping[str, Any]) -> None:
+    """Check that all names are known and that no input is missing.
+
+    Raises:
+        UsageError: A name is unknown, or an input is missing.
+    """
+    required = [
+        key
+        for key, parameter in command.inputs.items()
+        if parameter.default is inspect.Parameter.empty
+    ]
+    known = [*command.inputs, *option_names, "config"]
+    if command.makes_bundle:
+        required.append("out")
+        known += ["out", "force"]
+    for key in given:
+        if key not in known:
+            raise UsageError(f"{command.name} has no option {key!r}: {nearest(key, known)}")
+    for key in required:
+        if key not in given:
+            raise UsageError(f"{command.name} needs {key!r}: add it")
 
 
 def _input_value(value: Any, parameter: inspect.Parameter, where: str) -> Any:

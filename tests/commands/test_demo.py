@@ -6,22 +6,12 @@ import re
 from pathlib import Path
 
 import pytest
+from listener import Listener
 from samples import records
 
 from ddlabel.commands import demo as module
 from ddlabel.commands.demo import demo, shell_line
-from ddlabel.commands.reporter import Reporter
 from ddlabel.core.errors import OutputExistsError
-
-
-class Listener(Reporter):
-    """Keep what is reported."""
-
-    def __init__(self):
-        self.notes = []
-
-    def note(self, text):
-        self.notes.append(text)
 
 
 @pytest.fixture

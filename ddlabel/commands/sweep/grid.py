@@ -5,7 +5,7 @@ import functools
 import itertools
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -21,6 +21,8 @@ from ddlabel.data.reading import STANDARD, reading
 from ddlabel.data.results import key_of
 
 Values = dict[str, Any]
+# Returns the digest of the file or folder of a name, or None.
+DigestOf = Callable[[str], str | None]
 # Commands that cannot be swept.
 _EXCLUDED = ("sweep", "demo")
 # Options that change how the work is done and not its outcome: they make other cells only as axes.
@@ -129,8 +131,12 @@ class Grid:
                 )
         return list(cells.values())
 
-    def _cell(self, of_axes: Values, digest_of: "functools._lru_cache_wrapper[str | None]") -> Cell:
-        """Return the cell of a combination, with the placeholders of `out` filled in."""
+    def _cell(self, of_axes: Values, digest_of: DigestOf) -> Cell:
+        """Return the cell of a combination, with the placeholders of `out` filled in.
+
+        Raises:
+            UsageError: The command refuses these values.
+        """
         given = self.fixed | of_axes
         words = {name: "+".join(map(str, _as_list(value))) for name, value in given.items()}
         if "out" in given:
@@ -140,18 +146,15 @@ class Grid:
                 f"{self.name}: a cell has no standard input and output: name files in place of -"
             )
         call = prepare_call(self.command, given)
-        inputs = {}
+        decisive = {
+            name: value
+            for name, value in given.items()
+            if name in of_axes or name not in _EXECUTION_OPTIONS
+        }
+        inputs = _digests_of_inputs(decisive, digest_of)
         options: Values = {"command": self.command}
-        for name, value in given.items():
-            if name in _EXECUTION_OPTIONS and name not in of_axes:
-                continue
-            texts = [str(part) for part in _as_list(value)]
-            digests = [None if name == "out" else digest_of(text) for text in texts]
-            if any(digests):
-                pairs = zip(texts, digests, strict=True)
-                inputs[name] = " + ".join(digest or text for text, digest in pairs)
-            else:
-                options[name] = texts
+        for name in decisive.keys() - inputs.keys():
+            options[name] = [str(part) for part in _as_list(decisive[name])]
         return Cell(
             command=self.command,
             given=given,
@@ -206,6 +209,21 @@ def _output_of(call: Call) -> Path | None:
     """
     out = call.out or call.inputs.get("out")
     return None if out is None else Path(out)
+
+
+def _digests_of_inputs(values: Values, digest_of: DigestOf) -> dict[str, str]:
+    """Return the digests of the options that name files or folders, joined where there are several.
+
+    The output is not an input, whatever is there.
+    """
+    inputs = {}
+    for name, value in values.items():
+        texts = [str(part) for part in _as_list(value)]
+        digests = [digest_of(text) for text in texts]
+        if name != "out" and any(digests):
+            pairs = zip(texts, digests, strict=True)
+            inputs[name] = " + ".join(digest or text for text, digest in pairs)
+    return inputs
 
 
 def _digest(name: str) -> str | None:
