@@ -22,7 +22,12 @@ def test_an_error_of_ours_keeps_its_type_and_gets_the_name():
 
 
 @pytest.mark.parametrize(
-    ("error", "reason"), [(ValueError("bad magic"), "bad magic"), (KeyError(), "KeyError")]
+    ("error", "reason"),
+    [
+        (ValueError("bad magic\nat byte 3"), "damaged: bad magic"),
+        (KeyError("weights"), "damaged"),
+        (FileNotFoundError(2, "No such file"), "damaged: No such file"),
+    ],
 )
 def test_any_other_error_is_an_invalid_file(error, reason):
     with pytest.raises(InvalidInputError) as caught, reading(Path("x.pt"), "damaged"):
