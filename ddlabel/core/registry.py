@@ -233,7 +233,7 @@ def _parse_plain(text: str, kind: Callable[[str], Any], where: str) -> Any:
     try:
         value = kind(text)
     except ValueError:
-        expected = {int: "a whole number", float: "a number"}[kind]
+        expected = "a whole number" if kind is int else "a number"
         raise UsageError(f"{where} is {text!r}: expected {expected}") from None
     if isinstance(value, float) and not math.isfinite(value):
         raise UsageError(f"{where} is {text!r}: expected a finite number")
