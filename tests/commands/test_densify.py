@@ -21,9 +21,7 @@ def test_label_of_a_view_is_the_experts_for_the_cut_and_resized_image(cli, digit
     network.body.load_state_dict({name: torch.from_numpy(w) for name, w in weights.items()})
     # View 2 of the grid is the lower left quarter.
     cut = torch.from_numpy(dense.images[3:4, :, 4:, :4] / np.float32(255))
-    resized = torch.nn.functional.interpolate(
-        cut, (8, 8), mode="bilinear", align_corners=False
-    )
+    resized = torch.nn.functional.interpolate(cut, (8, 8), mode="bilinear", align_corners=False)
     with torch.no_grad():
         (expected,) = network.eval()(resized)
     np.testing.assert_allclose(dense.dense.values[3, 2], expected, atol=1e-5)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from samples import TINY, records
 
 from ddlabel.commands.trial import TEMPERATURES
@@ -35,7 +36,6 @@ def soft_labels() -> np.ndarray:
 
 def label_by_hand(folder: str, epoch: str) -> np.ndarray:
     """The logits of a checkpoint for few.safetensors, in one batch and in evaluation mode."""
-    import torch
 
     run = ExpertRun(Path(folder))
     network = network_of(run.about)
