@@ -1,5 +1,6 @@
 """Reading files: errors that name the file, streams, and standard input."""
 
+import errno
 import os
 import shutil
 import sys
@@ -8,15 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
 
-from ddlabel.core.errors import DDLabelError, InvalidInputError
+from ddlabel.core.errors import DDLabelError, InvalidInputError, StorageError
 from ddlabel.data.schema import require
 
 STANDARD = "-"
 _COPY_BYTES = 1 << 20
+_REFUSALS = (errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE)
 
 
 @contextmanager
-def reading(name: PurePath, failure: str) -> Iterator[None]:
+def reading(name: PurePath | str, failure: str) -> Iterator[None]:
     """Turn every error inside the block into one of ours that begins with the file's name.
 
     An error of ours keeps its type. Anything else that a decoder raises means that the file is
@@ -24,6 +26,7 @@ def reading(name: PurePath, failure: str) -> Iterator[None]:
 
     Raises:
         InvalidInputError: The block raised an error that is not ours.
+        StorageError: The operating system refuses to read.
     """
     try:
         yield
@@ -31,6 +34,11 @@ def reading(name: PurePath, failure: str) -> Iterator[None]:
         raise type(error)(f"{name}: {error}") from error
     except MemoryError:
         raise
+    except OSError as error:
+        # Decoders raise an OSError too, without the system's number.
+        if error.errno in _REFUSALS:
+            raise StorageError(f"cannot read {name}: {error.strerror}") from error
+        raise InvalidInputError(f"{name}: {failure}: {error}") from error
     except Exception as error:
         reason = str(error) or type(error).__name__
         raise InvalidInputError(f"{name}: {failure}: {reason}") from error
