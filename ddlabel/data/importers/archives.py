@@ -14,6 +14,7 @@ from ddlabel.data.importers import budget
 from ddlabel.data.schema import require
 
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_READ_AHEAD = 1 << 16
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -21,9 +22,14 @@ def is_archive(test: Callable[[Path], bool], path: Path) -> bool:
     """Return whether `zipfile.is_zipfile` or a test like it recognises a file.
 
     A damaged file can make them fail.
+
+    Raises:
+        UnsafeInputError: The test would have to read too much.
     """
     try:
         return test(path)
+    except UnsafeInputError as error:
+        raise UnsafeInputError(f"{path}: {error}") from error
     except Exception:
         return False
 
@@ -53,10 +59,11 @@ def open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[I
         f"{name} is packed by a method that can take gigabytes: pack it again with deflate",
         UnsafeInputError,
     )
-    # zipfile leaves out silently what a member has beyond its declared size.
-    with_one_more = copy.copy(member)
-    with_one_more.file_size += 1
-    with archive.open(with_one_more) as file:
+    # zipfile leaves out silently what a member has beyond its declared size, and compares the
+    # checksum when this size is reached: it must not be reached by reading ahead.
+    longer = copy.copy(member)
+    longer.file_size += _READ_AHEAD
+    with archive.open(longer) as file:
         yield file
         has_more = file.read(1) != b""
     require(not has_more, f"{name} is larger than the archive declares", UnsafeInputError)

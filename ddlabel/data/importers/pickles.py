@@ -64,19 +64,21 @@ def read_pickle(content: bytes) -> Any:
         UnsafeInputError: It asks for code, or declares a value that is too large.
         Exception: It is damaged.
     """
-    return _Reader().run(content)
+    return _Reader(content).run()
 
 
 class _Reader:
     """The stack and the memo of a pickle, and the operations on them."""
 
-    def __init__(self) -> None:
+    def __init__(self, content: bytes) -> None:
+        self.content = content
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
 
-    def run(self, content: bytes) -> Any:
-        for operation, argument, _ in pickletools.genops(_Bounded(content)):
+    def run(self) -> Any:
+        """Return the value of the pickle."""
+        for operation, argument, _ in pickletools.genops(_Bounded(self.content)):
             self.step(operation.name, argument)
         (value,) = self.stack
         return _filled(value)
@@ -92,7 +94,7 @@ class _Reader:
         elif code in _TUPLE_SIZES:
             self.stack.append(tuple(self.pop_many(_TUPLE_SIZES[code])))
         elif code in ("PUT", "BINPUT", "LONG_BINPUT"):
-            self.memo[argument] = self.stack[-1]
+            self.put(argument)
         elif code in ("GET", "BINGET", "LONG_BINGET"):
             self.stack.append(self.memo[argument])
         elif code not in _IGNORED:
@@ -100,6 +102,13 @@ class _Reader:
             require(operation is not None, f"the pickle has {code}, which arrays do not need")
             assert operation is not None  # narrowed for mypy
             operation(self, argument)
+
+    def put(self, index: int) -> None:
+        """Remember the value on top of the stack."""
+        # Python's reader makes a table up to the index.
+        name = f"the memo of a pickle of {len(self.content)} bytes"
+        budget.check_budget(name, index, len(self.content), "entries")
+        self.memo[index] = self.stack[-1]
 
     def pop_many(self, count: int) -> list[Any]:
         """Return the last `count` values and take them off the stack."""

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import struct
 import warnings
 import zipfile
-import zlib
 
 import numpy as np
 import pytest
-from foreign_sources import load, save_png, zip_folder
+from foreign_sources import load, png_that_declares, save_png, zip_folder
 from PIL import Image
 
 from ddlabel.core.errors import (
@@ -66,21 +64,6 @@ def test_a_file_that_is_no_image_is_refused(tmp_path, content):
     (tmp_path / "x" / "a" / "x.png").write_bytes(content)
     with pytest.raises(InvalidInputError, match=r"x\.png"):
         load(tmp_path / "x")
-
-
-def png_that_declares(width: int, height: int) -> bytes:
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(bytes(999)))
-        + chunk(b"IEND", b"")
-    )
 
 
 @pytest.mark.parametrize("side", [9_000, 12_000, 40_000])
