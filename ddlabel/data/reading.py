@@ -5,9 +5,10 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
+from typing import BinaryIO
 
 from ddlabel.core.errors import DDLabelError, InvalidInputError, StorageError
 from ddlabel.data.schema import require
@@ -49,18 +50,37 @@ def is_stream(path: Path) -> bool:
     return path.exists() and not path.is_file() and not path.is_dir()
 
 
-def spool_standard_input() -> Path:
+def spool_standard_input(read_head: Callable[[BinaryIO], tuple[bytes, int]]) -> Path:
     """Copy standard input to an unnamed temporary file that can be mapped, and return its path.
 
+    `read_head` reads the first bytes and returns them with the size that they declare for all.
+    Only one byte more is copied, because a stream can be endless.
+
     Raises:
-        InvalidInputError: Standard input is a terminal or empty.
+        InvalidInputError: Standard input is a terminal.
+        DDLabelError: What `read_head` raises.
+        StorageError: It does not fit the disk of temporary files.
     """
     require(
         not sys.stdin.isatty(), "a bundle is expected and it is a terminal: pipe one in, or name it"
     )
+    stream = sys.stdin.buffer
+    head, size = read_head(stream)
+    free = shutil.disk_usage(tempfile.gettempdir()).free
+    require(
+        size <= free,
+        f"it needs {size} bytes of temporary space and {free} are free: set TMPDIR to another disk",
+        StorageError,
+    )
     with tempfile.TemporaryFile() as spool:
-        shutil.copyfileobj(sys.stdin.buffer, spool, _COPY_BYTES)
+        spool.write(head)
+        num_left = size + 1 - len(head)
+        while num_left > 0:
+            chunk = stream.read(min(_COPY_BYTES, num_left))
+            if not chunk:
+                break
+            spool.write(chunk)
+            num_left -= len(chunk)
         spool.flush()
-        require(spool.tell() > 0, "it is empty: the command before the pipe wrote no bundle")
         # The copy of the descriptor stays open, so that its path can be mapped.
         return Path(f"/dev/fd/{os.dup(spool.fileno())}")
