@@ -68,7 +68,7 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
         decoded = decode_image(member, options)
         if decoded.pixels.shape != first.shape:
             raise InvalidInputError(
-                f"{member.name} is {_described(decoded.pixels)} and {members[0].name} is "
+                f"{path}: {member.path} is {_described(decoded.pixels)} and {members[0].path} is "
                 f"{_described(first)}: make them alike with --size, and grey ones with --rgb"
             )
         images[row] = decoded.pixels

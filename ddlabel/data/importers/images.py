@@ -97,7 +97,7 @@ def _open(member: Member) -> Image.Image:
         raise UnsafeInputError(str(error)) from error
     except UnidentifiedImageError as error:
         # Pillow's message shows the buffer and not the file.
-        raise InvalidInputError("neither a JPEG nor a PNG image, or damaged") from error
+        raise InvalidInputError("it is neither a PNG nor a JPEG image") from error
     num_pixels = image.width * image.height
     budget.check_budget("the image", num_pixels, budget.MAX_IMAGE_PIXELS, "pixels")
     return image

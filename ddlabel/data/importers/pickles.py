@@ -175,7 +175,7 @@ class _Reader:
         module, _, name = argument.partition(" ")
         require(
             (module, name) in _ALLOWED,
-            f"a pickle wants {module}.{name}: only arrays are read",
+            f"a pickle asks for {module}.{name}, which could run code: only arrays are read",
             UnsafeInputError,
         )
         self.stack.append(_Name((module, name)))

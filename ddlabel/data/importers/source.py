@@ -131,7 +131,7 @@ def _check_arrays(name: str, images: Array, labels: Array) -> None:
     for role, array in (("images", images), ("labels", labels)):
         require(
             array.dtype.kind in "buif",
-            f"{name}: the {role} are of type {array.dtype}: expected real numbers",
+            f"{name}: the {role} are of type {array.dtype.name}: expected real numbers",
         )
         check_rows(f"{name}: {role}", array, "finite numbers", np.isfinite)
 
@@ -159,7 +159,8 @@ def _soft_labels(name: str, labels: Array, stated: str | None) -> tuple[Array, S
     space = stated or likely
     if space is None:
         raise UsageError(
-            f"{name}: labels [N, K] are not clearly logits or distributions: state --label-space"
+            f"{name}: labels [N, K] are not clearly logits or probabilities: "
+            "add --label-space logits or probs"
         )
     return soft, cast(Space, space)
 
