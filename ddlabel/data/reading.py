@@ -1,22 +1,25 @@
 """Reading files: errors that name the file, streams, and standard input."""
 
+import errno
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
+from typing import BinaryIO
 
-from ddlabel.core.errors import DDLabelError, InvalidInputError
+from ddlabel.core.errors import DDLabelError, InvalidInputError, StorageError
 from ddlabel.data.schema import require
 
 STANDARD = "-"
 _COPY_BYTES = 1 << 20
+_REFUSALS = (errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE)
 
 
 @contextmanager
-def reading(name: PurePath, failure: str) -> Iterator[None]:
+def reading(name: PurePath | str, failure: str) -> Iterator[None]:
     """Turn every error inside the block into one of ours that begins with the file's name.
 
     An error of ours keeps its type. Anything else that a decoder raises means that the file is
@@ -24,6 +27,7 @@ def reading(name: PurePath, failure: str) -> Iterator[None]:
 
     Raises:
         InvalidInputError: The block raised an error that is not ours.
+        StorageError: The operating system refuses to read.
     """
     try:
         yield
@@ -31,6 +35,11 @@ def reading(name: PurePath, failure: str) -> Iterator[None]:
         raise type(error)(f"{name}: {error}") from error
     except MemoryError:
         raise
+    except OSError as error:
+        # Decoders raise an OSError too, without the system's number.
+        if error.errno in _REFUSALS:
+            raise StorageError(f"cannot read {name}: {error.strerror}") from error
+        raise InvalidInputError(f"{name}: {failure}: {error}") from error
     except Exception as error:
         raise InvalidInputError(f"{name}: {failure}{_reason(error)}") from error
 
@@ -52,18 +61,37 @@ def is_stream(path: Path) -> bool:
     return path.exists() and not path.is_file() and not path.is_dir()
 
 
-def spool_standard_input() -> Path:
+def spool_standard_input(read_head: Callable[[BinaryIO], tuple[bytes, int]]) -> Path:
     """Copy standard input to an unnamed temporary file that can be mapped, and return its path.
 
+    `read_head` reads the first bytes and returns them with the size that they declare for all.
+    Only one byte more is copied, because a stream can be endless.
+
     Raises:
-        InvalidInputError: Standard input is a terminal or empty.
+        InvalidInputError: Standard input is a terminal.
+        DDLabelError: What `read_head` raises.
+        StorageError: It does not fit the disk of temporary files.
     """
     require(
         not sys.stdin.isatty(), "a bundle is expected and it is a terminal: pipe one in, or name it"
     )
+    stream = sys.stdin.buffer
+    head, size = read_head(stream)
+    free = shutil.disk_usage(tempfile.gettempdir()).free
+    require(
+        size <= free,
+        f"it needs {size} bytes of temporary space and {free} are free: set TMPDIR to another disk",
+        StorageError,
+    )
     with tempfile.TemporaryFile() as spool:
-        shutil.copyfileobj(sys.stdin.buffer, spool, _COPY_BYTES)
+        spool.write(head)
+        num_left = size + 1 - len(head)
+        while num_left > 0:
+            chunk = stream.read(min(_COPY_BYTES, num_left))
+            if not chunk:
+                break
+            spool.write(chunk)
+            num_left -= len(chunk)
         spool.flush()
-        require(spool.tell() > 0, "it is empty: the command before the pipe wrote no bundle")
         # The copy of the descriptor stays open, so that its path can be mapped.
         return Path(f"/dev/fd/{os.dup(spool.fileno())}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ddlabel.core.errors import InvalidInputError, UnsafeInputError
+from ddlabel.core.errors import InvalidInputError, StorageError, UnsafeInputError
 from ddlabel.data.reading import is_stream, reading, spool_standard_input
 
 
@@ -60,14 +61,34 @@ def test_standard_input_becomes_a_file_without_a_name(monkeypatch, tmp_path):
     content = b"content" * 500_000
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
     monkeypatch.chdir(tmp_path)
-    path = spool_standard_input()
+    path = spool_standard_input(lambda file: (file.read(7), len(content)))
     assert path.read_bytes() == content
     assert list(tmp_path.iterdir()) == []
     os.close(int(path.name))
 
 
-@pytest.mark.parametrize("stdin", [io.TextIOWrapper(io.BytesIO()), Terminal()])
-def test_an_empty_standard_input_and_a_terminal_are_refused(monkeypatch, stdin):
-    monkeypatch.setattr(sys, "stdin", stdin)
+def test_one_byte_more_than_declared_is_copied_of_an_endless_stream(monkeypatch):
+    with open("/dev/zero") as stream:
+        monkeypatch.setattr(sys, "stdin", stream)
+        path = spool_standard_input(lambda file: (file.read(8), 3_000_000))
+    assert path.stat().st_size == 3_000_001
+    os.close(int(path.name))
+
+
+def test_a_stream_that_declares_more_than_the_disk_holds_is_not_copied(monkeypatch):
+    with open("/dev/zero") as stream:
+        monkeypatch.setattr(sys, "stdin", stream)
+        with pytest.raises(StorageError):
+            spool_standard_input(lambda file: (file.read(8), 1 << 60))
+
+
+def test_a_terminal_is_no_bundle(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", Terminal())
     with pytest.raises(InvalidInputError):
-        spool_standard_input()
+        spool_standard_input(lambda file: (b"", 0))
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EIO])
+def test_a_file_that_the_system_refuses_to_read_is_no_damaged_one(number):
+    with pytest.raises(StorageError, match=r"x\.pt"), reading(Path("x.pt"), "damaged"):
+        raise OSError(number, os.strerror(number))

@@ -17,6 +17,10 @@ from ddlabel.data.bundle import Bundle
 from ddlabel.data.schema import ArrayInfo, Header, check_length, require
 
 SUFFIXES = (".h5", ".hdf5")
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+# Where the superblock has the address of the file's end, for each of its versions.
+_END_OFFSETS = {0: 40, 1: 44, 2: 28, 3: 28}
+_ADDRESS_BYTES = 8
 # A file is built in memory first: when the disk fills up while HDF5 writes, it ends the process
 # without an exception.
 _MAX_BYTES = 1 << 32
@@ -58,6 +62,7 @@ def locate(path: Path) -> tuple[Header, dict[str, int]]:
     """
     h5py = _library()
     require(h5py.is_hdf5(path), "not an HDF5 file, or cut off")
+    _check_end(path)
     try:
         with h5py.File(path, "r") as file:
             _refuse_links(file)
@@ -73,6 +78,23 @@ def locate(path: Path) -> tuple[Header, dict[str, int]]:
             return header, offsets
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
         raise InvalidInputError("the HDF5 file is cut off or damaged") from error
+
+
+def _check_end(path: Path) -> None:
+    """Check that the file begins and ends where HDF5 says: other bytes would not be verified."""
+    with path.open("rb") as file:
+        superblock = file.read(max(_END_OFFSETS.values()) + _ADDRESS_BYTES)
+        file_size = file.seek(0, io.SEEK_END)
+    begin = len(_SIGNATURE)
+    require(superblock[:begin] == _SIGNATURE, "it does not begin as HDF5: cut off or damaged")
+    end_offset = _END_OFFSETS.get(superblock[begin])
+    require(end_offset is not None, f"HDF5 with a superblock {superblock[begin]}: write it again")
+    assert end_offset is not None  # narrowed for mypy
+    end = int.from_bytes(superblock[end_offset : end_offset + _ADDRESS_BYTES], "little")
+    require(
+        end == file_size,
+        f"it has {file_size} bytes and HDF5 ends after {end}: cut off, or followed by other bytes",
+    )
 
 
 def _library() -> Any:
