@@ -13,6 +13,9 @@ from samples import FIXTURES, TINY, make_bundle
 from ddlabel.cli.app import main
 from ddlabel.data.bundle import Bundle
 
+# The test processes share the cores: one thread each, in this process and in those it starts.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -21,6 +24,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="here",
         help="whether this process's devices are said to have bfloat16 units: as they do (here), "
         "yes, no, or the opposite of what the CPU has (other)",
+    )
+    parser.addoption(
+        "--update-refusals",
+        action="store_true",
+        help="rewrite the messages of tests/cli/refusals.toml with those of this run",
     )
 
 

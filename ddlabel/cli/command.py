@@ -5,20 +5,20 @@ import typing
 from collections.abc import Callable
 from dataclasses import Field, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ddlabel.cli.reporter import TerminalReporter
 from ddlabel.commands.command import load_command
-from ddlabel.commands.execute import make_bundle_file
 from ddlabel.core.conditions import Conditions
 from ddlabel.core.errors import UsageError
 from ddlabel.core.option import flag_of
 from ddlabel.core.options import Options
 from ddlabel.core.ranks import NUM_RANKS, RANK
-from ddlabel.data.bundle import Bundle
-from ddlabel.data.reading import STANDARD
+
+if TYPE_CHECKING:  # numpy takes time to import, and --help needs none
+    from ddlabel.data.bundle import Bundle
 
 app = typer.Typer(
     name="ddlabel",
@@ -36,6 +36,7 @@ OutArgument = Annotated[
 Force = Annotated[bool, typer.Option("--force", help="replace an output that exists")]
 _Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="print only results and errors")]
 _AsJson = Annotated[bool, typer.Option("--json", help="print results and errors as JSON")]
+_STANDARD = "-"
 # The commands that torchrun can start.
 _RANKED = ("train-expert", "relabel", "densify")
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
@@ -86,12 +87,14 @@ def write_bundle(
     *,
     force: bool,
     **more: Any,
-) -> Bundle:
+) -> "Bundle":
     """Run a command that makes a bundle, write the bundle, and print its path."""
+    from ddlabel.commands.execute import make_bundle_file
+
     bundle, written = make_bundle_file(
         load_command(name), inputs, out, options, force=force, reporter=reporter, **more
     )
-    if out != STANDARD:
+    if out != _STANDARD:
         reporter.result(out, written)
     return bundle
 
@@ -151,7 +154,7 @@ def _check_ranked(name: str, given: dict[str, Any]) -> None:
             f"{name} runs in one process, unlike {', '.join(_RANKED)}: run it without torchrun"
         )
     has_real = getattr(given["options"], "real", None) is not None
-    if has_real or STANDARD in (given.get("bundle"), given.get("real")):
+    if has_real or _STANDARD in (given.get("bundle"), given.get("real")):
         raise UsageError(
             "under torchrun the inputs must be files; run once without it to choose by --real, "
             "then pass the --epoch and --temperature that it chose"

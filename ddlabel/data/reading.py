@@ -32,8 +32,19 @@ def reading(name: PurePath, failure: str) -> Iterator[None]:
     except MemoryError:
         raise
     except Exception as error:
-        reason = str(error) or type(error).__name__
-        raise InvalidInputError(f"{name}: {failure}: {reason}") from error
+        raise InvalidInputError(f"{name}: {failure}{_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of an error as the end of a message.
+
+    It is empty if the error says nothing to people: the text of a KeyError is just the key.
+    """
+    if isinstance(error, OSError) and error.strerror is not None:
+        return f": {error.strerror}"
+    lines = str(error).splitlines()
+    is_key = isinstance(error, KeyError)
+    return "" if is_key or not lines else f": {lines[0].removesuffix(':')}"
 
 
 def is_stream(path: Path) -> bool:

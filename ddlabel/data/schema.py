@@ -118,8 +118,9 @@ class Header:
         try:
             header = cls._parse(json.loads(text))
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-            kind = type(error).__name__
-            raise InvalidInputError(f"the header cannot be read as a bundle's ({kind})") from error
+            raise InvalidInputError(
+                "the header cannot be read: a part is missing or has another form"
+            ) from error
         header.check()
         return header
 
@@ -154,7 +155,7 @@ class Header:
         """
         require(all(isinstance(name, str) for name in self.classes), "class names must be text")
         are_different = len(set(self.classes)) == len(self.classes) > 0
-        require(are_different, "there must be class names, and all must be different")
+        require(are_different, "class names must be given, each one once")
         sizes = self._check_arrays()
         self._check_pixels(num_channels=sizes["C"])
         for name, meta in (("soft_labels", self.soft), ("dense_labels", self.dense)):
@@ -172,7 +173,10 @@ class Header:
     def _check_pixels(self, num_channels: int) -> None:
         """Check the pixel space, and the mean and deviation that networks normalise with."""
         pixels = self.pixels
-        require(pixels.space in get_args(PixelSpace), f"unknown pixel space {pixels.space!r}")
+        spaces = get_args(PixelSpace)
+        expected_space = f"expected one of {', '.join(spaces)}"
+        is_known = pixels.space in spaces
+        require(is_known, f"unknown pixel space {pixels.space!r}: {expected_space}")
         for name, values in (("mean", pixels.mean), ("std", pixels.std)):
             are_numbers = len(values) == num_channels and all(map(_is_finite, values))
             is_good = are_numbers and (name == "mean" or min(values) > 0)
@@ -182,11 +186,17 @@ class Header:
             require(is_good, f"the pixels' {name} is {list(values)}: expected {expected}")
         dtype = self.arrays["images"].dtype
         fits = (dtype == "uint8") == (pixels.space == "uint8")
-        require(fits, f"images are {dtype} and pixels {pixels.space!r}")
+        require(
+            fits,
+            f"images are {dtype} and the pixel space is {pixels.space!r}: expected both to be "
+            "uint8, or neither",
+        )
 
     def _check_label_meta(self, meta: LabelMeta, name: str) -> None:
         """Check the meaning of labels, and whether the array `name` can hold such labels."""
-        require(meta.space in get_args(Space), f"unknown label space {meta.space!r}")
+        spaces = get_args(Space)
+        expected_space = f"expected one of {', '.join(spaces)}"
+        require(meta.space in spaces, f"unknown label space {meta.space!r}: {expected_space}")
         is_good = _is_finite(meta.temperature) and 1e-6 <= meta.temperature <= 1e6
         require(
             is_good,

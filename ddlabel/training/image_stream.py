@@ -75,7 +75,7 @@ def streamed_batches(
     loader: DataLoader[Any] = DataLoader(
         _FolderDataset(folder),
         batch_size=None,
-        sampler=requests,  # type: ignore[arg-type]  # any iterable will do
+        sampler=requests,
         num_workers=workers,
     )
     images_of_steps = zip(steps, loader, strict=True)

@@ -34,7 +34,7 @@ def pick_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", name):
-        raise UsageError(f"--device {name!r}: expected auto, cpu, cuda or cuda:N")
+        raise UsageError(f"--device is {name!r}: expected auto, cpu, cuda or cuda:N")
     device = torch.device(name)
     try:
         torch.empty(0, device=device)

@@ -1,4 +1,4 @@
-"""Grids of sweeps: how they are read, which cells they span, and what is refused before any runs."""
+"""Grids of sweeps: how they are read, their cells, and what is refused before any is run."""
 
 from __future__ import annotations
 
@@ -65,7 +65,9 @@ class TestCells:
 
 class TestOutputs:
     def test_placeholders_are_filled_in_and_slashes_replaced(self):
-        grid = changed(RELABEL, options={"bundle": "data/few.h5", "out": "{bundle}-{temperature}.h5"})
+        grid = changed(
+            RELABEL, options={"bundle": "data/few.h5", "out": "{bundle}-{temperature}.h5"}
+        )
         assert [cell.out for cell in cells_of(grid)] == [
             Path("data-few.h5-1.h5"),
             Path("data-few.h5-2.5.h5"),

@@ -17,7 +17,7 @@ from ddlabel.core.errors import SweepError, UsageError
 from ddlabel.data.results import Record, Results
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class SweepResult:
     """The outcome of a sweep.
 
@@ -44,10 +44,10 @@ class SweepResult:
             "failed": len(self.failures),
         }
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return (
-            f"{self.num_cells} cells, {self.num_run} of them run now, {len(self.failures)} failed; "
-            f"results in {self.out}"
+            f"<SweepResult: {self.num_cells} cells, {self.num_run} of them run now, "
+            f"{len(self.failures)} failed, results in {self.out}>"
         )
 
 

@@ -64,7 +64,7 @@ def locate(path: Path) -> tuple[Header, dict[str, int]]:
             header = _read_header(file)
             require(
                 set(file) == set(header.arrays),
-                f"it holds {', '.join(file)}: expected {', '.join(header.arrays)}",
+                f"its datasets are {', '.join(file)}: expected {', '.join(header.arrays)}",
             )
             file_size = path.stat().st_size
             offsets = {}
@@ -72,7 +72,7 @@ def locate(path: Path) -> tuple[Header, dict[str, int]]:
                 offsets[name] = _offset(name, file[name], info, file_size)
             return header, offsets
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
-        raise InvalidInputError(f"the HDF5 file is damaged ({type(error).__name__})") from error
+        raise InvalidInputError("the HDF5 file is cut off or damaged") from error
 
 
 def _library() -> Any:
@@ -120,7 +120,7 @@ def _offset(name: str, dataset: Any, info: ArrayInfo, file_size: int) -> int:
     as_declared = dataset.dtype == expected_dtype and dataset.shape == info.shape
     require(
         as_declared,
-        f"{name!r} is {dataset.dtype} {dataset.shape}: the header declares another array",
+        f"{name!r} is {dataset.dtype} {list(dataset.shape)}: the header declares another array",
     )
     end = offset + dataset.nbytes
     require(end <= file_size, f"{name!r} ends behind the end of the file: it is cut off")

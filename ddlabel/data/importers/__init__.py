@@ -82,10 +82,10 @@ def _kind_of(paths: Sequence[Path], wanted: str) -> str:
     for name, importer in IMPORTERS.items():
         if (importer.PAIR or len(paths) == 1) and importer.recognises(paths):
             kinds.append(name)
-    reason = f"it could be {' or '.join(kinds)}" if kinds else "no importer knows it"
+    reason = f"it could be {' or '.join(kinds)}" if kinds else "of an unknown kind"
     require(
         len(kinds) == 1,
-        f"{paths[0]}: {reason}: say what it is with --format {'|'.join(IMPORTERS)}",
+        f"{paths[0]}: {reason}: choose --format {', '.join(IMPORTERS)}",
     )
     return kinds[0]
 
@@ -94,8 +94,8 @@ def _check_use(kind: str, paths: Sequence[Path], options: ImportOptions) -> None
     """Refuse paths and options that the importer would leave out silently."""
     if len(paths) > 1 and not IMPORTERS[kind].PAIR:
         raise UsageError(
-            f"{kind} reads one file or folder at a time, and there are {len(paths)}: import them "
-            "one by one"
+            f"a source of the kind {kind} is one file or folder, and there are {len(paths)}: "
+            "import them one by one"
         )
     defaults = ImportOptions()
     special = set().union(*(importer.OPTIONS for importer in IMPORTERS.values()))

@@ -56,7 +56,7 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
     with reading(path, "not a CIFAR python archive, or damaged"):
         names, images, hard = _read_part(path, options.part)
         whole = hard.dtype.kind in "iu" and hard.min() >= 0 and hard.max() < len(names)
-        require(whole, f"the labels are not whole numbers 0 … {len(names) - 1}: it is damaged")
+        require(whole, f"the labels must be 0 … {len(names) - 1}: the file is damaged")
     # order[new number] is the old number of a class, new_numbers[old number] is its inverse.
     order = sorted(range(len(names)), key=names.__getitem__)
     new_numbers = np.argsort(order)
@@ -95,7 +95,7 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         require(
             (module, name) in _ALLOWED,
-            f"a pickle wants {module}.{name}: only arrays are read",
+            f"a pickle asks for {module}.{name}, which could run code: only arrays are read",
             UnsafeInputError,
         )
         return super().find_class(module, name)

@@ -10,7 +10,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from ddlabel.core.config import ImportOptions
 from ddlabel.core.errors import InvalidInputError, UnsafeInputError, UsageError
@@ -189,6 +189,8 @@ def decode(member: Member, options: ImportOptions, cut: Cut | None = None) -> Ar
 def _open(member: Member) -> Image.Image:
     try:
         image: Image.Image = Image.open(io.BytesIO(member.read()), formats=_FORMATS)
+    except UnidentifiedImageError as error:
+        raise InvalidInputError("it is neither a PNG nor a JPEG image") from error
     except Image.DecompressionBombError as error:
         raise UnsafeInputError(str(error)) from error
     if image.width * image.height > _MAX_PIXELS:

@@ -77,9 +77,7 @@ def _load_tensor(path: Path) -> "Tensor":
             raise UnsafeInputError(
                 f"{path}: asks for code, which is not run: save tensors only"
             ) from error
-        raise InvalidInputError(
-            f"{path}: not a file of torch.save, or damaged ({type(error).__name__})"
-        ) from error
+        raise InvalidInputError(f"{path}: not a file of torch.save, or damaged") from error
     if not isinstance(tensor, torch.Tensor):
         raise InvalidInputError(f"{path}: holds a {type(tensor).__name__}: expected one tensor")
     return tensor

@@ -114,7 +114,7 @@ def _check_arrays(name: str, images: Array, labels: Array) -> None:
     for role, array in (("images", images), ("labels", labels)):
         require(
             array.dtype.kind in "buif",
-            f"{name}: the {role} are of type {array.dtype}: expected real numbers",
+            f"{name}: the {role} are of type {array.dtype.name}: expected real numbers",
         )
         check_rows(f"{name}: {role}", array, "finite numbers", np.isfinite)
 
@@ -135,7 +135,8 @@ def _with_soft_labels(name: str, images: Array, labels: Array, stated: str | Non
     space = stated or _likely_space(labels, soft)
     if space is None:
         raise UsageError(
-            f"{name}: labels [N, K] are not clearly logits or distributions: state --label-space"
+            f"{name}: labels [N, K] are not clearly logits or probabilities: "
+            "add --label-space logits or probs"
         )
     classes = _numbered_classes(labels.shape[1])
     return Source(images, labels.argmax(1), classes, soft, cast(Space, space))

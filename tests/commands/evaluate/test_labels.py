@@ -63,9 +63,7 @@ class TestOnline:
     def test_a_teacher_labels_images_that_were_prepared_for_the_student(self, teacher):
         settled = replace(experiment(), teacher=teacher)
         bundle = easy_bundle()
-        student = Student(
-            experiment=settled, bundle=bundle, test=bundle, classes=range(3), seed=0
-        )
+        student = Student(experiment=settled, bundle=bundle, test=bundle, classes=range(3), seed=0)
         cache = DeviceCache([settled])
         (network,), _ = cache.networks(student, 1, per_epoch=0)
         labeler = cache.labeler(settled, per_epoch=0)
