@@ -114,7 +114,7 @@ def write(path: str, bundle: Bundle) -> Header:
 def _locate(path: str) -> tuple[Header, Path, dict[str, int]]:
     """Return the header, the file that can be mapped, and the byte offset of each array in it."""
     is_standard = path == STANDARD
-    source = spool_standard_input(safetensors.read_head) if is_standard else Path(path)
+    source = spool_standard_input(safetensors.declared_size) if is_standard else Path(path)
     require(
         not source.is_dir(),
         "it is a folder, not a bundle: an expert run, or images for 'ddlabel import'",
