@@ -58,7 +58,7 @@ _MODULES = {
     "ResourceError": "core.errors",
     "SweepError": "core.errors",
 }
-__all__ = sorted([*_MODULES, "__version__"])
+__all__ = [*_MODULES, "__version__"]  # noqa: PLE0604 - names, taken from the table
 
 
 def __getattr__(name: str) -> Any:

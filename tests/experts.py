@@ -18,6 +18,8 @@ SMALL = {
     "compile": "off",
     "precision": "fp32",
 }
+# A variance of noise would be negative, and a counter of noise no counter.
+FIXED = ("running_var", "num_batches_tracked")
 
 
 def train_small_expert(real: Bundle, folder: Path, **options) -> ExpertRun:
@@ -29,7 +31,7 @@ def train_small_expert(real: Bundle, folder: Path, **options) -> ExpertRun:
 def write_run(
     folder: Path, bundle: Bundle, *, net: str, steps: int = 1, seed: int = 0
 ) -> ExpertRun:
-    """A run of one step per epoch whose checkpoints have normal noise as parameters."""
+    """A run of one step per epoch whose checkpoints have noise for weights and running means."""
     info = ExpertInfo(
         net=net,
         classes=bundle.classes,
@@ -48,12 +50,11 @@ def write_run(
     generator = np.random.default_rng(seed)
     records = []
     for step in range(1, steps + 1):
-        weights = {
-            name: tensor.numpy() for name, tensor in network_of(info).body.state_dict().items()
-        }
-        for name in weights:
-            if not name.endswith("num_batches_tracked"):
-                weights[name] = generator.normal(size=weights[name].shape).astype(np.float32)
+        weights = {}
+        for name, tensor in network_of(info).body.state_dict().items():
+            weights[name] = tensor.numpy()
+            if not name.endswith(FIXED):
+                weights[name] = generator.normal(size=tensor.shape).astype(np.float32)
         records.append({"step": step, "epoch": step, "sha256": run.save_weights(step, weights)})
     run.save_metrics(records)
     return run

@@ -63,39 +63,3 @@ def with_arrays(bundle: Bundle, **changes) -> Bundle:
     fields["history"] = bundle.history
     fields |= {n: getattr(bundle, n).meta for n in ("soft", "dense") if getattr(bundle, n)}
     return bundle_of(**{k: v for k, v in (fields | changes).items() if v is not None})
-
-
-def grid_views_bundle() -> Bundle:
-    """Six images with logits for themselves and for the four views of a 2 × 2 grid."""
-    starts = np.array([[0, 0], [0, 2], [2, 0], [2, 2]], np.float32) / 8
-    boxes = np.concatenate([starts, starts + 6 / 8], 1)
-    labels = np.random.default_rng(1).normal(size=(6, 4, 3)).astype(np.float32)
-    return with_arrays(
-        make_bundle(images=6),
-        dense_labels=labels,
-        dense_boxes=boxes,
-        dense=LabelMeta(space="logits"),
-    )
-
-
-def augmented_views_bundle(kind: str) -> Bundle:
-    """Six images with two augmented views, as FKD stores them: `flip`, `mixup` or `cutmix`.
-
-    Every view has its own box and may be flipped; with MixUp and CutMix 3/4 of its weight are its
-    own image and 1/4 a partner.
-    """
-    generator = np.random.default_rng(3)
-    starts = generator.integers(0, 3, (6, 2, 2)) / 8
-    sizes = generator.integers(4, 6, (6, 2, 2)) / 8
-    arrays = {
-        "dense_boxes": np.concatenate([starts, starts + sizes], 2).astype(np.float32),
-        "dense_flip": generator.integers(0, 2, (6, 2)).astype(np.uint8),
-    }
-    if kind != "flip":
-        arrays["dense_mix"] = generator.integers(0, 6, (6, 2))
-        arrays["dense_mix_weight"] = np.full((6, 2), 0.75, np.float32)
-    if kind == "cutmix":
-        box = np.array([0.25, 0.5, 0.75, 1.0], np.float32)
-        arrays["dense_mix_box"] = np.tile(box, (6, 2, 1))
-    arrays["dense_labels"] = generator.normal(size=(6, 2, 3)).astype(np.float32)
-    return with_arrays(make_bundle(images=6), dense=LabelMeta(space="logits"), **arrays)

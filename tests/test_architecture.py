@@ -99,6 +99,10 @@ def test_core_data_cli_and_some_commands_need_no_torch_to_be_imported():
     assert "torch" not in loaded_after(f"import {', '.join(sorted(free))}")
 
 
+def test_help_needs_neither_torch_nor_numpy():
+    assert not loaded_after("import ddlabel.cli.app") & {"torch", "numpy", "h5py", "PIL"}
+
+
 def test_the_package_itself_needs_no_library_to_be_imported():
     assert not loaded_after("import ddlabel") & {"torch", "numpy", "typer", "rich", "h5py"}
 

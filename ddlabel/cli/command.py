@@ -5,20 +5,20 @@ import typing
 from collections.abc import Callable
 from dataclasses import Field, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ddlabel.cli.reporter import TerminalReporter
 from ddlabel.commands.command import load_command
-from ddlabel.commands.execute import make_bundle_file
 from ddlabel.core.conditions import Conditions
 from ddlabel.core.errors import UsageError
 from ddlabel.core.option import flag_of
 from ddlabel.core.options import Options
 from ddlabel.core.ranks import NUM_RANKS, RANK
-from ddlabel.data.bundle import Bundle
-from ddlabel.data.reading import is_standard_input, is_standard_output
+
+if TYPE_CHECKING:  # numpy takes time to import, and --help needs none
+    from ddlabel.data.bundle import Bundle
 
 app = typer.Typer(
     name="ddlabel",
@@ -86,11 +86,15 @@ def write_bundle(
     *,
     force: bool,
     **more: Any,
-) -> Bundle:
+) -> "Bundle":
     """Run a command that makes a bundle, write the bundle, and print its path."""
+    from ddlabel.commands.execute import make_bundle_file
+
     bundle, written = make_bundle_file(
         load_command(name), inputs, out, options, force=force, reporter=reporter, **more
     )
+    from ddlabel.data.reading import is_standard_output
+
     if not is_standard_output(out):
         reporter.result(out, written)
     return bundle
@@ -150,6 +154,8 @@ def _check_ranked(name: str, given: dict[str, Any]) -> None:
         raise UsageError(
             f"{name} runs in one process, unlike {', '.join(_RANKED)}: run it without torchrun"
         )
+    from ddlabel.data.reading import is_standard_input
+
     has_real = getattr(given["options"], "real", None) is not None
     inputs = [given[name] for name in ("bundle", "real") if name in given]
     if has_real or any(is_standard_input(str(name)) for name in inputs):

@@ -6,7 +6,6 @@ from typing import Any
 from ddlabel.cli.command import BundleArgument, cli_command
 from ddlabel.cli.reporter import TerminalReporter, printable
 from ddlabel.commands.command import load_command
-from ddlabel.commands.inputs import check_one_standard_input, open_bundle
 from ddlabel.core.config import DescribeOptions
 
 # A table of more classes would not fit a terminal.
@@ -21,6 +20,8 @@ def describe(
 
     Example: ddlabel describe soft.safetensors --against other.safetensors
     """
+    from ddlabel.commands.inputs import check_one_standard_input, open_bundle
+
     check_one_standard_input([bundle, options.against])
     source = open_bundle(bundle).bundle
     command = load_command("describe")

@@ -1,9 +1,13 @@
 """`ddlabel info`."""
 
+from typing import TYPE_CHECKING
+
 from ddlabel.cli.command import BundleArgument, cli_command
 from ddlabel.cli.reporter import TerminalReporter
 from ddlabel.commands.command import load_command
-from ddlabel.data.schema import Header
+
+if TYPE_CHECKING:
+    from ddlabel.data.schema import Header
 
 _MOST_CLASSES_SHOWN = 12
 
@@ -20,7 +24,7 @@ def info(bundle: BundleArgument, *, reporter: TerminalReporter) -> None:
     reporter.result("\n".join(_lines(header, value["shell"])), value)
 
 
-def _lines(header: Header, shell: list[str]) -> list[str]:
+def _lines(header: "Header", shell: list[str]) -> list[str]:
     """Return a header as lines, with the commands that made the bundle at the end."""
     num_images, *image_shape = header.arrays["images"].shape
     size = " × ".join(map(str, image_shape))

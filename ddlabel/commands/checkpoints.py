@@ -24,10 +24,8 @@ def pick_checkpoints(bundle: Bundle, runs: Sequence[ExpertRun], epoch: str) -> C
     checkpoints = []
     for run in runs:
         wanted = run.epoch or epoch
-        if wanted == "auto":
-            step = early_stop(run, images_per_class)
-        else:
-            step = run.step_of(wanted)
+        is_auto = wanted == "auto"
+        step = early_stop(run, images_per_class) if is_auto else run.step_of(wanted)
         checkpoints.append(Checkpoint(run, step))
     different = {(run.folder.resolve(), step) for run, step in checkpoints}
     if len(different) < len(checkpoints):
@@ -48,7 +46,8 @@ def _check_fits(bundle: Bundle, run: ExpertRun) -> None:
     expected = (run.about.channels, run.about.size, run.about.size)
     if shape != expected:
         raise IncompatibleError(
-            f"the bundle has images {list(shape)} (C, H, W): {run.folder} takes {list(expected)}"
+            f"the bundle has images {list(shape)} (C, H, W): the expert {run.folder} expects "
+            f"{list(expected)}"
         )
 
 

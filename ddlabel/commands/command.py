@@ -12,15 +12,17 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ddlabel import __version__
 from ddlabel.commands.reporter import SILENT, Reporter
 from ddlabel.core.errors import UsageError
 from ddlabel.core.options import Options
 from ddlabel.core.registry import nearest
-from ddlabel.data.bundle import Bundle
-from ddlabel.data.provenance import Entry, Input
+
+if TYPE_CHECKING:  # numpy takes time to import, and --help needs none
+    from ddlabel.data.bundle import Bundle
+    from ddlabel.data.provenance import Input
 
 # The module and the function of every command, in the order of the pipeline.
 MODULES = {
@@ -48,9 +50,9 @@ MODULES = {
 class Made:
     """A bundle that a command made, the digest of the bundle it came from, and the other inputs."""
 
-    bundle: Bundle
+    bundle: "Bundle"
     source: str = ""
-    inputs: Sequence[Input] = ()
+    inputs: "Sequence[Input]" = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +89,8 @@ class Command:
         result = self.body(**inputs, **accepted, **more)
         if not isinstance(result, Made):
             return result
+        from ddlabel.data.provenance import Entry
+
         entry = Entry(
             command=self.name,
             version=__version__,

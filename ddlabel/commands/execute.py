@@ -13,7 +13,7 @@ from ddlabel.commands.reporter import SILENT, Reporter
 from ddlabel.core.errors import UsageError
 from ddlabel.core.ranks import RANK
 from ddlabel.core.registry import nearest
-from ddlabel.core.values import as_option_type
+from ddlabel.core.values import as_option_type, shown
 from ddlabel.data import atomic, formats
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.reading import is_standard_output, is_stream
@@ -117,16 +117,8 @@ def prepare_call(name: str, given: Mapping[str, Any]) -> Call:
         InvalidInputError: The file `config` cannot be read.
     """
     command = load_command(name)
-    of_files = ["out", "force"] if command.makes_bundle else []
     option_names = [field.name for field in fields(command.config)]
-    known = [*command.inputs, *of_files, *option_names, "config"]
-    for key in given:
-        if key not in known:
-            raise UsageError(f"{name} has no option {key!r}: {nearest(key, known)}")
-    required = [key for key, parameter in command.inputs.items() if _is_required(parameter)]
-    for key in required + of_files[:1]:
-        if key not in given:
-            raise UsageError(f"{name} needs {key!r}: add it")
+    _check_names(command, option_names, given)
     inputs = {
         key: _input_value(given[key], parameter, f"{key} of {name}")
         for key, parameter in command.inputs.items()
@@ -142,8 +134,27 @@ def prepare_call(name: str, given: Mapping[str, Any]) -> Call:
     )
 
 
-def _is_required(parameter: inspect.Parameter) -> bool:
-    return parameter.default is parameter.empty
+def _check_names(command: Command, option_names: list[str], given: Mapping[str, Any]) -> None:
+    """Check that all names are known and that no input is missing.
+
+    Raises:
+        UsageError: A name is unknown, or an input is missing.
+    """
+    required = [
+        key
+        for key, parameter in command.inputs.items()
+        if parameter.default is inspect.Parameter.empty
+    ]
+    known = [*command.inputs, *option_names, "config"]
+    if command.makes_bundle:
+        required.append("out")
+        known += ["out", "force"]
+    for key in given:
+        if key not in known:
+            raise UsageError(f"{command.name} has no option {key!r}: {nearest(key, known)}")
+    for key in required:
+        if key not in given:
+            raise UsageError(f"{command.name} needs {key!r}: add it")
 
 
 def _input_value(value: Any, parameter: inspect.Parameter, where: str) -> Any:
@@ -156,7 +167,7 @@ def _input_value(value: Any, parameter: inspect.Parameter, where: str) -> Any:
         is_plain = isinstance(value, str | os.PathLike | int | float)
         return str(value) if is_plain else value
     if not _takes_list(parameter.annotation):
-        raise UsageError(f"{where} is {value!r}: expected one value, not a list")
+        raise UsageError(f"{where} is {shown(value)}: expected one value, not a list")
     return [_input_value(part, parameter, where) for part in value]
 
 

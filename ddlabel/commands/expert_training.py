@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import nn
@@ -61,45 +61,34 @@ def train_run(
         ResourceError: The device is not there.
         InvalidInputError: Training diverges, or an image of a folder cannot be read.
     """
-    runtime = Runtime.of(options)
-    training = _Training(
-        real=real,
-        planned=planned,
-        options=options,
-        runtime=runtime,
-        in_memory=DeviceBundle.of(real.sample, runtime.device),
-    )
+    training = _Training.of(real, planned, options)
     rank, _ = distributed.rank_and_world_size()
     info = planned.info
-    run = _open_run(planned, real)
-    network = network_of(info, run).to(runtime.device)
-    forward = training.forward(network.body)
-    trained = training.parallel_forward(network.body, forward)
-    optimizer = optimizer_of(options.optimizer, network.body.parameters())
-    start, records = _resume(planned, run, network, optimizer)
+    expert = training.begin()
+    forward = training.forward(expert.network.body)
+    trained = training.parallel_forward(expert.network.body, forward)
+    start, records = _resume(planned, expert)
     saver = _CheckpointSaver(
         planned=planned,
-        run=run,
-        network=network,
+        expert=expert,
         forward=forward,
-        optimizer=optimizer,
         tested_on=training.tested_on(test if rank == 0 else None),
         records=records,
         report=report,
     )
     remaining = range(start, info.steps)
-    with runtime.matmul_precision():
+    with training.runtime.matmul_precision():
         fit(
             trained,
-            [training.spec(network, optimizer, remaining)],
+            [training.spec(expert, remaining)],
             steps=progress(remaining),
             layer_seed=partial(rng.stream, info.seed, _layer_stream(rank)),
             callbacks=saver.callbacks(checkpoint_steps(info, options.save_every)),
-            scale_losses=runtime.precision == "fp16",
+            scale_losses=training.runtime.precision == "fp16",
         )
     if rank == 0:
         planned.resume_file.unlink(missing_ok=True)
-    return run
+    return expert.run
 
 
 def _open_run(planned: PlannedRun, real: RealImages) -> ExpertRun:
@@ -121,6 +110,14 @@ def _layer_stream(rank: int) -> str:
     return f"layers of rank {rank}" if rank else "layers"
 
 
+class _Expert(NamedTuple):
+    """An expert in training: its run, its network and the optimizer of the network."""
+
+    run: ExpertRun
+    network: Network
+    optimizer: Optimizer
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Training:
     """What one expert is trained on, and how."""
@@ -130,6 +127,25 @@ class _Training:
     options: TrainExpertOptions
     runtime: Runtime
     in_memory: DeviceBundle
+
+    @classmethod
+    def of(cls, real: RealImages, planned: PlannedRun, options: TrainExpertOptions) -> Self:
+        """Copy the images to the device."""
+        runtime = Runtime.of(options)
+        return cls(
+            real=real,
+            planned=planned,
+            options=options,
+            runtime=runtime,
+            in_memory=DeviceBundle.of(real.sample, runtime.device),
+        )
+
+    def begin(self) -> _Expert:
+        """Make or find the folder of the run, and build its network with fresh weights."""
+        run = _open_run(self.planned, self.real)
+        network = network_of(self.planned.info, run).to(self.runtime.device)
+        optimizer = optimizer_of(self.options.optimizer, network.body.parameters())
+        return _Expert(run, network, optimizer)
 
     def forward(self, body: nn.Module) -> Forward:
         """Return the network as a function of images, compiled if its training is long enough."""
@@ -162,11 +178,16 @@ class _Training:
             tested_on["test_accuracy"] = DeviceBundle.of(test, device)
         return tested_on
 
-    def spec(self, network: Network, optimizer: Optimizer, steps: range) -> TrainSpec:
+    def spec(self, expert: _Expert, steps: range) -> TrainSpec:
         """Return how the network is trained in these steps."""
-        batch, loss = distributed.shard_batch(self._batches(network, steps), loss_of("ce"))
-        lr_factor = lr_factor_of(self.options, self.planned.info)
-        return TrainSpec(batch=batch, loss=loss, optimizer=optimizer, lr_factor=lr_factor)
+        whole_batch = self._batches(expert.network, steps)
+        batch, loss = distributed.shard_batch(whole_batch, loss_of("ce"))
+        return TrainSpec(
+            batch=batch,
+            loss=loss,
+            optimizer=expert.optimizer,
+            lr_factor=lr_factor_of(self.options, self.planned.info),
+        )
 
     def _batches(self, network: Network, steps: range) -> Batch:
         """Return batches of augmented images with hard labels, from memory or from a folder."""
@@ -203,10 +224,8 @@ class _CheckpointSaver:
     """Saves the checkpoints of a run; ranks other than 0 only check that training is sound."""
 
     planned: PlannedRun
-    run: ExpertRun
-    network: Network
+    expert: _Expert
     forward: Forward
-    optimizer: Optimizer
     tested_on: Mapping[str, DeviceBundle]
     records: list[Record]
     report: Report
@@ -229,7 +248,7 @@ class _CheckpointSaver:
         rank, _ = distributed.rank_and_world_size()
         if rank != 0:
             return
-        record: Record = {"step": step, "epoch": self.run.epoch_of(step), "loss": loss}
+        record: Record = {"step": step, "epoch": self.expert.run.epoch_of(step), "loss": loss}
         for name, images in self.tested_on.items():
             record[name] = self._accuracy(images)
         self.records.append(record)
@@ -237,28 +256,27 @@ class _CheckpointSaver:
         self.report(record)
 
     def _accuracy(self, data: DeviceBundle) -> float:
-        logits = predict([self.network], self.forward, data)[0]
+        logits = predict([self.expert.network], self.forward, data)[0]
         return int(correct(logits, data.hard)) / len(data)
 
     def _save(self, record: Record) -> None:
         """Write the checkpoint, its record, and then the state that a killed run goes on from."""
-        body = self.network.body.state_dict()
+        run, network, optimizer = self.expert
+        body = network.body.state_dict()
         # Copies: on a CPU `numpy()` shares the memory of the live weights, and every checkpoint
         # would be the last one.
         weights = {name: tensor.detach().cpu().numpy().copy() for name, tensor in body.items()}
-        record["sha256"] = self.run.save_weights(record["step"], weights)
-        self.run.save_metrics(self.records)
+        record["sha256"] = run.save_weights(record["step"], weights)
+        run.save_metrics(self.records)
         state = {
             "body": body,
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": optimizer.state_dict(),
             "step": record["step"],
         }
         save_state(self.planned.resume_file, state)
 
 
-def _resume(
-    planned: PlannedRun, run: ExpertRun, network: Network, optimizer: Optimizer
-) -> tuple[int, list[Record]]:
+def _resume(planned: PlannedRun, expert: _Expert) -> tuple[int, list[Record]]:
     """Load the state that a killed run left.
 
     Returns:
@@ -266,6 +284,7 @@ def _resume(
     """
     if not planned.resume_file.exists():
         return 0, []
+    run, network, optimizer = expert
     with loaded_state(planned.resume_file) as state:
         network.body.load_state_dict(state["body"])
         optimizer.load_state_dict(state["optimizer"])

@@ -196,9 +196,9 @@ def _outer_loss(task: Task, real: Bundle | None, experts: Sequence[ExpertRun]) -
     for name, value in {"real": real, "expert": experts or None}.items():
         is_needed = name in parameters
         if is_needed and value is None:
-            raise UsageError(f"--method {method}: give --{name}")
+            raise UsageError(f"--method {method} needs --{name}: add it")
         if not is_needed and value is not None:
-            raise UsageError(f"--method {method}: leave out --{name}")
+            raise UsageError(f"--method {method} does not use --{name}: leave it out")
         if is_needed:
             arguments[name] = value
     return learner(task, **arguments)

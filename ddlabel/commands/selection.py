@@ -37,9 +37,9 @@ def classes_of(
         rows = np.flatnonzero(bundle.hard_labels == number)
         if len(rows) < options.ipc * patches_per_image:
             largest = len(rows) // patches_per_image
+            advice = f"ask for at most {largest}" if largest else "too few for one image"
             raise UsageError(
-                f"--ipc is {options.ipc} and class {name!r} has {len(rows)} images: ask for at "
-                f"most {largest}"
+                f"--ipc is {options.ipc} and class {name!r} has {len(rows)} images: {advice}"
             )
         seed = rng.stream(options.seed, "select", number)
         classes.append(ClassImages(rows, np.random.default_rng(seed)))

@@ -69,8 +69,8 @@ def cross_entropy(
     is_valid = decile is None or (rank == "easiest" and 1 <= decile <= _NUM_DECILES)
     if not is_valid:
         raise UsageError(
-            f"cross-entropy: decile is {decile} and rank {rank}: expected 1 (easiest) … 10, and no "
-            "rank"
+            f"cross-entropy: decile is {decile} and rank {rank}: expected a decile from 1 "
+            "(easiest) to 10, or a rank, not both"
         )
     if decile is None:
         decile = _NUM_DECILES if rank == "hardest" else 1
@@ -198,8 +198,8 @@ def rded(
     size = bundle.images.shape[2]
     if not (factor >= 1 and crops >= 1 and 0 < low <= 1):
         raise UsageError(
-            f"rded: factor {factor}, crops {crops}, low {low}: expected at least 1, 1, and "
-            "0 < low ≤ 1"
+            f"rded: factor is {factor}, crops {crops} and low {low}: expected factor ≥ 1, "
+            "crops ≥ 1 and 0 < low ≤ 1"
         )
     if size % factor:
         raise UsageError(

@@ -188,7 +188,7 @@ def held_out(bundle: Bundle, real: Bundle) -> Bundle:
     rows = [row for row in drawn if _digest(real.images[row]) not in digests_of_bundle]
     if not rows:
         raise IncompatibleError(
-            "--real: all its images are in the bundle, and none is left to hold out"
+            "--real: all its images are in the bundle, and none is left to hold out: use more"
         )
     return real.without_views().take(np.sort(rows[:_MAX_HELD_OUT]))
 

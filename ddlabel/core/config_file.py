@@ -56,7 +56,9 @@ def read_options(
 def _read_table(path: Path, command: str) -> dict[str, Any]:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise InvalidInputError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
         raise InvalidInputError(f"{path}: cannot be read as TOML: {error}") from error
     top_level = {}
     for name, value in content.items():

@@ -81,7 +81,7 @@ def number_or_auto(declared: "Field[Any]", value: float | str) -> float | str:
     try:
         return float(value)
     except ValueError:
-        raise UsageError(f"{flag_of(declared)} is {value!r}: expected a number, or auto") from None
+        raise UsageError(f"{flag_of(declared)} is {value!r}: expected a number or auto") from None
 
 
 def check_value(declared: "Field[Any]", value: Any) -> None:

@@ -24,7 +24,7 @@ def nearest(word: str, known: Collection[str]) -> str:
     close = difflib.get_close_matches(word, known, n=1)
     if close:
         return f"did you mean {close[0]!r}?"
-    return f"known are: {', '.join(known)}"
+    return f"expected one of {', '.join(known)}"
 
 
 @contextmanager
@@ -233,8 +233,8 @@ def _parse_plain(text: str, kind: Callable[[str], Any], where: str) -> Any:
     try:
         value = kind(text)
     except ValueError:
-        name = kind.__name__
-        raise UsageError(f"{where} is {text!r}: expected a value of type {name}") from None
+        expected = "a whole number" if kind is int else "a number"
+        raise UsageError(f"{where} is {text!r}: expected {expected}") from None
     if isinstance(value, float) and not math.isfinite(value):
         raise UsageError(f"{where} is {text!r}: expected a finite number")
     return value

@@ -7,6 +7,8 @@ from typing import Any
 
 from ddlabel.core.errors import UsageError
 
+_EXPECTED = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+
 
 def as_option_type(value: Any, annotation: Any, where: str, *, is_list: bool) -> Any:
     """Return a value as the type of its option; a list where the option takes several values.
@@ -32,9 +34,21 @@ def as_option_type(value: Any, annotation: Any, where: str, *, is_list: bool) ->
     if isinstance(value, int) and float in accepted and not is_bool_by_mistake:
         return float(value)
     if is_bool_by_mistake or not isinstance(value, accepted):
-        expected = getattr(annotation, "__name__", annotation)
-        raise UsageError(f"{where} is {value!r}: expected {expected}")
+        expected = " or ".join(_EXPECTED[kind] for kind in accepted if kind in _EXPECTED)
+        raise UsageError(f"{where} is {shown(value)}: expected {expected}")
     return value
+
+
+def shown(value: Any) -> str:
+    """Return a value of a TOML file or a Python call as messages show it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{', '.join(shown(part) for part in value)}]"
+    if isinstance(value, dict):
+        return "a table"
+    is_plain = isinstance(value, str | int | float)
+    return repr(value) if is_plain else f"of type {type(value).__name__}"
 
 
 def from_python(
@@ -50,7 +64,8 @@ def from_python(
         annotation: The type of the option.
         is_list: Whether a list of values is accepted.
         may_be_object: Whether an option of type text may be an object, such as a bundle in place of
-            its path. Objects are returned as they are.
+            its path. Objects are returned as they are; a single one of an option that takes several
+            values is returned as a list.
 
     Raises:
         UsageError: The value has another type.
@@ -63,7 +78,8 @@ def from_python(
     converted = parts if has_several else parts[0]
     has_object = any(not isinstance(part, str | bool | int | float) for part in parts)
     if has_object and takes_text and may_be_object:
-        return converted
+        takes_several = typing.get_origin(annotation) is tuple
+        return parts if takes_several else converted
     return as_option_type(converted, annotation, name, is_list=is_list)
 
 

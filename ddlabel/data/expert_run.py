@@ -65,7 +65,7 @@ class ExpertRun:
                 fields[name] = tuple(fields[name])
             self.about = ExpertInfo(**fields)
             version = self.about.format
-            require(version == FORMAT, f"expert run format {version}, expected {FORMAT}")
+            require(version == FORMAT, f"expert run format {version} is not format {FORMAT}")
 
     @classmethod
     def create(cls, folder: Path, about: ExpertInfo) -> Self:
@@ -127,7 +127,7 @@ class ExpertRun:
             InvalidInputError: There is no such checkpoint.
         """
         epochs = self.epochs
-        require(epochs, f"{self.folder}: the expert run has no checkpoint yet")
+        require(epochs, f"{self.folder}: the expert run has no checkpoint yet: train it on")
         if epoch == "last":
             return max(epochs)
         try:
@@ -138,7 +138,7 @@ class ExpertRun:
         # A fraction of an epoch is saved at a whole step: it is exact to half a step.
         exact = abs(nearest - wanted) <= 0.5 + 1e-6
         known = ", ".join(f"{number:g}" for number in epochs.values())
-        require(exact, f"{self.folder}: no checkpoint of epoch {epoch}: there are {known}")
+        require(exact, f"{self.folder}: no checkpoint of epoch {epoch}: choose one of {known}")
         return nearest
 
     def digest(self, step: int) -> str:

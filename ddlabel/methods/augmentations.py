@@ -84,7 +84,7 @@ def random_resized_crop(
     """
     if not (0 < low <= high <= 1 <= ratio):
         raise ValueError(
-            f"low {low}, high {high}, ratio {ratio}: expected 0 < low <= high <= 1 <= ratio"
+            f"low {low:g}, high {high:g}, ratio {ratio:g}: expected 0 < low <= high <= 1 <= ratio"
         )
     random = _Random(images, seed)
     height, width = images.shape[2:]
@@ -242,7 +242,12 @@ def _shift(images: Tensor, random: _Random, pixels: int) -> Tensor:
     """Move images by up to `pixels` in each direction and fill with zeros.
 
     The same as a random crop of the image padded by `pixels`.
+
+    Raises:
+        ValueError: `pixels` is below 0.
     """
+    if pixels < 0:
+        raise ValueError(f"the padding is {pixels} px: expected at least 0")
     height, width = images.shape[2:]
     dy = random.integer(-pixels, pixels)
     dx = random.integer(-pixels, pixels)

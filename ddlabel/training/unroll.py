@@ -102,4 +102,8 @@ def _check_options(lr: float, *decay_rates: float) -> None:
     rates_are_valid = all(0 <= rate < 1 for rate in decay_rates)
     if lr >= 0 and rates_are_valid:
         return
-    raise UsageError("--inner: expected lr of at least 0, momentum and betas from 0 to below 1")
+    given = ", ".join(f"{rate:g}" for rate in decay_rates)
+    raise UsageError(
+        f"--inner: lr is {lr:g} and momentum or betas {given}: expected lr ≥ 0, and momentum and "
+        "betas in [0, 1)"
+    )

@@ -1,6 +1,7 @@
-"""What the benchmarks work on, made once by ddlabel's own commands and kept in the folder of `--work`.
+"""The inputs of the benchmarks, made once by ddlabel's commands and kept in the folder of `--work`.
 
-A file that lies there already is taken as it is: on a machine without the data, put smaller ones of these names there.
+A file that is there is not made again: on a machine without the data, put smaller files of the
+same names there.
 """
 
 import subprocess
@@ -14,8 +15,8 @@ from torch import Tensor
 
 from ddlabel.data import formats
 from ddlabel.data.bundle import Bundle
-from ddlabel.data.expert_run import ExpertRun
-from ddlabel.data.labels import Labels
+from ddlabel.data.expert_run import Checkpoint, Checkpoints, ExpertRun
+from ddlabel.data.labels import Array, Labels
 from ddlabel.data.schema import LabelMeta, Pixels
 
 from .harness import Settings
@@ -23,104 +24,100 @@ from .harness import Settings
 ROOT = Path(__file__).parents[2]
 
 
-def command(*words: object) -> list[str]:
-    """This copy of ddlabel as a command, to be run in `ROOT`."""
+def ddlabel_command(*words: object) -> list[str]:
+    """Return the words that run this copy of ddlabel, in the folder `ROOT`."""
     return [sys.executable, "-m", "ddlabel", *map(str, words)]
 
 
-def _made(path: Path, *words: object) -> Path:
+def _run_ddlabel(out: Path, *words: object) -> None:
+    """Run a command of ddlabel that writes to the folder of `out`."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run([*ddlabel_command(*words), "--quiet"], cwd=ROOT, check=True)
+
+
+def real_images(settings: Settings, name: str = "cifar10", split: str = "train") -> Path:
+    """Return the bundle of all images of a split of CIFAR-10, or of Imagenette at 128 px."""
+    path = settings.work.resolve() / f"{name}-{split}.safetensors"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run([*command(*words), "--quiet"], cwd=ROOT, check=True)
+        archive = settings.data.resolve() / f"{name}.zip"
+        _run_ddlabel(path, "import", archive, path, "--split", split)
     return path
 
 
-def real(settings: Settings, name: str = "cifar10", split: str = "train") -> Path:
-    """All images of a part of CIFAR-10 or Imagenette at 128 px."""
-    path = settings.work.resolve() / f"{name}-{split}.safetensors"
-    return _made(path, "import", settings.data.resolve() / f"{name}.zip", path, "--split", split)
-
-
-def few(settings: Settings, ipc: int = 10, name: str = "cifar10") -> Path:
-    """Random images of each class."""
+def few_images(settings: Settings, ipc: int = 10, name: str = "cifar10") -> Path:
+    """Return a bundle of `ipc` random images of each class."""
     path = settings.work.resolve() / f"{name}-ipc{ipc}.safetensors"
-    return (
-        path if path.exists() else _made(path, "select", real(settings, name), path, "--ipc", ipc)
-    )
+    if not path.exists():
+        real = real_images(settings, name)
+        _run_ddlabel(path, "select", real, path, "--ipc", ipc)
+    return path
 
 
-def expert(settings: Settings, net: str, name: str = "cifar10") -> Path:
-    """A run whose labels cost what any expert's do, trained for a step."""
-    path, device = settings.work.resolve() / f"{name}-{net}", ("--device", settings.device)
-    return (
-        path
-        if path.exists()
-        else _made(
-            path,
-            "train-expert",
-            few(settings, name=name),
-            path,
-            "--net",
-            net,
-            "--epochs",
-            1,
-            *device,
-        )
-    )
+def expert_run(settings: Settings, net: str, name: str = "cifar10") -> Path:
+    """Return an expert run of one epoch on few images: its labels cost what any expert's do."""
+    path = settings.work.resolve() / f"{name}-{net}"
+    if not path.exists():
+        options = ("--net", net, "--epochs", 1, "--device", settings.device)
+        few = few_images(settings, name=name)
+        _run_ddlabel(path, "train-expert", few, path, *options)
+    return path
 
 
-def part(settings: Settings, whole: Path, images: int) -> Path:
-    """Random images of a bundle as a file of its own."""
-    path = settings.work.resolve() / f"{whole.stem}-{images}.safetensors"
+def sample_file(settings: Settings, whole: Path, num_images: int) -> Path:
+    """Return a bundle file of some random images of another one."""
+    path = settings.work.resolve() / f"{whole.stem}-{num_images}.safetensors"
     if not path.exists():
         bundle = formats.read(str(whole))
-        formats.write(str(path), bundle.take(some(len(bundle), images)))
+        rows = sample_rows(len(bundle), num_images)
+        formats.write(str(path), bundle.take(rows))
     return path
 
 
-def some(count: int, images: int) -> np.ndarray:
-    """Rows of so many of `count` images, always the same; all of them where there are no more."""
-    return np.random.default_rng(0).permutation(count)[:images]
+def sample_rows(num_rows: int, num_images: int) -> Array:
+    """Return the rows of at most `num_images` random images of `num_rows`, always the same."""
+    return np.random.default_rng(0).permutation(num_rows)[:num_images]
 
 
-def noise(images: int, classes: int = 10, size: int = 1) -> Bundle:
-    """Noise with logits for soft labels."""
-    draw = np.random.default_rng(0)
-    pixels = Pixels(space="uint8", mean=(0.5,) * 3, std=(0.25,) * 3)
+def noise_bundle(num_images: int, num_classes: int = 10, size: int = 1) -> Bundle:
+    """Return images of noise with random logits as soft labels."""
+    generator = np.random.default_rng(0)
+    shape = (num_images, 3, size, size)
     bundle = Bundle(
-        classes=tuple(map(str, range(classes))),
-        pixels=pixels,
-        images=draw.integers(0, 256, (images, 3, size, size), np.uint8),
-        hard_labels=np.arange(images) % classes,
+        classes=tuple(map(str, range(num_classes))),
+        pixels=Pixels(space="uint8", mean=(0.5,) * 3, std=(0.25,) * 3),
+        images=generator.integers(0, 256, shape, np.uint8),
+        hard_labels=np.arange(num_images) % num_classes,
     )
-    return with_logits(bundle)
+    return with_random_logits(bundle)
 
 
-def with_logits(bundle: Bundle) -> Bundle:
-    """The same with random soft labels."""
-    values = (
-        np.random.default_rng(1).normal(size=(len(bundle), len(bundle.classes))).astype(np.float32)
-    )
+def with_random_logits(bundle: Bundle) -> Bundle:
+    """Return the bundle with random logits as soft labels."""
+    shape = (len(bundle), bundle.num_classes)
+    values = np.random.default_rng(1).normal(size=shape).astype(np.float32)
     return bundle.with_labels("soft", Labels(values=values, meta=LabelMeta(space="logits")))
 
 
-def tensors(
-    bundle: Bundle, rows: np.ndarray | slice = slice(None), device: str = "cpu"
-) -> tuple[Tensor, Tensor]:
-    """Normalised images and classes, as the field's loops take them."""
-    mean, std = (
-        torch.tensor(each).view(1, -1, 1, 1) for each in (bundle.pixels.mean, bundle.pixels.std)
-    )
-    images = torch.from_numpy(np.array(bundle.images[rows])).float().div_(255).sub_(mean).div_(std)
-    return images.to(device), torch.from_numpy(np.array(bundle.hard_labels[rows])).to(device)
-
-
-def pick(path: str | Path, epoch: str = "last") -> list[tuple[ExpertRun, int]]:
-    """A run's checkpoint, as steps take it; `RUN@12` names the epoch."""
-    (run,) = ExpertRun.find(str(path))
-    return [(run, run.step_of(run.epoch or epoch))]
-
-
-def hard_only(bundle: Bundle) -> Bundle:
-    """The same without soft labels."""
+def without_soft_labels(bundle: Bundle) -> Bundle:
+    """Return the bundle without soft labels."""
     return replace(bundle, soft=None)
+
+
+def normalised_tensors(
+    bundle: Bundle, rows: Array | slice = slice(None), device: str = "cpu"
+) -> tuple[Tensor, Tensor]:
+    """Return normalised images [n, C, H, W] and their classes [n]."""
+    mean = torch.tensor(bundle.pixels.mean).view(1, -1, 1, 1)
+    std = torch.tensor(bundle.pixels.std).view(1, -1, 1, 1)
+    # Copies: torch warns of arrays that it may not write to.
+    pixels = torch.from_numpy(np.array(bundle.images[rows]))
+    classes = torch.from_numpy(np.array(bundle.hard_labels[rows]))
+    images = pixels.float().div_(255).sub_(mean).div_(std)
+    return images.to(device), classes.to(device)
+
+
+def checkpoint_of(path: str | Path) -> Checkpoints:
+    """Return the last checkpoint of an expert run, or the one that `RUN@12` names."""
+    (run,) = ExpertRun.find(str(path))
+    step = run.step_of(run.epoch or "last")
+    return [Checkpoint(run, step)]

@@ -1,4 +1,4 @@
-"""The machine: its name, how fast it multiplies matrices, and how much memory a process took."""
+"""The machine: its name, its rate of matrix products, and the memory that a process takes."""
 
 import os
 import platform
@@ -13,22 +13,20 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+_MATRIX_SIDES = {"cpu": (1024, 2048), "cuda": (1024, 2048, 8192)}
+# The number of products between two looks at the clock.
+_PRODUCTS_AT_ONCE = {"cpu": 1, "cuda": 20}
+_SECONDS_TO_MEASURE = 0.3
+# Networks are counted on a batch of two, because batch norm cannot train on one image.
+_BATCH_SIZE = 2
 
 
 @lru_cache
-def machine(device: str) -> dict[str, Any]:
-    """What stands next to every figure."""
-    info = Path("/proc/cpuinfo")
-    names = (
-        [text for text in info.read_text().splitlines() if text.startswith("model name")]
-        if info.exists()
-        else []
-    )
+def machine_info(device: str) -> dict[str, Any]:
+    """Return what describes the machine beside every figure."""
     return {
-        "cpu": names[0].partition(":")[2].strip() if names else platform.processor(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cpu": _cpu_name(),
+        "cores": _num_cores(),
         "threads": torch.get_num_threads(),
         "capability": torch.backends.cpu.get_cpu_capability(),
         "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
@@ -38,62 +36,98 @@ def machine(device: str) -> dict[str, Any]:
     }
 
 
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def _num_cores() -> int | None:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
+
+
 def matmul_rates(device: str) -> dict[str, float]:
-    """FLOP/s of a matrix product by dtype: the best of 1024³, 2048³ and, on a GPU, 8192³."""
+    """Measure the FLOP/s of matrix products by dtype.
+
+    The best of 1024³, 2048³ and, on a GPU, 8192³ counts.
+    """
     return {name: _matmul_rate(dtype, device) for name, dtype in DTYPES.items()}
 
 
-def _matmul_rate(dtype: torch.dtype, device: str, seconds: float = 0.3) -> float:
+def _matmul_rate(dtype: torch.dtype, device: str) -> float:
     best = 0.0
-    for side in (1024, 2048, 8192) if device == "cuda" else (1024, 2048):
-        first, second = (torch.rand(side, side, device=device).to(dtype) for _ in range(2))
-        at_once, done = 20 if device == "cuda" else 1, 0
-        synchronised(device)
-        warm_up = time.perf_counter()
-        first @ second
-        started = synchronised(device)
-        if started - warm_up > 1:  # no units for it: once is enough
-            return max(best, 2 * side**3 / (started - warm_up))
-        while (now := synchronised(device)) - started < seconds:
-            for _ in range(at_once):
-                first @ second
-            done += at_once
-        best = max(best, 2 * side**3 * done / (now - started))
+    for side in _MATRIX_SIDES[device]:
+        first = torch.rand(side, side, device=device).to(dtype)
+        second = torch.rand(side, side, device=device).to(dtype)
+        flops_per_product = 2 * side**3
+        warm_up_started = synchronised_time(device)
+        torch.matmul(first, second)
+        started = synchronised_time(device)
+        warm_up_seconds = started - warm_up_started
+        if warm_up_seconds > 1:
+            # The device has no units for this dtype: one product is enough.
+            return max(best, flops_per_product / warm_up_seconds)
+        num_products = 0
+        seconds = 0.0
+        while seconds < _SECONDS_TO_MEASURE:
+            for _ in range(_PRODUCTS_AT_ONCE[device]):
+                torch.matmul(first, second)
+            num_products += _PRODUCTS_AT_ONCE[device]
+            seconds = synchronised_time(device) - started
+        best = max(best, flops_per_product * num_products / seconds)
     return best
 
 
-def synchronised(device: str) -> float:
-    """The time when the device has done its work."""
+def synchronised_time(device: str) -> float:
+    """Return the time in seconds, after the device has finished its work."""
     if device == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
-def forget_peak(device: str) -> None:
-    """From now on `peak_memory` is of what comes; where the system cannot, it stays that of the whole process."""
+def reset_peak_memory(device: str) -> None:
+    """Begin a new peak for `peak_memory`.
+
+    Where the system cannot do this, the peak stays that of the whole process.
+    """
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    else:
-        with suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")
+        return
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_memory(device: str) -> int:
-    """Most bytes at once: on the GPU, else of this process (its own image's: not what it was forked from)."""
-    return torch.cuda.max_memory_allocated() if device == "cuda" else status_bytes("VmHWM")
+    """Return the peak memory in bytes: of the GPU, or else of this process.
+
+    VmHWM is of the program that the process runs, and not of the one that it was forked from.
+    """
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    return status_bytes("VmHWM")
 
 
 def status_bytes(name: str) -> int:
-    """A figure of the process's memory, as Linux has it."""
+    """Return a figure of this process's memory from Linux's /proc/self/status, in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(text.split()[1]) * 1024 for text in lines if text.startswith(f"{name}:"))
+    kibibytes = next(line.split()[1] for line in lines if line.startswith(f"{name}:"))
+    return int(kibibytes) * 1024
 
 
 def flops(net: nn.Module, size: int, *, backward: bool) -> int:
-    """FLOPs for one RGB image, a multiplication and an addition being two."""
+    """Count the floating-point operations for one RGB image; moves `net` to the meta device.
+
+    A multiplication and an addition are two operations.
+    """
     net = net.to("meta")
     with FlopCounterMode(display=False) as counter:
-        logits = net(torch.empty(2, 3, size, size, device="meta"))
+        logits = net(torch.empty(_BATCH_SIZE, 3, size, size, device="meta"))
         if backward:
             logits.sum().backward()
-    return counter.get_total_flops() // 2
+    return int(counter.get_total_flops()) // _BATCH_SIZE

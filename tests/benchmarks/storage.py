@@ -1,4 +1,4 @@
-"""Files and start-up: `bundle`, `start-up`. Neither knows a GPU."""
+"""Benchmarks of files and of start-up, which have no use for a GPU: `bundle`, `start-up`."""
 
 import hashlib
 import os
@@ -6,24 +6,32 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 
 from ddlabel.data import formats
+from ddlabel.data.bundle import Bundle
 
 from . import inputs
-from .figures import figure, paired
+from .figures import figure, paired_ratios
 from .harness import Result, Settings, benchmark
 
 _SIDE = 128
-_MOST_BYTES = 1 << 24
+_NUM_DIFFERENT_IMAGES = 500
+_BYTES_AT_ONCE = 1 << 24
+# The space for the file, its copy and the file that replaces it, as a multiple of its size.
+_SPACE = 3.2
+# Start-up takes these rounds where the default number is asked for, or more.
+_START_UP_ROUNDS = 7
 
 
-def _timed(work: Callable[[], object]) -> float:
+def _seconds_of(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
@@ -32,7 +40,7 @@ def _timed(work: Callable[[], object]) -> float:
 def _hash(path: Path) -> None:
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_MOST_BYTES):
+        while chunk := file.read(_BYTES_AT_ONCE):
             digest.update(chunk)
 
 
@@ -42,80 +50,125 @@ def _copy(path: Path, target: Path) -> None:
         os.fsync(file.fileno())
 
 
+def _open(path: Path) -> None:
+    """Read the header of a bundle, and open the bundle without checking its digests."""
+    formats.read_header(str(path))
+    formats.read(str(path), verify=False)
+
+
 @benchmark("bundle", on_cpu=True)
-def bundle(settings: Settings) -> Result:
-    """Header, verified read and write of a large bundle against raw sha256 and a file copy, all in the page cache."""
-    size = settings.gigabytes * 1e9
+def measure_bundle(settings: Settings) -> Result:
+    """Measure header, verified read and write of a large bundle, all in the page cache.
+
+    A read is compared with a raw sha256 and a write with a file copy.
+    """
     settings.work.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(settings.work).free
-    if 3.2 * size > free:
-        raise SystemExit(
-            f"bundle: needs {3.2 * size / 1e9:.1f} GB in {settings.work}, which has {free / 1e9:.1f} free"
-        )
-    count = max(1, round(size / (3 * _SIDE**2)))
-    large = inputs.noise(count, 10)
-    block = np.random.default_rng(0).integers(0, 256, (min(count, 500), 3, _SIDE, _SIDE), np.uint8)
-    large = replace(large, images=np.resize(block, (count, *block.shape[1:])))
-    path, copy = settings.work / "large.safetensors", settings.work / "large.copy"
+    size = settings.gigabytes * 1e9
+    _check_space(settings.work, _SPACE * size)
+    bundle = _large_bundle(size)
+    path = settings.work / "large.safetensors"
+    copy = settings.work / "large.copy"
     work: dict[str, Callable[[], object]] = {
-        "write": lambda: formats.write(str(path), large),
-        "copy": lambda: _copy(path, copy),
-        "open": lambda: (formats.read_header(str(path)), formats.read(str(path), verify=False)),
-        "read": lambda: formats.read(str(path)),
-        "sha256": lambda: _hash(path),
+        "write": partial(formats.write, str(path), bundle),
+        "copy": partial(_copy, path, copy),
+        "open": partial(_open, path),
+        "read": partial(formats.read, str(path)),
+        "sha256": partial(_hash, path),
     }
+    seconds: dict[str, list[float]] = {name: [] for name in work}
     try:
         work["write"]()
-        rounds = [{name: _timed(do) for name, do in work.items()} for _ in range(settings.rounds)]
-        written = path.stat().st_size
+        for _ in range(settings.rounds):
+            for name, do_work in work.items():
+                seconds[name].append(_seconds_of(do_work))
+        num_bytes = path.stat().st_size
     finally:
         path.unlink(missing_ok=True)
         copy.unlink(missing_ok=True)
-    seconds = {name: [each[name] for each in rounds] for name in work}
-    rates = {name: written / median(each) for name, each in seconds.items()}
-    spread = min(seconds["open"]), max(seconds["open"])
-    figures = {"bundle-open": figure("bundle-open", "cpu", median(seconds["open"]), spread=spread)}
-    for name, against in (("read", "sha256"), ("write", "copy")):
-        ratio = paired(seconds[name], seconds[against])
-        also = f"{rates[name] / 1e9:.2f} of {rates[against] / 1e9:.2f} GB/s"
-        spread = ratio["low"], ratio["high"]
-        figures[f"bundle-{name}"] = figure(
-            f"bundle-{name}", "cpu", ratio["median"], spread=spread, also=also
+    figures = {
+        "bundle-open": _seconds_figure("bundle-open", seconds["open"]),
+        "bundle-read": _rate_figure("bundle-read", num_bytes, seconds["read"], seconds["sha256"]),
+        "bundle-write": _rate_figure("bundle-write", num_bytes, seconds["write"], seconds["copy"]),
+    }
+    return {"figures": figures, "bytes": num_bytes, "seconds": seconds}
+
+
+def _check_space(folder: Path, needed: float) -> None:
+    """Exit if a folder has too little space, in bytes."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise SystemExit(
+            f"bundle: needs {needed / 1e9:.1f} GB in {folder}, which has {free / 1e9:.1f} GB free: "
+            "give another folder with --work, or a smaller size with --gigabytes"
         )
-    return {"figures": figures, "bytes": written, "seconds": seconds}
+
+
+def _large_bundle(size: float) -> Bundle:
+    """Return a bundle with so many bytes of images, which repeat a block of different ones."""
+    num_images = max(1, round(size / (3 * _SIDE**2)))
+    bundle = inputs.noise_bundle(num_images, 10)
+    shape = (min(num_images, _NUM_DIFFERENT_IMAGES), 3, _SIDE, _SIDE)
+    block = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    return replace(bundle, images=np.resize(block, (num_images, 3, _SIDE, _SIDE)))
+
+
+def _seconds_figure(key: str, seconds: Sequence[float], detail: str = "") -> dict[str, Any]:
+    spread = min(seconds), max(seconds)
+    return figure(key, "cpu", median(seconds), spread=spread, detail=detail)
+
+
+def _rate_figure(
+    key: str, num_bytes: int, seconds: Sequence[float], plain_seconds: Sequence[float]
+) -> dict[str, Any]:
+    """Return the ratio of a rate to the rate of plain work on the same bytes."""
+    ratio = paired_ratios(seconds, plain_seconds)
+    rate = num_bytes / median(seconds) / 1e9
+    plain_rate = num_bytes / median(plain_seconds) / 1e9
+    detail = f"{rate:.2f} of {plain_rate:.2f} GB/s"
+    spread = ratio["low"], ratio["high"]
+    return figure(key, "cpu", ratio["median"], spread=spread, detail=detail)
 
 
 @benchmark("start-up", on_cpu=True)
-def start_up(settings: Settings) -> Result:
-    """Commands in fresh processes, against Python alone and `import torch`; 7 rounds where 3 are asked for."""
+def measure_start_up(settings: Settings) -> Result:
+    """Measure commands in fresh processes, beside Python alone and `import torch`.
+
+    Takes 7 rounds where 3 are asked for.
+    """
     settings.work.mkdir(parents=True, exist_ok=True)
     path = settings.work.resolve() / "small.safetensors"
-    formats.write(str(path), inputs.noise(100, size=32))
+    formats.write(str(path), inputs.noise_bundle(100, size=32))
     commands = {
-        "help": inputs.command("--help"),
-        "list": inputs.command("list", "losses"),
-        "info": inputs.command("info", path),
+        "help": inputs.ddlabel_command("--help"),
+        "list": inputs.ddlabel_command("list", "losses"),
+        "info": inputs.ddlabel_command("info", path),
         "python": [sys.executable, "-c", ""],
         "torch": [sys.executable, "-c", "import torch"],
     }
+    rounds = settings.rounds
+    if rounds >= Settings.rounds:
+        rounds = max(_START_UP_ROUNDS, rounds)
+        # The first processes read from the disk: they fill the caches and do not count.
+        _command_seconds(commands)
     seconds: dict[str, list[float]] = {name: [] for name in commands}
-    rounds = settings.rounds if settings.rounds < 3 else max(7, settings.rounds)
-    for number in range(rounds + (rounds > 2)):
-        for name, words in commands.items():
-            took = _timed(
-                lambda words=words: subprocess.run(
-                    words, cwd=inputs.ROOT, check=True, capture_output=True
-                )
-            )
-            if rounds <= 2 or number > 0:  # the first fills the caches
-                seconds[name].append(took)
-    middle = {name: median(each) for name, each in seconds.items()}
-    also = f"`import torch` {middle['torch']:.2g} s, Python alone {middle['python']:.2g} s"
-    spreads = {name: (min(seconds[name]), max(seconds[name])) for name in commands}
+    for _ in range(rounds):
+        for name, taken in _command_seconds(commands).items():
+            seconds[name].append(taken)
+    torch_seconds = median(seconds["torch"])
+    python_seconds = median(seconds["python"])
+    detail = f"`import torch` {torch_seconds:.2g} s, Python alone {python_seconds:.2g} s"
     figures = {
-        name: figure(
-            name, "cpu", middle[name], spread=spreads[name], also=also if name == "help" else ""
-        )
-        for name in ("help", "list", "info")
+        "help": _seconds_figure("help", seconds["help"], detail),
+        "list": _seconds_figure("list", seconds["list"]),
+        "info": _seconds_figure("info", seconds["info"]),
     }
     return {"figures": figures, "seconds": seconds}
+
+
+def _command_seconds(commands: Mapping[str, list[str]]) -> dict[str, float]:
+    """Run every command once in a process of its own, and return the seconds of each."""
+    seconds = {}
+    for name, words in commands.items():
+        run = partial(subprocess.run, words, cwd=inputs.ROOT, check=True, capture_output=True)
+        seconds[name] = _seconds_of(run)
+    return seconds

@@ -1,4 +1,4 @@
-"""Students: `evaluate`, `resnet`, `gift`, `accuracy-IPC-LABELS`."""
+"""Benchmarks of students: `evaluate`, `resnet`, `gift`, `accuracy-IPC-LABELS`."""
 
 import itertools
 from collections.abc import Mapping
@@ -18,11 +18,12 @@ from ddlabel.commands.refine import refine_labels
 from ddlabel.core.config import EvaluateOptions, RefineOptions, RelabelOptions
 from ddlabel.data import formats
 from ddlabel.data.bundle import Bundle
+from ddlabel.data.labels import Array
 from ddlabel.methods.metrics import summarise
 
 from . import inputs, reference
-from .figures import WANTED, figure, number, paired
-from .harness import Result, Settings, Side, Turn, benchmark, versus
+from .figures import GOALS, figure, format_number, paired_ratios
+from .harness import Result, Settings, Side, Turn, benchmark, compare_sides
 from .machine import flops
 
 SGD = {
@@ -30,143 +31,202 @@ SGD = {
     "schedule": "multistep:milestones=0.501,factor=0.1",
 }
 LOSSES = {"hard": "ce", "soft": "soft-ce"}
+# All test images of CIFAR-10.
+_ALL_TESTED = 10_000
+# A turn tests on this number of images for each epoch, so that testing takes the share of the work
+# that 10,000 images take of 1,000 epochs.
+_TESTED_PER_EPOCH = 10
+_LONG_EPOCHS = 1000
+_LONG_IMAGES = 100
+_START_EPOCHS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What students learn: both sides are given the same."""
+    """What students learn; it is the same for both sides. `options` are ddlabel's only."""
 
     train: Path
     test: Path
     device: str
     net: str = "convnet-d3"
     labels: str = "hard"
-    seeds: int = 5
+    num_students: int = 5
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    def batch_size(self, images: int) -> int:
-        """The field's 256, or all."""
-        return min(256, images)
+    @property
+    def seeds(self) -> range:
+        """The seeds of the students."""
+        return range(self.num_students)
 
-    def tested(self, test: Bundle, images: int | None, epochs: int) -> Any:
-        """Rows to test on: by default the share of the work that 10,000 are beside 1,000 epochs."""
-        return inputs.some(len(test), 10 * epochs if images is None else images)
+    def batch_size(self, num_images: int) -> int:
+        """Return the field's batch size: 256, or all images."""
+        return min(256, num_images)
+
+    def tested_rows(self, test: Bundle, num_tested: int | None, epochs: int) -> Array:
+        """Return the rows to test on; without `num_tested` their number goes by the epochs."""
+        if num_tested is None:
+            num_tested = _TESTED_PER_EPOCH * epochs
+        return inputs.sample_rows(len(test), num_tested)
 
 
-def plain(work: Work) -> Turn:
-    """Epochs of the reference's students."""
-    train, test = formats.read(str(work.train)), formats.read(str(work.test))
-    images, labels = inputs.tensors(train, device=work.device)
+def reference_students(work: Work) -> Turn:
+    """Make a turn of so many epochs of the reference's students."""
+    train = formats.read(str(work.train))
+    test = formats.read(str(work.test))
+    images, labels = inputs.normalised_tensors(train, device=work.device)
     if work.labels == "soft":
-        labels = torch.from_numpy(train.labels("soft").decode()).softmax(1).to(work.device)
+        logits = torch.from_numpy(train.labels("soft").decode())
+        labels = logits.softmax(1).to(work.device)
 
-    def turn(epochs: int, tested: int | None = None) -> Result:
-        rows, seeds = work.tested(test, tested, epochs), range(work.seeds)
-        how = {
-            "epochs": epochs,
-            "batch_size": work.batch_size(len(train)),
-            "seeds": seeds,
-            "device": work.device,
-        }
-        found = reference.train_students(
-            work.net, (images, labels), inputs.tensors(test, rows), **how
+    def turn(epochs: int, num_tested: int | None = None) -> Result:
+        rows = work.tested_rows(test, num_tested, epochs)
+        accuracies = reference.train_students(
+            work.net,
+            train=(images, labels),
+            test=inputs.normalised_tensors(test, rows),
+            epochs=epochs,
+            batch_size=work.batch_size(len(train)),
+            seeds=work.seeds,
+            device=work.device,
         )
-        return {"count": len(train) * epochs * work.seeds, "accuracies": found}
+        return {"count": len(train) * epochs * work.num_students, "accuracies": accuracies}
 
     return turn
 
 
-def fast(work: Work) -> Turn:
-    """Epochs of ddlabel's."""
-    train, test = formats.read(str(work.train)), formats.read(str(work.test))
-    bundle = train if work.labels == "soft" else inputs.hard_only(train)
-    given = {
+def ddlabel_students(work: Work) -> Turn:
+    """Make a turn of so many epochs of ddlabel's students."""
+    bundle = formats.read(str(work.train))
+    test = formats.read(str(work.test))
+    if work.labels == "hard":
+        bundle = inputs.without_soft_labels(bundle)
+    settings: dict[str, Any] = {
         "net": work.net,
         "labels": work.labels,
         "loss": LOSSES[work.labels],
-        "seeds": work.seeds,
-    } | SGD
-    given |= {"batch_size": work.batch_size(len(train)), "device": work.device} | work.options
+        "seeds": work.num_students,
+        "batch_size": work.batch_size(len(bundle)),
+        "device": work.device,
+        **SGD,
+        **work.options,
+    }
 
-    def turn(epochs: int, tested: int | None = None) -> Result:
-        some = test.take(work.tested(test, tested, epochs))
-        options = EvaluateOptions(**given, epochs=epochs)
-        digests = {"bundle": "", "test": ""}
-        experiment = settle(Experiment.of(bundle, test=some, options=options, digests=digests))
+    def turn(epochs: int, num_tested: int | None = None) -> Result:
+        rows = work.tested_rows(test, num_tested, epochs)
+        experiment = _experiment(bundle, test.take(rows), settings, epochs)
         students = train_students([experiment])
-        found = [student.record.result["accuracy"] for student in students]
-        return {"count": len(bundle) * epochs * work.seeds, "accuracies": found}
+        accuracies = [student.record.result["accuracy"] for student in students]
+        return {"count": len(bundle) * epochs * work.num_students, "accuracies": accuracies}
 
     return turn
 
 
+def _experiment(
+    bundle: Bundle, test: Bundle, settings: Mapping[str, Any], epochs: int
+) -> Experiment:
+    """Return a settled experiment of so many epochs."""
+    options = EvaluateOptions(**settings, epochs=epochs)
+    digests = {"bundle": "", "test": ""}
+    return settle(Experiment.of(bundle, test=test, options=options, digests=digests))
+
+
 @benchmark("evaluate")
-def evaluate_(settings: Settings) -> Result:
-    """Five students of ConvNet-D3 on CIFAR-10 IPC 10."""
-    work = _work(settings, "convnet-d3")
-    result = _versus("evaluate", settings, work)
-    own = result["ddlabel"]
-    # A machine without units for bfloat16 has no other rate than float32's to be measured by.
-    dtype = min(own["share_of_matmul"], key=own["share_of_matmul"].get)
-    share, seconds = 100 * own["share_of_matmul"][dtype], 5 * 1000 * 100 / own["rate"]
-    once = f"extrapolated, and {own['set_up_seconds']:.1f} s once"
-    if seconds < 3 * settings.seconds:
-        with Side(settings.device, fast, work) as side:
-            cold, seconds = (side.run(1000, tested=10_000)["seconds"] for _ in range(2))
-        once = f"{cold:.1f} s in a fresh process"
-    reached, device = (
-        f"of {dtype}: {number(own['flops_per_second'] / 1e9)} GFLOP/s",
-        settings.device,
-    )
+def measure_evaluate(settings: Settings) -> Result:
+    """Measure five students of ConvNet-D3 on CIFAR-10 IPC 10."""
+    device = settings.device
+    work = _cifar_work(settings, "convnet-d3")
+    result = _compare_students("evaluate", settings, work, num_tested=2000)
+    measured = result["ddlabel"]
+    # A machine without units for bfloat16 is measured by its rate of float32.
+    shares = measured["share_of_matmul"]
+    dtype = min(shares, key=lambda name: shares[name])
+    gigaflops = format_number(measured["flops_per_second"] / 1e9)
+    seconds, how_measured = _seconds_of_long_run(settings, work, measured)
     result["figures"] |= {
-        "share": figure("share", device, share, also=reached),
-        "evaluate-1000": figure("evaluate-1000", device, seconds, also=once),
+        "share": figure(
+            "share", device, 100 * shares[dtype], detail=f"of {dtype}: {gigaflops} GFLOP/s"
+        ),
+        "evaluate-1000": figure("evaluate-1000", device, seconds, detail=how_measured),
     }
     return result
 
 
+def _seconds_of_long_run(settings: Settings, work: Work, measured: Result) -> tuple[float, str]:
+    """Return the seconds of students of 1,000 epochs, and how they were found.
+
+    They are extrapolated from the rate, unless the run would be short.
+    """
+    seconds = work.num_students * _LONG_EPOCHS * _LONG_IMAGES / measured["rate"]
+    if seconds >= 3 * settings.seconds:
+        return seconds, f"extrapolated, and {measured['set_up_seconds']:.1f} s once"
+    with Side(settings.device, partial(ddlabel_students, work)) as side:
+        cold = side.run(_LONG_EPOCHS, num_tested=_ALL_TESTED)
+        warm = side.run(_LONG_EPOCHS, num_tested=_ALL_TESTED)
+    return warm["seconds"], f"{cold['seconds']:.1f} s in a fresh process"
+
+
 @benchmark("resnet")
-def resnet(settings: Settings) -> Result:
-    """The same with ResNet18-modified."""
-    return _versus("resnet", settings, _work(settings, "resnet18-modified"))
+def measure_resnet(settings: Settings) -> Result:
+    """Measure five students of ResNet18-modified on CIFAR-10 IPC 10."""
+    work = _cifar_work(settings, "resnet18-modified")
+    return _compare_students("resnet", settings, work, num_tested=200)
 
 
-def _work(settings: Settings, net: str) -> Work:
-    train, test = inputs.few(settings), inputs.real(settings, split="test")
-    return Work(train=train, test=test, device=settings.device, net=net, options=settings.given)
-
-
-def _versus(key: str, settings: Settings, work: Work) -> Result:
-    expected = getattr(WANTED[key], settings.device)
-    cost = flops(reference.network(work.net, 32, 10), 32, backward=True)
-    sides, tested = ((plain, work), (fast, work)), 2000 if key == "evaluate" else 200
-    result = versus(key, settings, "images/s", *sides, expected=expected, flops=cost, tested=tested)
-    equal = result["at_equal_work"]
-    shown = (
-        f"{100 * sum(equal[side]['accuracies']) / 5:.1f} %" for side in ("reference", "ddlabel")
+def _cifar_work(settings: Settings, net: str) -> Work:
+    return Work(
+        train=inputs.few_images(settings),
+        test=inputs.real_images(settings, split="test"),
+        device=settings.device,
+        net=net,
+        options=settings.options,
     )
-    result["figures"][key]["text"] += f", accuracy at epoch {equal['amount']} {' and '.join(shown)}"
+
+
+def _compare_students(key: str, settings: Settings, work: Work, *, num_tested: int) -> Result:
+    """Compare the rates of students, and their accuracies on `num_tested` images."""
+    goal = GOALS[key].bound(settings.device)
+    result = compare_sides(
+        key,
+        settings,
+        "images/s",
+        reference=partial(reference_students, work),
+        ddlabel=partial(ddlabel_students, work),
+        expected=1 if goal is None else goal,
+        flops=flops(reference.network(work.net, 32, 10), 32, backward=True),
+        equal_work={"num_tested": num_tested},
+    )
+    equal_work = result["at_equal_work"]
+    percent = []
+    for side in ("reference", "ddlabel"):
+        accuracies = equal_work[side]["accuracies"]
+        percent.append(f"{100 * sum(accuracies) / len(accuracies):.1f} %")
+    result["figures"][key]["text"] += (
+        f", accuracy at epoch {equal_work['amount']} {' and '.join(percent)}"
+    )
     return result
 
 
-def steps(train: Path, loss: str, device: str, options: Mapping[str, Any]) -> Turn:
-    """Steps of one student of ddlabel with a loss; `cosine` is given labels refined beforehand."""
-    bundle = inputs.with_logits(formats.read(str(train)))
+def loss_steps(train: Path, loss: str, device: str, options: Mapping[str, Any]) -> Turn:
+    """Make a turn of so many steps of one student of ddlabel with a loss.
+
+    `cosine` is given labels that were refined beforehand.
+    """
+    bundle = inputs.with_random_logits(formats.read(str(train)))
     if loss == "cosine":
         bundle = refine_labels(bundle, RefineOptions())
-    test = bundle.take(inputs.some(len(bundle), 10))
-    given = {
+    test = bundle.take(inputs.sample_rows(len(bundle), 10))
+    settings: dict[str, Any] = {
         "loss": loss,
         "labels": "soft",
         "seeds": 1,
         "device": device,
-        "batch_size": len(bundle),
-    } | SGD
+        "batch_size": len(bundle),  # an epoch is a step
+        **SGD,
+        **options,
+    }
 
     def turn(epochs: int) -> Result:
-        options_ = EvaluateOptions(**given | options, epochs=epochs)
-        digests = {"bundle": "", "test": ""}
-        experiment = settle(Experiment.of(bundle, test=test, options=options_, digests=digests))
+        experiment = _experiment(bundle, test, settings, epochs)
         list(train_students([experiment]))
         return {"count": epochs}
 
@@ -174,76 +234,106 @@ def steps(train: Path, loss: str, device: str, options: Mapping[str, Any]) -> Tu
 
 
 @benchmark("gift")
-def gift(settings: Settings) -> Result:
-    """GIFT's loss, and the cosine loss on refined labels, against KL: a step's time and the peak of memory."""
-    losses, train = ("kl", "gift", "cosine"), inputs.few(settings)
-    chunks_for_rank: dict[str, list[Result]] = {loss: [] for loss in losses}
+def measure_gift(settings: Settings) -> Result:
+    """Measure GIFT's loss, and the cosine loss on refined labels, against KL.
+
+    Both the time of a step and the peak memory are compared.
+    """
+    losses = ("kl", "gift", "cosine")
+    train = inputs.few_images(settings)
+    sides: dict[str, Side] = {}
+    turns: dict[str, list[Result]] = {loss: [] for loss in losses}
     with ExitStack() as stack:
-        make = {loss: (steps, train, loss, settings.device, settings.given) for loss in losses}
-        sides = {loss: stack.enter_context(Side(settings.device, *make[loss])) for loss in losses}
-        epochs = min(side.paced(10, settings.seconds)[0] for side in sides.values())
-        for done in range(settings.rounds):
-            for loss in losses[done % 3 :] + losses[: done % 3]:
-                chunks_for_rank[loss].append(sides[loss].run(epochs))
-    figures = {}
-    for loss in ("gift", "cosine"):
-        for what, name in (("seconds", "time"), ("peak_memory_bytes", "memory")):
-            ratio = paired(
-                *([turn[what] for turn in chunks_for_rank[each]] for each in ("kl", loss))
-            )
-            above = {key: 100 * (ratio[key] - 1) for key in ("median", "low", "high")}
-            spread = above["low"], above["high"]
-            figures[f"{loss}-{name}"] = figure(
-                f"{loss}-{name}", settings.device, above["median"], spread=spread
-            )
-    each = {
-        loss: 1000 * median(turn["seconds"] for turn in chunks_for_rank[loss]) / epochs
-        for loss in losses
-    }
-    peaks = {loss: chunks_for_rank[loss][-1]["peak_memory_bytes"] for loss in losses}
+        for loss in losses:
+            make_turn = partial(loss_steps, train, loss, settings.device, settings.options)
+            sides[loss] = stack.enter_context(Side(settings.device, make_turn))
+        amounts = [side.paced(_START_EPOCHS, settings.seconds)[0] for side in sides.values()]
+        epochs = min(amounts)
+        for number in range(settings.rounds):
+            shift = number % len(losses)
+            for loss in losses[shift:] + losses[:shift]:
+                turns[loss].append(sides[loss].run(epochs))
+    milliseconds = {}
+    peaks = {}
+    for loss in losses:
+        milliseconds[loss] = 1000 * median(turn["seconds"] for turn in turns[loss]) / epochs
+        peaks[loss] = turns[loss][-1]["peak_memory_bytes"]
     return {
-        "figures": figures,
+        "figures": _figures_above_kl(turns, settings.device),
         "steps": epochs,
-        "milliseconds_per_step": each,
+        "milliseconds_per_step": milliseconds,
         "peak_memory_bytes": peaks,
     }
 
 
-def _accuracy(settings: Settings, ipc: int, labels: str) -> Result:
-    """Five seeds of each side, tested on all test images.
+def _figures_above_kl(turns: Mapping[str, list[Result]], device: str) -> Result:
+    """Return how much more time and memory than KL the other losses take, in per cent."""
+    figures = {}
+    for loss in ("gift", "cosine"):
+        for quantity, name in (("seconds", "time"), ("peak_memory_bytes", "memory")):
+            of_kl = [turn[quantity] for turn in turns["kl"]]
+            of_loss = [turn[quantity] for turn in turns[loss]]
+            ratio = paired_ratios(of_kl, of_loss)
+            above = {bound: 100 * (ratio[bound] - 1) for bound in ("median", "low", "high")}
+            key = f"{loss}-{name}"
+            spread = above["low"], above["high"]
+            figures[key] = figure(key, device, above["median"], spread=spread)
+    return figures
 
-    The epochs are those at IPC 10; at IPC 50 there are a fifth as many, which shows students as many images.
+
+def _measure_accuracy(settings: Settings, ipc: int, labels: str) -> Result:
+    """Measure the accuracies of five students of each side on all test images.
+
+    `settings.epochs` is for IPC 10. IPC 50 takes a fifth of it, which shows as many images.
     """
-    train, test = inputs.few(settings, ipc), inputs.real(settings, split="test")
-    path = train if labels == "hard" else _soft(settings, train)
+    train = inputs.few_images(settings, ipc)
+    test = inputs.real_images(settings, split="test")
+    if labels == "soft":
+        train = _with_expert_labels(settings, train)
     work = Work(
-        train=path, test=test, device=settings.device, labels=labels, options=settings.given
+        train=train, test=test, device=settings.device, labels=labels, options=settings.options
     )
-    epochs, found = settings.epochs * 10 // ipc, {}
-    for name, make in (("reference", plain), ("ddlabel", fast)):
-        with Side(settings.device, make, work) as side:
-            found[name] = [100 * each for each in side.run(epochs, tested=10_000)["accuracies"]]
-    figures = {f"accuracy-{ipc}-{labels}": inside(found["reference"], found["ddlabel"])}
-    return {"figures": figures, "epochs": epochs, "accuracies": found}
+    epochs = settings.epochs * 10 // ipc
+    percent = {}
+    for name, make_turn in (("reference", reference_students), ("ddlabel", ddlabel_students)):
+        with Side(settings.device, partial(make_turn, work)) as side:
+            accuracies = side.run(epochs, num_tested=_ALL_TESTED)["accuracies"]
+        percent[name] = [100 * accuracy for accuracy in accuracies]
+    measured = accuracy_figure(percent["reference"], percent["ddlabel"])
+    return {
+        "figures": {f"accuracy-{ipc}-{labels}": measured},
+        "epochs": epochs,
+        "accuracies": percent,
+    }
 
 
 for _ipc, _labels in itertools.product((10, 50), ("hard", "soft")):
-    benchmark(f"accuracy-{_ipc}-{_labels}")(partial(_accuracy, ipc=_ipc, labels=_labels))
+    benchmark(f"accuracy-{_ipc}-{_labels}")(partial(_measure_accuracy, ipc=_ipc, labels=_labels))
 
 
-def inside(reference: list[float], ddlabel: list[float]) -> Result:
-    """Whether the mean of the second lies in the 95 % interval of the first."""
-    first, second = summarise(reference), summarise(ddlabel)
-    distance = abs(second.mean - first.mean)
-    text = f"{second.mean:.1f} ± {second.interval:.1f} %, reference {first.mean:.1f} ± {first.interval:.1f} %"
-    return {"value": second.mean - first.mean, "reached": distance <= first.interval, "text": text}
+def accuracy_figure(reference_percent: list[float], percent: list[float]) -> Result:
+    """Return whether the mean of ddlabel lies in the 95 % interval of the reference.
+
+    Both are the accuracies of two students or more, in per cent.
+    """
+    expected = summarise(reference_percent)
+    summary = summarise(percent)
+    assert expected.interval is not None  # there are several students
+    difference = summary.mean - expected.mean
+    text = (
+        f"{summary.mean:.1f} ± {summary.interval:.1f} %, "
+        f"reference {expected.mean:.1f} ± {expected.interval:.1f} %"
+    )
+    return {"value": difference, "reached": abs(difference) <= expected.interval, "text": text}
 
 
-def _soft(settings: Settings, train: Path) -> Path:
+def _with_expert_labels(settings: Settings, train: Path) -> Path:
+    """Return a bundle file with the soft labels of the expert of `--expert`; it is made once."""
     path = train.with_name(f"{train.stem}-soft.safetensors")
     if not path.exists():
-        labelled = label_images(
-            formats.read(str(train)), inputs.pick(settings.expert), RelabelOptions(device="cpu")
-        )
-        formats.write(str(path), labelled)
+        if settings.expert is None:
+            raise SystemExit("accuracy: soft labels need an expert: name its run with --expert RUN")
+        checkpoints = inputs.checkpoint_of(settings.expert)
+        bundle = formats.read(str(train))
+        formats.write(str(path), label_images(bundle, checkpoints, RelabelOptions(device="cpu")))
     return path

@@ -2,244 +2,250 @@
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import replace
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from samples import TINY, make_bundle, with_arrays
+from samples import make_bundle, with_arrays
 from scipy.spatial.distance import jensenshannon
 from scipy.special import softmax
 from scipy.stats import entropy
 
-from ddlabel.commands.checkpoints import pick_checkpoints as pick
-from ddlabel.commands.describe import by_epoch, compare, describe
-from ddlabel.commands.labeling import label_images as relabel
+from ddlabel.commands.checkpoints import pick_checkpoints
+from ddlabel.commands.describe import (
+    compare_labels,
+    describe,
+    describe_labels,
+    distance_by_epoch,
+)
+from ddlabel.commands.execute import run_command
+from ddlabel.commands.labeling import label_images
 from ddlabel.core.config import DescribeOptions, RelabelOptions
-from ddlabel.core.errors import IncompatibleError, UsageError
+from ddlabel.core.errors import IncompatibleError, InvalidInputError, UsageError
 from ddlabel.data import formats
 from ddlabel.data.expert_run import ExpertRun
 from ddlabel.data.schema import LabelMeta
 
-OPTIONS, LABEL_OPTIONS = DescribeOptions(compile="off"), RelabelOptions(compile="off")
+OPTIONS = DescribeOptions(compile="off", precision="fp32")
+LABEL_OPTIONS = RelabelOptions(compile="off", precision="fp32")
 
 
 def labelled(values, space="probs", temperature=1.0):
     """Images of classes 0, 1, 2, 0, 1, 2, … with these labels."""
     values = np.asarray(values, np.float32)
-    label = LabelMeta(space=space, temperature=temperature)
-    return with_arrays(
-        make_bundle(images=len(values), classes=values.shape[-1]), soft_labels=values, soft=label
+    bundle = make_bundle(images=len(values), classes=values.shape[-1])
+    meta = LabelMeta(space=space, temperature=temperature)
+    return with_arrays(bundle, soft_labels=values, soft=meta)
+
+
+class TestFigures:
+    def test_are_those_worked_by_hand(self):
+        labels = [[0.5, 0.5, 0], [0.25, 0.75, 0], [0.5, 0.25, 0.25], [0.25, 0.5, 0.25]]
+        figures = describe_labels(labelled(labels), "soft")
+        # Hard labels 0, 1, 2, 0; the largest entries are 0 (of a tie, the first), 1, 0, 1.
+        assert figures["accuracy"] == 0.5
+        nats = [math.log(2), 2 * math.log(2) - 0.75 * math.log(3)] + 2 * [1.5 * math.log(2)]
+        assert figures["entropy_nats"] == pytest.approx(sum(nats) / 4, rel=1e-6)
+        effective = [2, 4 / 3**0.75, 2**1.5, 2**1.5]
+        assert figures["effective_classes"] == pytest.approx(sum(effective) / 4)
+        assert figures["confidence"] == pytest.approx(2.25 / 4)
+        assert figures["class_similarity"] == [
+            pytest.approx([0.5, 0.375, 0.125]),
+            pytest.approx([0.25, 0.625, 0.125]),
+            None,
+        ]
+        assert figures["size"]["bytes"] == 12
+
+    def test_of_logits_are_those_of_their_distributions(self):
+        logits = np.random.default_rng(0).normal(size=(9, 4))
+        of_logits = describe_labels(labelled(3 * logits, "logits", temperature=3.0), "soft")
+        of_probs = describe_labels(labelled(softmax(logits, 1)), "soft")
+        rows = zip(of_logits["class_similarity"], of_probs["class_similarity"], strict=True)
+        for row, expected in rows:
+            assert row == (expected and pytest.approx(expected, rel=1e-5))
+        for key in ("accuracy", "entropy_nats", "confidence", "effective_classes"):
+            assert of_logits[key] == pytest.approx(of_probs[key], rel=1e-5)
+
+    def test_of_labels_that_lost_probability_are_those_of_the_rest(self):
+        of_mass = describe_labels(labelled([[0.5, 0.25, 0], [0.125, 0, 0.125]], "mass"), "soft")
+        of_probs = describe_labels(labelled([[2 / 3, 1 / 3, 0], [0.5, 0, 0.5]]), "soft")
+        rows = [figures.pop("class_similarity")[0] for figures in (of_mass, of_probs)]
+        assert rows[0] == pytest.approx(rows[1])
+        assert of_mass.pop("size") == of_probs.pop("size")
+        assert of_mass == pytest.approx(of_probs)
+
+    def test_of_labels_without_any_probability_are_finite(self):
+        figures = describe_labels(labelled([[0.0, 0, 0], [0.125, 0, 0.125]], "mass"), "soft")
+        assert figures["confidence"] == 0.25
+        assert figures["effective_classes"] == pytest.approx(1.5)
+
+    def test_of_dense_labels_count_every_view(self):
+        logits = np.random.default_rng(1).normal(size=(6, 4, 3)).astype(np.float32)
+        bundle = with_arrays(
+            make_bundle(images=6),
+            dense_labels=logits,
+            dense_boxes=np.array([[0, 0, 1, 1]] * 4, np.float32),
+            dense=LabelMeta(space="logits"),
+        )
+        figures = describe_labels(bundle, "dense")
+        probs = softmax(logits.astype(np.float64), 2).reshape(24, 3)
+        assert figures["confidence"] == pytest.approx(probs.max(1).mean())
+        effective = np.exp(entropy(probs, axis=1))
+        assert figures["effective_classes"] == pytest.approx(effective.mean())
+        for number, row in enumerate(figures["class_similarity"]):
+            assert row == pytest.approx(probs[probs.argmax(1) == number].mean(0))
+
+    def test_of_directions_are_accuracy_and_size_alone(self):
+        figures = describe_labels(labelled([[1, -1, 0], [0, 3, 0]], "direction"), "soft")
+        assert figures.keys() == {"accuracy", "entropy_nats", "size"}
+        assert (figures["accuracy"], figures["entropy_nats"]) == (1, None)
+
+
+class TestComparisons:
+    @given(st.integers(1, 20), st.integers(2, 7), st.integers(0, 9), st.floats(0.5, 5))
+    def test_give_the_distances_of_scipy(self, images, classes, seed, scale):
+        draw = np.random.default_rng(seed)
+        first, second = scale * draw.normal(size=(2, images, classes)).astype(np.float32)
+        p = softmax(first.astype(np.float64), 1)
+        q = softmax(second.astype(np.float64) / 2, 1)
+        figures = compare_labels(
+            labelled(first, "logits"), labelled(second, "logits", temperature=2.0), "soft"
+        )
+        expected = jensenshannon(p, q, axis=1).mean()
+        assert figures["js_distance"] == pytest.approx(expected, rel=1e-5)
+        assert figures["kl"] == pytest.approx(entropy(p, q, axis=1).mean(), rel=1e-5)
+        assert figures["kl_reverse"] == pytest.approx(entropy(q, p, axis=1).mean(), rel=1e-5)
+        same_class = (p.argmax(1) == q.argmax(1)).mean()
+        assert figures["same_class"] == pytest.approx(same_class)
+
+    def test_of_labels_without_a_common_class_are_root_ln_2_apart(self):
+        figures = compare_labels(labelled([[1, 0]]), labelled([[0, 1]]), "soft")
+        assert figures["js_distance"] == pytest.approx(math.sqrt(math.log(2)))
+        assert (figures["same_class"], figures["kl"], figures["kl_reverse"]) == (0, None, None)
+
+    def test_an_infinite_divergence_is_none(self):
+        # (1, 0) and (½, ½): KL is ln 2 one way and infinite the other.
+        figures = compare_labels(labelled([[1, 0]]), labelled([[0.5, 0.5]]), "soft")
+        assert figures["kl"] == pytest.approx(math.log(2))
+        assert figures["kl_reverse"] is None
+        assert figures["js_distance"] == pytest.approx(jensenshannon([1, 0], [0.5, 0.5]))
+
+    def test_with_themselves_in_any_form_are_zero(self):
+        # More labels than are read at once.
+        logits = np.random.default_rng(2).normal(size=(1203, 5)).astype(np.float32)
+        bundle = labelled(logits, "logits")
+        same = {"same_class": 1, "js_distance": 0, "kl": 0, "kl_reverse": 0}
+        assert compare_labels(bundle, bundle, "soft") == pytest.approx(same, abs=1e-8)
+        of_probs = compare_labels(bundle, labelled(softmax(logits, 1)), "soft")
+        assert of_probs == pytest.approx(same, abs=1e-6)
+
+    @pytest.mark.parametrize(
+        ("other", "named"),
+        [
+            (make_bundle(images=11), "11"),
+            (make_bundle(images=12, classes=4), "classes"),
+            (with_arrays(make_bundle(), soft_labels=None, soft=None), "soft"),
+            (with_arrays(make_bundle(), soft=LabelMeta(space="direction")), "directions"),
+        ],
+        ids=["other images", "other classes", "no labels", "directions"],
     )
-
-
-def test_figures_by_hand():
-    found = describe(
-        labelled([[0.5, 0.5, 0], [0.25, 0.75, 0], [0.5, 0.25, 0.25], [0.25, 0.5, 0.25]]), "soft"
-    )
-    # Hard labels 0, 1, 2, 0; the largest entries are 0 (of a tie, the first), 1, 0, 1.
-    assert found["accuracy"] == 0.5
-    nats = [math.log(2), 2 * math.log(2) - 0.75 * math.log(3), 1.5 * math.log(2), 1.5 * math.log(2)]
-    assert found["entropy_nats"] == pytest.approx(sum(nats) / 4, rel=1e-6)
-    assert found["effective_classes"] == pytest.approx((2 + 4 / 3**0.75 + 2 * 2**1.5) / 4)
-    assert found["confidence"] == pytest.approx(2.25 / 4)
-    assert found["class_similarity"] == [
-        pytest.approx([0.5, 0.375, 0.125]),
-        pytest.approx([0.25, 0.625, 0.125]),
-        None,
-    ]
-    assert found["size"]["bytes"] == 12
-
-
-def test_logits_are_described_as_their_distributions():
-    logits = np.random.default_rng(0).normal(size=(9, 4))
-    ours = describe(labelled(3 * logits, "logits", temperature=3.0), "soft")
-    theirs = describe(labelled(softmax(logits, 1)), "soft")
-    assert ours["class_similarity"] == [
-        row and pytest.approx(row, rel=1e-5) for row in theirs["class_similarity"]
-    ]
-    for key in ("accuracy", "entropy_nats", "confidence", "effective_classes"):
-        assert ours[key] == pytest.approx(theirs[key], rel=1e-5)
-
-
-def test_labels_that_lost_probability_are_described_by_what_is_left():
-    left = [[0.5, 0.25, 0], [0.125, 0, 0.125]]
-    ours, theirs = (
-        describe(labelled(left, "mass"), "soft"),
-        describe(labelled([[2 / 3, 1 / 3, 0], [0.5, 0, 0.5]]), "soft"),
-    )
-    assert ours.pop("class_similarity")[0] == pytest.approx(theirs.pop("class_similarity")[0])
-    size = ours.pop("size")
-    assert size == theirs.pop("size")
-    assert ours == pytest.approx(theirs)
-    # And where nothing is left no figure is infinite or no number.
-    nothing = describe(labelled([[0.0, 0, 0], [0.125, 0, 0.125]], "mass"), "soft")
-    assert nothing["confidence"] == 0.25
-    assert nothing["effective_classes"] == pytest.approx(1.5)
-
-
-def test_dense_labels_count_every_view():
-    logits = np.random.default_rng(1).normal(size=(6, 4, 3)).astype(np.float32)
-    views = {
-        "dense_boxes": np.array([[0, 0, 1, 1]] * 4, np.float32),
-        "dense": LabelMeta(space="logits"),
-    }
-    found = describe(with_arrays(make_bundle(images=6), dense_labels=logits, **views), "dense")
-    probs = softmax(logits.astype(np.float64), 2).reshape(24, 3)
-    assert found["confidence"] == pytest.approx(probs.max(1).mean())
-    assert found["effective_classes"] == pytest.approx(np.exp(entropy(probs, axis=1)).mean())
-    for number, row in enumerate(found["class_similarity"]):
-        assert row == pytest.approx(probs[probs.argmax(1) == number].mean(0))
-
-
-def test_directions_have_accuracy_and_size_alone():
-    found = describe(labelled([[1, -1, 0], [0, 3, 0]], "direction"), "soft")
-    assert found.keys() == {"accuracy", "entropy_nats", "size"}
-    assert (found["accuracy"], found["entropy_nats"]) == (1, None)
-
-
-@given(st.integers(1, 20), st.integers(2, 7), st.integers(0, 9), st.floats(0.5, 5))
-def test_distances_are_scipys(images, classes, seed, scale):
-    draw = np.random.default_rng(seed)
-    first, second = scale * draw.normal(size=(2, images, classes)).astype(np.float32)
-    p, q = softmax(first.astype(np.float64), 1), softmax(second.astype(np.float64) / 2, 1)
-    found = compare(labelled(first, "logits"), labelled(second, "logits", temperature=2.0), "soft")
-    assert found["js_distance"] == pytest.approx(jensenshannon(p, q, axis=1).mean(), rel=1e-5)
-    assert found["kl"] == pytest.approx(entropy(p, q, axis=1).mean(), rel=1e-5)
-    assert found["kl_reverse"] == pytest.approx(entropy(q, p, axis=1).mean(), rel=1e-5)
-    assert found["same_class"] == pytest.approx((p.argmax(1) == q.argmax(1)).mean())
-
-
-def test_distances_with_zeros_by_hand():
-    # Nothing in common: √ln 2. (1, 0) and (½, ½): KL is ln 2 one way and infinite the other.
-    apart = compare(labelled([[1, 0]]), labelled([[0, 1]]), "soft")
-    assert apart["js_distance"] == pytest.approx(math.sqrt(math.log(2)))
-    assert (apart["same_class"], apart["kl"], apart["kl_reverse"]) == (0, None, None)
-    half = compare(labelled([[1, 0]]), labelled([[0.5, 0.5]]), "soft")
-    assert half["kl"] == pytest.approx(math.log(2))
-    assert half["kl_reverse"] is None
-    assert half["js_distance"] == pytest.approx(jensenshannon([1, 0], [0.5, 0.5]))
-
-
-def test_labels_do_not_differ_from_themselves_nor_from_other_forms_of_themselves():
-    logits = np.random.default_rng(2).normal(size=(1203, 5)).astype(np.float32)  # three blocks
-    same = {"same_class": 1, "js_distance": 0, "kl": 0, "kl_reverse": 0}
-    assert compare(labelled(logits, "logits"), labelled(logits, "logits"), "soft") == pytest.approx(
-        same, abs=1e-8
-    )
-    found = compare(labelled(logits, "logits"), labelled(softmax(logits, 1)), "soft")
-    assert found == pytest.approx(same, abs=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("other", "message"),
-    [
-        (make_bundle(images=11), r"labels of \[11\] images"),
-        (make_bundle(images=12, classes=4), "4 of them, expected 3"),
-        (with_arrays(make_bundle(), soft_labels=None, soft=None), "--against has no soft labels"),
-        (
-            with_arrays(make_bundle(), soft=LabelMeta(space="direction")),
-            "directions have no distance",
-        ),
-    ],
-)
-def test_labels_that_cannot_be_compared(bundle, other, message):
-    with pytest.raises(IncompatibleError, match=message):
-        compare(bundle, other, "soft")
+    def test_of_other_tasks_are_refused(self, bundle, other, named):
+        with pytest.raises(IncompatibleError, match=named):
+            compare_labels(bundle, other, "soft")
 
 
 class TestExperts:
     @pytest.fixture
-    def runs(self, cli, digits):
-        cli(
-            "train-expert",
-            "real.safetensors",
-            "both",
-            *TINY,
-            "--experts",
-            2,
-            "--batch-size",
-            30,
-            "--save-every",
-            0.5,
-        )
+    def runs(self, digits):
+        """Two runs with checkpoints at epochs 0.5, 1, 1.5 and 2."""
+        values = {"real": "real.safetensors", "out": "both", "net": "convnet-d1:width=4"}
+        values |= {"epochs": 2, "batch_size": 30, "save_every": 0.5, "experts": 2}
+        run_command("train-expert", values | {"precision": "fp32"})
         return ExpertRun.find("both")
 
-    def test_distances_to_every_checkpoint_of_an_ensemble(self, runs):
+    def test_distances_to_every_checkpoint_of_an_ensemble_are_scipys(self, runs):
         few = formats.read("few.safetensors")
-        own = relabel(few, pick(few, runs[:1], "1.5"), LABEL_OPTIONS)
-        found = by_epoch(own, runs, OPTIONS)
-        assert found["epoch"] == [0.5, 1, 1.5, 2]
-        theirs = [
-            relabel(few, pick(few, runs, str(at)), LABEL_OPTIONS).soft.values
-            for at in found["epoch"]
-        ]
-        labels = [softmax(each.astype(np.float64), 1) for each in (own.soft.values, *theirs)]
-        distances = np.stack([jensenshannon(labels[0], each, axis=1) for each in labels[1:]])
-        scaled = (distances - distances.min(0)) / (distances.max(0) - distances.min(0))
-        assert found["js_distance"] == pytest.approx(distances.mean(1), rel=1e-4)
-        assert found["normalised"] == pytest.approx(scaled.mean(1), rel=1e-4)
-        assert found["nearest"] == found["epoch"][scaled.mean(1).argmin()]
+        bundle = label_images(few, pick_checkpoints(few, runs[:1], "1.5"), LABEL_OPTIONS)
+        figures = distance_by_epoch(bundle, runs, OPTIONS)
+        assert figures["epoch"] == [0.5, 1, 1.5, 2]
+        probs = softmax(bundle.soft.values.astype(np.float64), 1)
+        distances = []
+        for epoch in figures["epoch"]:
+            checkpoints = pick_checkpoints(few, runs, str(epoch))
+            logits = label_images(few, checkpoints, LABEL_OPTIONS).soft.values
+            expert_probs = softmax(logits.astype(np.float64), 1)
+            distances.append(jensenshannon(probs, expert_probs, axis=1))
+        distances = np.stack(distances)
+        least, largest = distances.min(0), distances.max(0)
+        normalised = ((distances - least) / (largest - least)).mean(1)
+        assert figures["js_distance"] == pytest.approx(distances.mean(1), rel=1e-4)
+        assert figures["normalised"] == pytest.approx(normalised, rel=1e-4)
+        assert figures["nearest"] == figures["epoch"][normalised.argmin()]
 
-    def test_an_experts_own_labels_are_nearest_to_it(self, cli, digits):
-        cli("relabel", "few.safetensors", "soft.safetensors", "--expert", "expert", "--epoch", 1)
-        said = cli("describe", "soft.safetensors", "--expert", "expert", "--compile", "off")
-        assert b"nearest      epoch 1\n" in said.out
-        value = json.loads(cli("describe", "soft.safetensors", "--expert", "expert", "--json").out)
-        number = value["experts"]["epoch"].index(1)
-        assert value["experts"]["normalised"][number] == 0
-        assert value["experts"]["js_distance"][number] == pytest.approx(0, abs=1e-6)
-        assert max(value["experts"]["normalised"]) <= 1
-
-    def test_bad_requests(self, cli, digits):
-        cli("relabel", "few.safetensors", "soft.safetensors", "--expert", "expert")
-        for words, code, message in (
-            (["--expert", "expert@1"], 2, "leave out the @EPOCH"),
-            (["--expert", "expert", "--field", "dense"], 2, "--field dense"),
-            (["--expert", "nowhere"], 3, "no such expert run"),
-            (["--field", "dense"], 5, "ddlabel densify"),
-            (["--against", "few.safetensors"], 5, "--against has no soft labels"),
-        ):
-            assert message in cli("describe", "soft.safetensors", *words, code=code).err.decode(), (
-                words
-            )
-        cli("describe", "few.safetensors", code=5)
-        cli("describe", "-", "--against", "-", code=2)
-
-    def test_runs_without_a_common_epoch(self, cli, digits, runs):
+    def test_labels_of_an_expert_are_nearest_to_their_own_checkpoint(self, digits):
         few = formats.read("few.safetensors")
-        soft = relabel(few, pick(few, runs, "last"), LABEL_OPTIONS)
-        for step in (digits / "both/expert-0").glob("step-*"):
-            step.unlink()
-        with pytest.raises(IncompatibleError, match="no checkpoint, or none of the same epoch"):
-            by_epoch(soft, runs, OPTIONS)
-        with pytest.raises(UsageError):
-            by_epoch(soft, [ExpertRun(runs[1].folder, "1")], OPTIONS)
+        run = ExpertRun(digits / "expert")
+        bundle = label_images(few, pick_checkpoints(few, [run], "1"), LABEL_OPTIONS)
+        figures = distance_by_epoch(bundle, [run], OPTIONS)
+        number = figures["epoch"].index(1)
+        assert figures["nearest"] == 1
+        assert figures["normalised"][number] == 0
+        assert figures["js_distance"][number] == pytest.approx(0, abs=1e-6)
+
+    def test_runs_without_a_common_epoch_are_refused(self, digits):
+        shutil.copytree("expert", "other")
+        for number, step in enumerate(sorted(Path("expert").glob("step-*"))):
+            # One run keeps the odd checkpoints and the other the even ones.
+            folder = "expert" if number % 2 else "other"
+            (Path(folder) / step.name).unlink()
+        runs = [ExpertRun(Path("expert")), ExpertRun(Path("other"))]
+        with pytest.raises(IncompatibleError, match="--expert"):
+            distance_by_epoch(labelled(np.ones((4, 10))), runs, OPTIONS)
+
+    def test_a_run_that_names_an_epoch_is_refused(self, digits):
+        runs = [ExpertRun(Path("expert"), "1")]
+        with pytest.raises(UsageError, match="--expert"):
+            distance_by_epoch(labelled(np.ones((4, 10))), runs, OPTIONS)
 
 
-def test_what_the_command_prints(cli):
-    first = replace(make_bundle(), classes=("a", "[red]b", "\x1b[31mc"))
-    formats.write("first.safetensors", first)
-    formats.write("second.h5", with_arrays(first, soft_labels=first.soft.values[:, ::-1].copy()))
-    said = cli("describe", "first.safetensors", "--against", "second.h5")
-    assert [line.split()[0] for line in said.out.decode().splitlines()] == [
-        "labels",
-        "confidence",
-        "size",
-        "against",
-        "distance",
-    ]
-    assert b"predicted" in said.err
-    assert b"[red]b" in said.err
-    assert b"\x1b" not in said.err
-    value = json.loads(cli("describe", "first.safetensors", "--against", "second.h5", "--json").out)
-    assert value["against"] == compare(first, formats.read("second.h5"), "soft")
-    assert np.shape([row for row in value["class_similarity"] if row]) == (3, 3)
-    assert cli("describe", "first.safetensors", "--quiet").err == b""
-    formats.write("many.safetensors", make_bundle(images=26, classes=13))
-    assert cli("describe", "many.safetensors").err == b""
-    formats.write("direction.safetensors", with_arrays(first, soft=LabelMeta(space="direction")))
-    assert cli("describe", "direction.safetensors").out.startswith(b"labels       ")
+class TestDescribe:
+    def test_takes_paths_and_objects_alike(self, digits):
+        first = make_bundle()
+        second = with_arrays(first, soft_labels=make_bundle(seed=1).soft.values)
+        formats.write("first.h5", first)
+        formats.write("second.h5", second)
+        from_paths = describe("first.h5", against="second.h5")
+        assert from_paths == describe(first, against=second)
+        assert from_paths["against"] == compare_labels(first, second, "soft")
+
+    def test_adds_the_distances_to_experts(self, digits):
+        options = {"bundle": "few.safetensors", "out": "soft.h5", "expert": "expert"}
+        run_command("relabel", options | {"epoch": 1, "precision": "fp32"})
+        run = ExpertRun(digits / "expert")
+        for expert in ("expert", run):
+            figures = describe("soft.h5", expert=expert, precision="fp32")
+            assert figures["experts"]["nearest"] == 1
+
+    @pytest.mark.parametrize(
+        ("bundle", "options", "error"),
+        [
+            ("soft.h5", {"expert": "expert@1"}, UsageError),
+            ("soft.h5", {"expert": "expert", "field": "dense"}, UsageError),
+            ("soft.h5", {"expert": "nowhere"}, InvalidInputError),
+            ("soft.h5", {"field": "dense"}, IncompatibleError),
+            ("soft.h5", {"against": "few.safetensors"}, IncompatibleError),
+            ("few.safetensors", {}, IncompatibleError),
+            ("-", {"against": "-"}, UsageError),
+        ],
+    )
+    def test_refuses_what_cannot_be_described(self, digits, bundle, options, error):
+        few = formats.read("few.safetensors")
+        probs = np.full((len(few), few.num_classes), 0.1, np.float32)
+        soft = with_arrays(few, soft_labels=probs, soft=LabelMeta(space="probs"))
+        formats.write("soft.h5", soft)
+        with pytest.raises(error):
+            describe(bundle, **options)

@@ -110,7 +110,8 @@ def test_the_command_says_before_and_after_and_its_history_can_be_run_again(cli,
     assert line.endswith(
         "--field soft --op top-k:k=2 --op smooth:alpha=0.2 --without-class 'class 2'"
     )
-    # Each label that is left has two probabilities, and smoothing passes a fifth on: the entropy is below ln 3.
+    # Each label that is left has two probabilities, and smoothing passes a fifth on: the entropy
+    # is below ln 3.
     assert 0 < float(after.split("mean entropy ")[1].split()[0]) < math.log(3)
     cli("edit", "soft.safetensors", "out.safetensors", *words, code=6)
     cli("edit", "soft.safetensors", "none.safetensors", "--op", "swop", code=2)

@@ -6,13 +6,27 @@ import json
 from pathlib import Path
 
 import pytest
+from listener import Listener
 from samples import make_bundle
 
 from ddlabel.commands.execute import prepare_call, run_command
-from ddlabel.core.errors import InvalidInputError, OutputExistsError, UsageError
+from ddlabel.core.errors import (
+    InvalidInputError,
+    OutputExistsError,
+    StorageError,
+    UsageError,
+)
 from ddlabel.data import formats
 
 COMPRESS = {"bundle": "in.safetensors", "out": "out.safetensors"}
+LEARN = {
+    "bundle": "few.safetensors",
+    "real": "real.safetensors",
+    "net": "convnet-d1:width=4",
+    "method": "bptt:steps=2,window=1,real-batch=9",
+    "iterations": 4,
+    "save_every": 1,
+}
 RELABEL = {"bundle": "in.safetensors", "out": "out.safetensors", "expert": "run"}
 
 
@@ -109,3 +123,24 @@ class TestRunCommand:
         values = tiny | {"out": "two", "experts": 2, "precision": "fp32"}
         two = run_command("train-expert", values)
         assert [value["out"] for value in two] == ["two/expert-0", "two/expert-1"]
+
+
+class TestResume:
+    def test_a_run_that_failed_late_goes_on_from_the_file_beside_its_output(
+        self, digits, monkeypatch
+    ):
+        run_command("learn", LEARN | {"out": "whole.safetensors"})
+
+        def fail(path, bundle):
+            raise StorageError("the disk is full")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(formats, "write", fail)
+            with pytest.raises(StorageError):
+                run_command("learn", LEARN | {"out": "late.safetensors"})
+        assert Path("late.safetensors.resume").exists()
+        reporter = Listener()
+        run_command("learn", LEARN | {"out": "late.safetensors"}, reporter)
+        assert any("late.safetensors.resume" in note for note in reporter.notes)
+        assert not Path("late.safetensors.resume").exists()
+        assert Path("late.safetensors").read_bytes() == Path("whole.safetensors").read_bytes()

@@ -7,28 +7,14 @@ from pathlib import Path
 
 import pytest
 from grids import EVALUATE, RELABEL, changed
+from listener import Listener
 from samples import FIXTURES, records
 
-from ddlabel.commands.reporter import Reporter
 from ddlabel.commands.sweep import sweep
 from ddlabel.core.errors import InvalidInputError, OutputExistsError, SweepError, UsageError
 from ddlabel.data import formats
 
 OUT = Path("sweep.jsonl")
-
-
-class Listener(Reporter):
-    """Keep what is reported."""
-
-    def __init__(self):
-        self.notes = []
-        self.warnings = []
-
-    def note(self, text):
-        self.notes.append(text)
-
-    def warn(self, text):
-        self.warnings.append(text)
 
 
 def places():

@@ -1,4 +1,4 @@
-"""Grids of sweeps: how they are read, which cells they span, and what is refused before any runs."""
+"""Grids of sweeps: how they are read, their cells, and what is refused before any is run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`auto`: the choice is that of the best quick students, on real images that are not in the bundle."""
+"""`auto`: the choice of the best quick students, on real images that are not in the bundle."""
 
 from __future__ import annotations
 
@@ -6,93 +6,152 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from experts import train_small_expert
 from samples import make_bundle
 
 from ddlabel.commands import trial
 from ddlabel.core.config import RefineOptions, RelabelOptions
 from ddlabel.core.errors import IncompatibleError
+from ddlabel.data import formats
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.labels import Labels
 from ddlabel.data.schema import LabelMeta
 
-QUICK = {"trial_net": "convnet-d1:width=8", "trial_steps": 30, "trials": 2, "compile": "off"}
+QUICK = {
+    "trial_net": "convnet-d1:width=8",
+    "trial_steps": 30,
+    "trials": 2,
+    "compile": "off",
+    "precision": "fp32",
+}
 
 
-def striped(images: int, seed: int) -> Bundle:
-    """Images whose class is the third of the rows that is bright: a student learns them in a few steps."""
-    plain = make_bundle(images=images, size=9, seed=seed)
-    pixels = plain.images // 2
-    for image, hard in zip(pixels, plain.hard_labels, strict=True):
+def striped_bundle(num_images: int, seed: int) -> Bundle:
+    """Images of which the third of the rows that belongs to the class is bright."""
+    plain = make_bundle(images=num_images, size=9, seed=seed)
+    images = plain.images // 2
+    for image, hard in zip(images, plain.hard_labels, strict=True):
         image[:, 3 * hard : 3 * hard + 3] += 120
-    return replace(plain, images=pixels)
+    return replace(plain, images=images)
 
 
-def one_hot(bundle: Bundle, shift: int) -> Bundle:
+def labelled(bundle: Bundle, *, shift: int) -> Bundle:
+    """The bundle with one-hot soft labels of the right class, or of the one `shift` after it."""
     labels = np.eye(3, dtype=np.float32)[(bundle.hard_labels + shift) % 3]
     return bundle.with_labels("soft", Labels(values=labels, meta=LabelMeta(space="probs")))
 
 
-def test_right_labels_win_over_wrong_ones():
-    few, real = striped(12, 0), striped(200, 1)
-    found = trial.try_out(
-        [one_hot(few, 1), one_hot(few, 0)], real, RelabelOptions(**QUICK), "soft", "soft-ce"
-    )
-    assert found.shape == (2, 2)
-    assert found[1].min() > 0.9 > 0.1 > found[0].max()
+class TestTrials:
+    def test_right_labels_win_over_wrong_ones(self):
+        few, real = striped_bundle(12, 0), striped_bundle(200, 1)
+        accuracies = trial.accuracies_of_trials(
+            [labelled(few, shift=1), labelled(few, shift=0)],
+            real,
+            RelabelOptions(**QUICK),
+            field="soft",
+            loss="soft-ce",
+        )
+        assert accuracies.shape == (2, 2)
+        assert accuracies[0].max() < 0.1
+        assert accuracies[1].min() > 0.9
+
+    def test_the_seeds_of_the_students_are_paired(self):
+        few, real = striped_bundle(12, 0), striped_bundle(60, 1)
+        accuracies = trial.accuracies_of_trials(
+            [labelled(few, shift=0)] * 2,
+            real,
+            RelabelOptions(**QUICK | {"trial_steps": 3}),
+            field="soft",
+            loss="soft-ce",
+        )
+        assert accuracies[0].tolist() == accuracies[1].tolist()
+
+    def test_wrong_labels_are_refined_with_a_large_gamma(self):
+        few, real = striped_bundle(12, 0), striped_bundle(200, 1)
+        options = RefineOptions(gamma="auto", **QUICK)
+        settled, trials = trial.choose_gamma(labelled(few, shift=1), options, real)
+        assert settled.gamma >= 0.5
+        assert list(trials) == [f"gamma {gamma:g}" for gamma in trial.GAMMAS]
+        best = max(trials, key=lambda name: trials[name].mean())
+        assert best == f"gamma {settled.gamma:g}"
 
 
-def test_wrong_labels_are_refined_with_a_large_gamma_and_right_ones_are_left_to_the_students():
-    few, real = striped(12, 0), striped(200, 1)
-    settled, trials = trial.choose_gamma(
-        one_hot(few, 1), RefineOptions(gamma="auto", **QUICK), real
-    )
-    assert settled.gamma >= 0.5
-    assert list(trials) == [f"gamma {gamma:g}" for gamma in trial.GAMMAS]
+class TestHeldOut:
+    def test_images_of_the_bundle_are_left_out(self):
+        real = striped_bundle(40, 0)
+        bundle = real.take(np.arange(0, 40, 2))
+        held_out = trial.held_out(bundle, real)
+        assert held_out.source_index.tolist() == list(range(1, 40, 2))
+
+    def test_images_are_recognised_in_either_pixel_space(self):
+        real = striped_bundle(40, 0)
+        unit = replace(
+            real,
+            images=real.images / np.float32(255),
+            pixels=replace(real.pixels, space="unit"),
+        )
+        assert len(trial.held_out(unit.take(np.arange(30)), real)) == 10
+
+    def test_many_images_are_drawn_down_to_2000(self):
+        real = make_bundle(images=2500, size=4)
+        bundle = real.take(np.arange(100))
+        held_out = trial.held_out(bundle, real)
+        assert len(held_out) == 2000
+        assert held_out.source_index.min() >= 100
+
+    def test_a_bundle_of_all_real_images_is_refused(self):
+        real = striped_bundle(40, 0)
+        with pytest.raises(IncompatibleError, match="--real"):
+            trial.held_out(real, real)
+
+    def test_real_images_of_another_task_are_refused(self):
+        with pytest.raises(IncompatibleError):
+            trial.held_out(make_bundle(size=8), make_bundle(size=9))
 
 
-def test_held_out_images_are_not_in_the_bundle():
-    real = striped(40, 0)
-    bundle = real.take(np.arange(0, 40, 2))
-    held = trial.held_out(bundle, real)
-    assert len(held) == 20
-    assert not {x.tobytes() for x in held.images} & {x.tobytes() for x in bundle.images}
-    with pytest.raises(IncompatibleError, match="none is left"):
-        trial.held_out(real, real)
+class TestEpochs:
+    def test_checkpoints_are_spread_over_the_logarithm(self):
+        spread = trial._spread([0.5 * number for number in range(1, 101)])
+        assert (spread[0], spread[-1]) == (0.5, 50)
+        assert len(spread) <= 12
+        assert np.diff(np.log(spread)).max() < 1
+
+    def test_few_checkpoints_are_all_tried(self):
+        assert trial._spread([3.0]) == [3.0]
+        assert trial._spread([1.0, 2.0]) == [1.0, 2.0]
+
+    def test_an_epoch_of_one_expert_alone_is_not_tried(self, tmp_path):
+        real = make_bundle(images=40)
+        runs = [
+            train_small_expert(real, tmp_path / "whole", epochs=2),
+            train_small_expert(real, tmp_path / "half", epochs=2, save_every=0.5),
+        ]
+        options = RelabelOptions(epoch="auto", **QUICK | {"trial_steps": 1, "trials": 1})
+        few = real.take(np.arange(6))
+        checkpoints, settled, trials = trial.choose_epoch(few, runs, options, real)
+        assert list(trials) == ["epoch 1", "epoch 2"]
+        assert [checkpoint.epoch for checkpoint in checkpoints] == [float(settled.epoch)] * 2
+
+    def test_experts_without_a_common_epoch_are_refused(self, tmp_path):
+        real = make_bundle(images=40)
+        runs = [
+            train_small_expert(real, tmp_path / "one", epochs=1),
+            train_small_expert(real, tmp_path / "two", epochs=3, save_every=3),
+        ]
+        options = RelabelOptions(epoch="auto", **QUICK)
+        with pytest.raises(IncompatibleError, match="--epoch"):
+            trial.choose_epoch(real.take(np.arange(6)), runs, options, real)
 
 
-def test_held_out_images_are_known_in_either_pixel_space():
-    real = striped(40, 0)
-    unit = replace(real.pixels, space="unit")
-    bundle = replace(real, images=(real.images / np.float32(255)), pixels=unit).take(np.arange(30))
-    assert len(trial.held_out(bundle, real)) == 10
-
-
-def test_checkpoints_are_spread_over_the_logarithm():
-    spread = trial._spread([0.5 * i for i in range(1, 101)])
-    assert (spread[0], spread[-1]) == (0.5, 50)
-    assert len(spread) <= 12
-    assert np.diff(np.log(spread)).max() < 1
-    assert trial._spread([3.0]) == [3.0]
-
-
-def test_auto_names_what_it_tried_and_its_choice(cli, digits):
-    words = [
-        "--expert",
-        "expert",
-        "--epoch",
-        "auto",
-        "--temperature",
-        "auto",
-        "--real",
-        "real.safetensors",
-    ]
-    quick = ["--trial-net", "convnet-d1:width=4", "--trial-steps", 2, "--trials", 1]
-    said = cli("relabel", "few.safetensors", "soft.safetensors", *words, *quick).err.decode()
-    assert "epoch 0.5: " in said
-    assert "temperature 4: " in said
-    chosen = next(line for line in said.splitlines() if line.startswith("auto: expert"))
-    from ddlabel.data import formats
-
+def test_the_command_reports_its_trials_and_its_choice(cli, digits):
+    words = ["--expert", "expert", "--epoch", "auto", "--temperature", "auto"]
+    words += ["--real", "real.safetensors", "--trial-net", "convnet-d1:width=4"]
+    words += ["--trial-steps", 2, "--trials", 1, "--precision", "fp32"]
+    stderr = cli("relabel", "few.safetensors", "soft.safetensors", *words).err.decode()
+    assert "epoch 0.5: " in stderr
+    assert "temperature 4: " in stderr
+    (choice,) = [line for line in stderr.splitlines() if line.startswith("auto: expert")]
     soft = formats.read("soft.safetensors")
-    assert chosen == f"auto: {soft.soft.meta.source}, temperature {soft.soft.meta.temperature:g}"
-    assert [each.role for each in soft.history[-1].inputs] == ["real", "expert"]
+    meta = soft.soft.meta
+    assert choice == f"auto: {meta.source}, temperature {meta.temperature:g}"
+    assert [given.role for given in soft.history[-1].inputs] == ["real", "expert"]

@@ -26,6 +26,8 @@ def convert(value, annotation, *, is_list=False, may_be_object=False):
         ("ce", str, "ce"),
         (12, str, "12"),
         (0.25, str, "0.25"),
+        (0.123456789, str, "0.123456789"),
+        (12.0, str, "12"),
         (Path("a") / "b", str | None, str(Path("a") / "b")),
         ("run", tuple[str, ...], ["run"]),
         ([Path("a"), "b"], tuple[str, ...], ["a", "b"]),
@@ -65,6 +67,12 @@ def test_object_in_place_of_a_file_is_returned_as_it_is():
     bundle, run = object(), object()
     assert convert(bundle, str | None, may_be_object=True) is bundle
     assert convert([run, Path("b")], tuple[str, ...], may_be_object=True) == [run, "b"]
+    assert convert(run, tuple[str, ...], may_be_object=True) == [run]
+
+
+def test_one_object_of_several_is_returned_as_a_list():
+    run = object()
+    assert convert(run, tuple[str, ...], may_be_object=True) == [run]
 
 
 def test_number_is_never_an_object():

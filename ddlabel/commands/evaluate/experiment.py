@@ -215,8 +215,11 @@ def _try_a_step(bundle: Bundle, experiment: Experiment) -> None:
         with torch.random.fork_rng(devices=[]):
             logits = torch.ones_like(network.body(images))
     except (RuntimeError, ValueError) as error:
+        # Torch ends its message with the size of a tensor of the network.
+        reason = str(error).partition(", got input size")[0]
         raise UsageError(
-            f"--net {options.net} cannot train on {len(images)} images at once: {error}"
+            f"--net {options.net} cannot train on {len(images)} images at once: {reason}; choose "
+            "another --batch-size"
         ) from error
     value = training_plan.student_loss(options, data)(logits, target, 0)
     if not torch.isfinite(value):

@@ -72,7 +72,7 @@ def plan_experiments(grid: Sequence[EvaluateOptions], reporter: Reporter) -> Pla
         [options.bundle, options.test, options.against, options.real, options.zca]
     )
     train, test = _open_inputs(options, reporter)
-    runs = open_experts(_as_list(options.teacher), reporter)
+    runs = open_experts(options.teacher, reporter)
     digests = {"bundle": train.digest, "test": test.digest}
     white: Whitening | None = None
     if options.zca is not None:
@@ -123,10 +123,6 @@ def _open_same_task(flag: str, value: Any, bundle: Bundle) -> OpenBundle:
     name = flag if isinstance(value, Bundle) else f"{flag} {value}"
     check_same_task(name, bundle, other.bundle)
     return other
-
-
-def _as_list(values: Any) -> list[Any]:
-    return list(values) if isinstance(values, list | tuple) else [values]
 
 
 def _with_bundle(experiment: Experiment, opened: OpenBundle) -> Experiment:

@@ -18,7 +18,7 @@ from ddlabel.data.record import Record
 from ddlabel.data.results import Results
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class SweepResult:
     """The outcome of a sweep.
 
@@ -46,10 +46,10 @@ class SweepResult:
             "failed": len(self.failures),
         }
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return (
-            f"{self.num_cells} cells, {self.num_run} of them run now, {len(self.failures)} failed; "
-            f"results in {self.out}"
+            f"<SweepResult: {self.num_cells} cells, {self.num_run} of them run now, "
+            f"{len(self.failures)} failed, results in {self.out}>"
         )
 
 

@@ -5,7 +5,7 @@ import functools
 import itertools
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -13,6 +13,7 @@ from typing import Any, Self
 from ddlabel import __version__
 from ddlabel.commands.execute import Call, prepare_call
 from ddlabel.core.errors import DDLabelError, InvalidInputError, UsageError
+from ddlabel.core.values import shown
 from ddlabel.data import formats
 from ddlabel.data.expert_run import ExpertRun
 from ddlabel.data.provenance import canonical_json, sha256_of_path, sha256_of_text
@@ -20,6 +21,8 @@ from ddlabel.data.reading import is_standard_input, is_standard_output, reading
 from ddlabel.data.record import key_of
 
 Values = dict[str, Any]
+# Returns the digest of the file or folder of a name, or None.
+DigestOf = Callable[[str], str | None]
 # Commands that cannot be swept.
 _EXCLUDED = ("sweep", "demo")
 # Options that change how the work is done and not its outcome: they make other cells only as axes.
@@ -97,7 +100,7 @@ class Grid:
         for axis, values in axes.items():
             if not isinstance(values, list) or not values:
                 raise UsageError(
-                    f"{name}: the axis {axis} is {values!r}: expected a list of values"
+                    f"{name}: the axis {axis} is {shown(values)}: expected a list of values"
                 )
             if axis in fixed:
                 raise UsageError(
@@ -128,8 +131,12 @@ class Grid:
                 )
         return list(cells.values())
 
-    def _cell(self, of_axes: Values, digest_of: "functools._lru_cache_wrapper[str | None]") -> Cell:
-        """Return the cell of a combination, with the placeholders of `out` filled in."""
+    def _cell(self, of_axes: Values, digest_of: DigestOf) -> Cell:
+        """Return the cell of a combination, with the placeholders of `out` filled in.
+
+        Raises:
+            UsageError: The command refuses these values.
+        """
         given = self.fixed | of_axes
         words = {name: "+".join(map(str, _as_list(value))) for name, value in given.items()}
         if "out" in given:
@@ -139,18 +146,15 @@ class Grid:
                 f"{self.name}: a cell has no standard input and output: name files in place of -"
             )
         call = prepare_call(self.command, given)
-        inputs = {}
+        decisive = {
+            name: value
+            for name, value in given.items()
+            if name in of_axes or name not in _EXECUTION_OPTIONS
+        }
+        inputs = _digests_of_inputs(decisive, digest_of)
         options: Values = {"command": self.command}
-        for name, value in given.items():
-            if name in _EXECUTION_OPTIONS and name not in of_axes:
-                continue
-            texts = [str(part) for part in _as_list(value)]
-            digests = [None if name == "out" else digest_of(text) for text in texts]
-            if any(digests):
-                pairs = zip(texts, digests, strict=True)
-                inputs[name] = " + ".join(digest or text for text, digest in pairs)
-            else:
-                options[name] = texts
+        for name in decisive.keys() - inputs.keys():
+            options[name] = [str(part) for part in _as_list(decisive[name])]
         return Cell(
             command=self.command,
             given=given,
@@ -165,7 +169,7 @@ def _read_table(content: Mapping[str, Any], table: str, name: str) -> Values:
     """Return a table of a grid, with underscores in the names of options and paths as text."""
     values = content.get(table, {})
     if not isinstance(values, Mapping):
-        raise UsageError(f"{name}: [{table}] is {values!r}: expected a table of options")
+        raise UsageError(f"{name}: [{table}] is {shown(values)}: expected a table of options")
     return {key.replace("-", "_"): _plain(value, f"{name}: {key}") for key, value in values.items()}
 
 
@@ -180,7 +184,7 @@ def _plain(value: Any, where: str) -> Any:
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if not isinstance(value, str | int | float):
-        raise UsageError(f"{where} is {value!r}: expected a text, a number, true or false")
+        raise UsageError(f"{where} is {shown(value)}: expected a text, a number, true or false")
     return value
 
 
@@ -195,7 +199,7 @@ def _fill_placeholders(words: Mapping[str, str]) -> str:
         return words["out"].format_map(in_file_names)
     except (LookupError, ValueError, AttributeError):
         names = ", ".join(words)
-        raise UsageError(f"out is {words['out']!r}: expected in braces only {names}") from None
+        raise UsageError(f"out is {words['out']!r}: in braces use {names} only") from None
 
 
 def _is_standard(value: Any) -> bool:
@@ -210,6 +214,21 @@ def _output_of(call: Call) -> Path | None:
     """
     out = call.out or call.inputs.get("out")
     return None if out is None else Path(out)
+
+
+def _digests_of_inputs(values: Values, digest_of: DigestOf) -> dict[str, str]:
+    """Return the digests of the options that name files or folders, joined where there are several.
+
+    The output is not an input, whatever is there.
+    """
+    inputs = {}
+    for name, value in values.items():
+        texts = [str(part) for part in _as_list(value)]
+        digests = [digest_of(text) for text in texts]
+        if name != "out" and any(digests):
+            pairs = zip(texts, digests, strict=True)
+            inputs[name] = " + ".join(digest or text for text, digest in pairs)
+    return inputs
 
 
 def _digest(name: str) -> str | None:

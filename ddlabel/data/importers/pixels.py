@@ -25,17 +25,16 @@ def to_unit(name: str, images: Array, options: ImportOptions) -> Array:
     space = options.pixels or ("uint8" if is_bytes else None)
     if space is None:
         raise UsageError(
-            f"{name}: pixels in {values}: say what they are with --pixels uint8|unit|normalised|zca"
+            f"{name}: pixels in {values}, of a space that is not stated: "
+            "add --pixels uint8, unit, normalised or zca"
         )
     if space == "uint8":
         in_range = low >= 0 and high <= 255
         require(in_range, f"{name}: pixels in {values} are not uint8: expected 0 … 255")
         return images if is_bytes else np.rint(images).astype(np.uint8)
     if is_bytes:
-        raise UsageError(
-            f"{name}: its pixels are bytes and cannot be {space}: say --pixels uint8, or nothing"
-        )
-    images = images.astype(np.float32)
+        raise UsageError(f"{name}: its pixels are bytes and cannot be {space}: use --pixels uint8")
+    images = images.astype(np.float32, copy=False)
     if space == "normalised":
         return _undo_normalisation(images, options)
     if space == "zca":
@@ -43,7 +42,8 @@ def to_unit(name: str, images: Array, options: ImportOptions) -> Array:
     # Learned pixels leave 0 … 1 by a little, normalised ones by far.
     require(
         low >= -1 and high <= 2,
-        f"{name}: pixels in {values} are hardly --pixels unit: normalised, zca or uint8?",
+        f"{name}: pixels in {values} are too far from 0 … 1 for --pixels unit: "
+        "use normalised, zca or uint8",
     )
     return images
 
@@ -52,7 +52,9 @@ def _undo_normalisation(images: Array, options: ImportOptions) -> Array:
     given = given_statistics(options, images.shape[1])
     assert given is not None  # `load` has checked that the options go together
     mean, std = (np.array(values, np.float32).reshape(1, -1, 1, 1) for values in given)
-    return images * std + mean
+    unit = images * std
+    unit += mean
+    return unit
 
 
 def _undo_whitening(name: str, images: Array, options: ImportOptions) -> Array:
@@ -62,7 +64,8 @@ def _undo_whitening(name: str, images: Array, options: ImportOptions) -> Array:
     expected = real.shape[1:]
     require(
         shape == expected,
-        f"{name}: images {list(shape)} and {options.zca_from}'s {list(expected)} differ",
+        f"{name}: images {list(shape)} (C, H, W): expected {list(expected)}, as in "
+        f"{options.zca_from}",
     )
     mean, matrix = whitening.fit(real)
     return whitening.undo(images, mean, matrix)

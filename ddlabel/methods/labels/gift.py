@@ -52,7 +52,7 @@ def gift(
     if space == "logits" and meta.space != "logits":
         raise IncompatibleError(
             f"refining in logits space needs labels that are logits and these are {meta.space}:"
-            " use space probs"
+            " use --space probs"
         )
     target = Target(hard=hard, values=values, meta=meta)
     soft = target.logits if space == "logits" else target.probs()

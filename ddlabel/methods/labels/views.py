@@ -69,7 +69,7 @@ def random_boxes(
         UsageError: An option is out of its range.
     """
     if not (count >= 1 and 0 < low <= high <= 1):
-        given = f"count {count}, low {low}, high {high}"
+        given = f"views: count is {count}, low {low} and high {high}"
         raise UsageError(f"{given}: expected count ≥ 1 and 0 < low ≤ high ≤ 1")
     generator = torch.Generator().manual_seed(seed)
     boxes = scratch_array((num_images, count, 4), np.float32)
@@ -111,7 +111,7 @@ def fkd(
     """
     require(
         0 <= flip <= 1 and alpha > 0,
-        f"flip {flip}, alpha {alpha}: expected 0 ≤ flip ≤ 1, alpha > 0",
+        f"fkd: flip is {flip} and alpha {alpha}: expected 0 ≤ flip ≤ 1 and alpha > 0",
         UsageError,
     )
     shape = (num_images, count)
@@ -243,13 +243,13 @@ def _grid_spans(*, n: int, r: float, side: int) -> list[tuple[int, int]]:
     view = round(r * side)
     require(
         view >= 1,
-        f"grid: r is {r}: a view of {side} px would be below one pixel; take a larger r",
+        f"grid: r is {r}: a view of an image of {side} px has less than one pixel; use a larger r",
         UsageError,
     )
     room = side - view
     require(
         n <= room + 1,
-        f"grid: n is {n} with r {r}: {room + 1} different positions fit in {side} px",
+        f"grid: n is {n} and r is {r}: at most {room + 1} different positions fit in {side} px",
         UsageError,
     )
     starts = [_grid_start(number, n, room) for number in range(n)]

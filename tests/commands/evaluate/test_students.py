@@ -116,12 +116,14 @@ class TestChosenEpoch:
         assert half.cost["flops"] == whole.cost["flops"] // 2
 
 
-class TestContinual:
-    @pytest.fixture(scope="class")
-    def results(self):
-        ((*results,),) = student_results(experiment(continual=3, seeds=4))
-        return results
+@pytest.fixture(scope="module")
+def results() -> list[dict]:
+    """The figures of four class-incremental students of three steps."""
+    (results,) = student_results(experiment(continual=3, seeds=4))
+    return results
 
+
+class TestContinual:
     def test_orders_of_the_classes_are_drawn_from_the_seed(self, results):
         orders = [result["class_order"] for result in results]
         assert all(sorted(order) == [0, 1, 2] for order in orders)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from networks import CPU, PREPARE
 from view_samples import NUM_IMAGES, grid_bundle
 
-from ddlabel.commands.evaluate.experiment import loss_for
+from ddlabel.commands.evaluate.training_plan import student_loss
 from ddlabel.core.config import EvaluateOptions
 from ddlabel.methods.augmentations import none
 from ddlabel.methods.nets import build
@@ -20,7 +20,11 @@ from ddlabel.training.device_data import DeviceBundle
 def test_summed_batches_give_ladds_equation_5(whole):
     bundle = grid_bundle()
     options = EvaluateOptions(
-        labels="dense", dense_batches="sum", global_labels=whole, net="convnet-d1:width=4"
+        labels="dense",
+        dense_batches="sum",
+        global_labels=whole,
+        net="convnet-d1:width=4",
+        batch_size=NUM_IMAGES,
     )
     data = DeviceBundle.of(bundle, CPU)
     transform = BatchTransform(prepare=PREPARE, augment=none)
@@ -28,7 +32,7 @@ def test_summed_batches_give_ladds_equation_5(whole):
     batch = view_batches(index, transform, together=True, batch_size=NUM_IMAGES, seed=0)
     network = build(options.net, PREPARE, channels=1, size=8, num_classes=3, seed=0)
     images, target = batch(0)
-    loss = loss_for(options, data)(network.body(images), target, 0)
+    loss = student_loss(options, data)(network.body(images), target, 0)
 
     unit = torch.from_numpy(bundle.images).float() / 255
     soft = torch.from_numpy(bundle.soft.values).softmax(1)

@@ -1,0 +1,137 @@
+"""Foreign files that `ddlabel import` refuses, for the rows of `tests/cli/refusals.toml`."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from foreign_sources import (
+    UINT8,
+    UNIT,
+    Hostile,
+    cifar10,
+    cifar_row,
+    idx_bytes,
+    save_cifar,
+    save_mnist,
+    save_npz,
+    save_png,
+    save_pt,
+)
+
+LABELS = np.array([2, 0])
+LOGITS = np.array([[-1.0, 2, 0], [0, 0, 3]])
+PROBS = np.array([[0.25, 0.5, 0.25], [1, 0, 0]])
+
+
+def save_sources(folder: Path) -> None:
+    """Make all foreign files in a new folder."""
+    folder.mkdir()
+    save_folders(folder)
+    save_zips(folder)
+    save_cifar_folders(folder)
+    save_idx_files(folder)
+    save_npz_files(folder)
+    save_pt_files(folder)
+
+
+def save_folders(folder: Path) -> None:
+    grey = np.full((4, 4), 5)
+    for name in ("cat", "dog"):
+        save_png(folder / "pets" / name / "1.png", grey)
+        save_png(folder / "sizes" / name / "1.png", np.zeros((4, 4 + len(name) % 2 * 2)))
+        save_png(folder / "parts" / "train" / name / "1.png", grey)
+    save_png(folder / "sizes" / "dog" / "2.png", np.zeros((6, 4)))
+    save_png(folder / "colours" / "cat" / "1.png", grey)
+    save_png(folder / "colours" / "cat" / "2.png", np.zeros((4, 4, 3)))
+    save_png(folder / "gap" / "cat" / "1.png", grey)
+    (folder / "gap" / "dog").mkdir()
+    save_png(folder / "flat" / "1.png", grey)
+    (folder / "none").mkdir()
+    save_png(folder / "damaged" / "cat" / "1.png", grey)
+    image = folder / "damaged" / "cat" / "1.png"
+    image.write_bytes(image.read_bytes()[:-20])
+    (folder / "text" / "cat").mkdir(parents=True)
+    (folder / "text" / "cat" / "1.png").write_text("no image")
+    # Both a CIFAR folder and a folder of classes.
+    save_png(folder / "two-kinds" / "cat" / "1.png", grey)
+    (folder / "two-kinds" / "batches.meta").write_bytes(b"")
+
+
+def save_zips(folder: Path) -> None:
+    (folder / "broken.zip").write_bytes(b"PK\5\6" + b"\0" * 10)
+    with zipfile.ZipFile(folder / "outside.zip", "w") as archive:
+        archive.writestr("../cat/1.png", b"")
+    with zipfile.ZipFile(folder / "flat.zip", "w") as archive:
+        archive.writestr("1.png", b"")
+
+
+def save_cifar_folders(folder: Path) -> None:
+    members = cifar10()
+    hostile = pickle.dumps({b"data": Hostile(folder / "marker")}, protocol=2)
+    labels = {b"data": np.stack([cifar_row(1, 2, 3)]), b"labels": [9]}
+    changes = {
+        "cifar-code": {"data_batch_1": hostile},
+        "cifar-damaged": {"data_batch_1": members["data_batch_1"][:40]},
+        "cifar-labels": {"data_batch_1": pickle.dumps(labels, protocol=2)},
+        "cifar": {},
+    }
+    for name, change in changes.items():
+        place = folder / name
+        place.mkdir()
+        save_cifar(place, members | change, "tar.gz").rename(folder / f"{name}.tar.gz")
+        place.rmdir()
+
+
+def save_idx_files(folder: Path) -> None:
+    save_mnist(folder / "mnist", packed=False)
+    only_train = save_mnist(folder / "mnist-train", packed=False)
+    for path in only_train.glob("t10k*"):
+        path.unlink()
+    images = idx_bytes(np.zeros((2, 2, 3)))
+    contents = {
+        "images-idx3-ubyte": images,
+        "labels-idx1-ubyte": idx_bytes([1, 0]),
+        "three-idx1-ubyte": idx_bytes([1, 0, 2]),
+        "cut-idx3-ubyte": images[:-1],
+        "floats-idx3-ubyte": bytes([0, 0, 13, 3]) + images[4:],
+        "vast-idx3-ubyte": bytes([0, 0, 8, 3]) + b"\xff" * 12,
+    }
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+
+
+def save_npz_files(folder: Path) -> None:
+    save_npz(folder / "bytes.npz", images=UINT8, labels=LABELS)
+    save_npz(folder / "unit.npz", images=UNIT, labels=LABELS)
+    save_npz(folder / "names.npz", pictures=UINT8, labels=LABELS)
+    save_npz(folder / "objects.npz", images=np.array([{}]), labels=LABELS)
+    save_npz(folder / "lengths.npz", images=UINT8, labels=np.array([0]))
+    save_npz(folder / "empty.npz", images=UINT8[:0], labels=LABELS[:0])
+    save_npz(folder / "text.npz", images=np.full((2, 1, 2, 2), "x"), labels=LABELS)
+    save_npz(folder / "halves.npz", images=UINT8, labels=np.array([0.5, 1]))
+    save_npz(folder / "negative.npz", images=UINT8, labels=np.array([-1, 1]))
+    save_npz(folder / "many.npz", images=UINT8, labels=np.array([0, 999_999_999]))
+    save_npz(folder / "probs.npz", images=UINT8, labels=PROBS)
+    save_npz(folder / "logits.npz", images=UINT8, labels=LOGITS)
+    save_npz(folder / "unclear.npz", images=UINT8, labels=PROBS * 3)
+    save_npz(folder / "infinite.npz", images=np.full_like(UNIT, np.inf), labels=LABELS)
+    save_npz(folder / "normalised.npz", images=UNIT * 9 - 4, labels=LABELS)
+    (folder / "damaged.npz").write_bytes((folder / "bytes.npz").read_bytes()[:100])
+
+
+def save_pt_files(folder: Path) -> None:
+    save_pt(folder / "labels.pt", torch.from_numpy(LABELS))
+    values = {
+        "unit": torch.from_numpy(UNIT),
+        "list": [torch.zeros(3, 2, 2)] * 2,
+        "complex": torch.ones(2, 3, 2, 2, dtype=torch.complex64),
+        "expanded": torch.zeros(1).expand(1000, 3, 1000, 1000),
+        "code": Hostile(folder / "marker"),
+    }
+    for name, value in values.items():
+        save_pt(folder / f"{name}.pt", value)
+    (folder / "damaged.pt").write_bytes(b"hello" * 100)
