@@ -144,6 +144,25 @@ class TestReruns:
         assert sweep(changed(RELABEL, options={"force": True})).num_run == 2
         assert sweep(RELABEL).num_run == 0
 
+    def test_run_no_cell_that_another_process_has_finished_meanwhile(self, digits):
+        sweep(EVALUATE)
+        lines = OUT.read_bytes().splitlines(keepends=True)
+        OUT.unlink()
+
+        class Neighbour(Listener):
+            def note(self, text: str) -> None:
+                super().note(text)
+                if "cell 1 of 4" in text:
+                    # The first one is being run by both, the second one by the other alone.
+                    OUT.write_bytes(b"".join(lines[:2]))
+
+        result = sweep(EVALUATE, reporter=Neighbour())
+        assert result.num_run == 3
+        assert len(result.records) == 4
+        assert [record["key"] for record in records(OUT)] == [
+            record.key for record in result.records
+        ]
+
     def test_try_the_failed_cells_again(self, digits):
         grid = changed(EVALUATE, axes={"optimizer": ["sgd", "adamw:lr=-1"]})
         listener = Listener()
