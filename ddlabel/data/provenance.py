@@ -146,17 +146,3 @@ def _flags(name: str, value: Any) -> list[str]:
         if single is not True:
             words.append(str(single))
     return words
-
-
-def is_deeper_than(max_depth: int, value: Any) -> bool:
-    """Return whether lists and objects lie in one another deeper than `max_depth` levels."""
-    level = [value]
-    for _ in range(max_depth):
-        inner: list[Any] = []
-        for part in level:
-            if isinstance(part, dict):
-                inner += part.values()
-            elif isinstance(part, list):
-                inner += part
-        level = inner
-    return any(isinstance(part, dict | list) for part in level)

@@ -1,6 +1,7 @@
 """Reading files: errors that name the file, streams, and standard input."""
 
 import errno
+import io
 import os
 import shutil
 import stat
@@ -9,13 +10,15 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
-from typing import BinaryIO, TextIO
+from typing import IO, BinaryIO, TextIO
 
 from ddlabel.core.errors import DDLabelError, InvalidInputError, StorageError
-from ddlabel.data.schema import require
+from ddlabel.data.schema import MAX_BYTES, require
 
 STANDARD = "-"
 _COPY_BYTES = 1 << 20
+# The head of a safetensors bundle is at most its header and the length of it.
+_HEAD_BYTES = MAX_BYTES + 8
 _REFUSALS = (errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE)
 
 
@@ -104,37 +107,48 @@ def _is_same_file(path: str | Path, stream: TextIO | None) -> bool:
         return False
 
 
-def spool_standard_input(read_head: Callable[[BinaryIO], tuple[bytes, int]]) -> Path:
+def spool_standard_input(declared_size: Callable[[BinaryIO], int]) -> Path:
     """Copy standard input to an unnamed temporary file that can be mapped, and return its path.
 
-    `read_head` reads the first bytes and returns them with the size that they declare for all.
-    Only one byte more is copied, because a stream can be endless.
+    `declared_size` reads the head of the copy and returns the size of the whole file. Only one
+    byte more is copied, because a stream can be endless.
 
     Raises:
-        InvalidInputError: Standard input is a terminal.
-        DDLabelError: What `read_head` raises.
+        InvalidInputError: Standard input is a terminal or empty.
         StorageError: It does not fit the disk of temporary files.
+        DDLabelError: What `declared_size` raises.
     """
     require(
         not sys.stdin.isatty(), "a bundle is expected and it is a terminal: pipe one in, or name it"
     )
-    stream = sys.stdin.buffer
-    head, size = read_head(stream)
-    free = shutil.disk_usage(tempfile.gettempdir()).free
-    require(
-        size <= free,
-        f"it needs {size} bytes of temporary space and {free} are free: set TMPDIR to another disk",
-        StorageError,
-    )
     with tempfile.TemporaryFile() as spool:
-        spool.write(head)
-        num_left = size + 1 - len(head)
-        while num_left > 0:
-            chunk = stream.read(min(_COPY_BYTES, num_left))
-            if not chunk:
-                break
-            spool.write(chunk)
-            num_left -= len(chunk)
+        _copy(sys.stdin.buffer, spool, _HEAD_BYTES)
+        require(spool.tell() > 0, "it is empty: the command before the pipe wrote no bundle")
+        spool.seek(0)
+        size = declared_size(spool)
+        _check_free_space(size)
+        num_copied = spool.seek(0, io.SEEK_END)
+        _copy(sys.stdin.buffer, spool, size + 1 - num_copied)
         spool.flush()
         # The copy of the descriptor stays open, so that its path can be mapped.
         return Path(f"/dev/fd/{os.dup(spool.fileno())}")
+
+
+def _copy(source: BinaryIO, target: IO[bytes], num_bytes: int) -> None:
+    """Copy at most so many bytes."""
+    while num_bytes > 0:
+        chunk = source.read(min(_COPY_BYTES, num_bytes))
+        if not chunk:
+            return
+        target.write(chunk)
+        num_bytes -= len(chunk)
+
+
+def _check_free_space(num_bytes: int) -> None:
+    free = shutil.disk_usage(tempfile.gettempdir()).free
+    require(
+        num_bytes <= free,
+        f"it needs {num_bytes} bytes of temporary space and {free} are free: set TMPDIR to "
+        "another disk",
+        StorageError,
+    )

@@ -3,10 +3,11 @@
 import json
 import sys
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 from ddlabel.core.errors import DDLabelError, IncompatibleError, InvalidInputError
-from ddlabel.data.provenance import Entry, canonical_json, is_deeper_than, sha256_of_text
+from ddlabel.data.arrays import ARRAYS
+from ddlabel.data.provenance import Entry, canonical_json, sha256_of_text
 
 FORMAT = 1
 MAX_BYTES = 1 << 20
@@ -14,39 +15,6 @@ MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
 PixelSpace = Literal["uint8", "unit"]
 Space = Literal["logits", "probs", "mass", "direction"]
-_FLOATS = ("float16", "float32")
-_STORED_LABELS = ("uint8", "uint16", *_FLOATS)
-
-
-class ArraySpec(NamedTuple):
-    """What an array of a bundle must be.
-
-    Attributes:
-        axes: the letters of its axes; of several alternatives, the one with as many axes counts.
-        dtypes: the dtypes that it may have.
-        needs: the arrays that must be there with it.
-    """
-
-    axes: tuple[str, ...]
-    dtypes: tuple[str, ...]
-    needs: tuple[str, ...] = ()
-
-
-# The one table of arrays. Reading, writing and checking follow it.
-ARRAYS: dict[str, ArraySpec] = {
-    "images": ArraySpec(("NCHW",), ("uint8", *_FLOATS)),
-    "hard_labels": ArraySpec(("N",), ("int64",)),
-    "source_index": ArraySpec(("N",), ("int64",)),
-    "soft_labels": ArraySpec(("NK",), _STORED_LABELS),
-    "soft_index": ArraySpec(("NS",), ("uint8", "uint16"), needs=("soft_labels",)),
-    "dense_labels": ArraySpec(("NVK",), _STORED_LABELS, needs=("dense_boxes",)),
-    "dense_index": ArraySpec(("NVD",), ("uint8", "uint16"), needs=("dense_labels",)),
-    "dense_boxes": ArraySpec(("V4", "NV4"), ("float32",), needs=("dense_labels",)),
-    "dense_flip": ArraySpec(("NV",), ("uint8",), needs=("dense_labels",)),
-    "dense_mix": ArraySpec(("NV",), ("int64",), needs=("dense_labels", "dense_mix_weight")),
-    "dense_mix_weight": ArraySpec(("NV",), ("float32",), needs=("dense_mix",)),
-    "dense_mix_box": ArraySpec(("NV4",), ("float32",), needs=("dense_mix",)),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +87,7 @@ class Header:
         """
         try:
             body = json.loads(text)
-            is_flat = not is_deeper_than(MAX_DEPTH, body)
-            require(is_flat, f"the header has more than {MAX_DEPTH} lists in one another")
+            _check_depth(body)
             header = cls._parse(body)
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise InvalidInputError(
@@ -178,7 +145,10 @@ class Header:
     def _check_pixels(self, num_channels: int) -> None:
         """Check the pixel space, and the mean and deviation that networks normalise with."""
         pixels = self.pixels
-        _check_known("pixel space", pixels.space, get_args(PixelSpace))
+        spaces = get_args(PixelSpace)
+        expected_space = f"expected one of {', '.join(spaces)}"
+        is_known = pixels.space in spaces
+        require(is_known, f"unknown pixel space {pixels.space!r}: {expected_space}")
         for name, values in (("mean", pixels.mean), ("std", pixels.std)):
             are_numbers = len(values) == num_channels and all(map(_is_finite, values))
             is_good = are_numbers and (name == "mean" or min(values) > 0)
@@ -196,7 +166,9 @@ class Header:
 
     def _check_label_meta(self, meta: LabelMeta, name: str) -> None:
         """Check the meaning of labels, and whether the array `name` can hold such labels."""
-        _check_known("label space", meta.space, get_args(Space))
+        spaces = get_args(Space)
+        expected_space = f"expected one of {', '.join(spaces)}"
+        require(meta.space in spaces, f"unknown label space {meta.space!r}: {expected_space}")
         is_good = _is_finite(meta.temperature) and 1e-6 <= meta.temperature <= 1e6
         require(
             is_good,
@@ -247,10 +219,6 @@ def require(condition: object, message: str, error: type[DDLabelError] = Invalid
         raise error(message)
 
 
-def _check_known(role: str, value: str, known: tuple[str, ...]) -> None:
-    require(value in known, f"unknown {role} {value!r}: expected one of {', '.join(known)}")
-
-
 def check_length(size: int) -> None:
     """Check that a header, read or to be written, has at most 1 MiB.
 
@@ -258,6 +226,21 @@ def check_length(size: int) -> None:
         InvalidInputError: It has more.
     """
     require(size <= MAX_BYTES, f"the header has {size} bytes: at most {MAX_BYTES} are allowed")
+
+
+def _check_depth(value: Any) -> None:
+    """Check that lists and objects do not lie in one another too deep for what copies them."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        inner: list[Any] = []
+        for part in level:
+            if isinstance(part, dict):
+                inner += part.values()
+            elif isinstance(part, list):
+                inner += part
+        level = inner
+    is_flat = not any(isinstance(part, dict | list) for part in level)
+    require(is_flat, f"the header has more than {MAX_DEPTH} lists in one another")
 
 
 def _index_of(name: str) -> str:

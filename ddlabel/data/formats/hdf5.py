@@ -85,15 +85,15 @@ def _check_end(path: Path) -> None:
     with path.open("rb") as file:
         superblock = file.read(max(_END_OFFSETS.values()) + _ADDRESS_BYTES)
         file_size = file.seek(0, io.SEEK_END)
-    begin = len(_SIGNATURE)
-    require(superblock[:begin] == _SIGNATURE, "it does not begin as HDF5: cut off or damaged")
-    end_offset = _END_OFFSETS.get(superblock[begin])
-    require(end_offset is not None, f"HDF5 with a superblock {superblock[begin]}: write it again")
-    assert end_offset is not None  # narrowed for mypy
-    end = int.from_bytes(superblock[end_offset : end_offset + _ADDRESS_BYTES], "little")
+    is_known = superblock[: len(_SIGNATURE)] == _SIGNATURE
+    version = superblock[len(_SIGNATURE)]
+    require(is_known and version in _END_OFFSETS, "the HDF5 file is cut off or damaged")
+    begin = _END_OFFSETS[version]
+    end = int.from_bytes(superblock[begin : begin + _ADDRESS_BYTES], "little")
+    require(end <= file_size, "the HDF5 file is cut off or damaged")
     require(
         end == file_size,
-        f"it has {file_size} bytes and HDF5 ends after {end}: cut off, or followed by other bytes",
+        f"{file_size - end} bytes stand behind the end of the HDF5 file: it is damaged",
     )
 
 

@@ -64,32 +64,39 @@ def locate(path: Path) -> tuple[Header, dict[str, int]]:
     with path.open("rb") as file:
         file_size = file.seek(0, io.SEEK_END)
         file.seek(0)
-        head, declared = read_head(file)
+        text = _read_head(file)
+    header, entries = _parse_head(text)
+    begin = _LENGTH_BYTES + len(text)
+    _, data_size = _layout(header)
+    declared = begin + data_size
     require(
         declared == file_size,
         f"it has {file_size} bytes and its header declares {declared}: cut off or damaged",
     )
-    header, entries = _parse_head(head[_LENGTH_BYTES:])
-    begin = len(head)
     return header, {name: begin + entry["data_offsets"][0] for name, entry in entries.items()}
 
 
-def read_head(file: BinaryIO) -> tuple[bytes, int]:
-    """Return the first bytes of a file, up to the arrays, and the size that they declare for all.
+def declared_size(file: BinaryIO) -> int:
+    """Return the size that the head of a file declares for all of it.
 
     Raises:
         InvalidInputError: The file is foreign, cut off or damaged.
         IncompatibleError: It is of another format version.
     """
+    text = _read_head(file)
+    header, _ = _parse_head(text)
+    _, data_size = _layout(header)
+    return _LENGTH_BYTES + len(text) + data_size
+
+
+def _read_head(file: BinaryIO) -> bytes:
+    """Return the text of the container's header."""
     start = file.read(_LENGTH_BYTES)
-    require(start, "it is empty: no bundle was written to it")
     length = int.from_bytes(start, "little")
     text = file.read(length) if length <= MAX_BYTES else b""
     is_whole = len(start) == _LENGTH_BYTES and len(text) == length
     require(is_whole, "not a safetensors file, or cut off in its header")
-    header, _ = _parse_head(text)
-    _, data_size = _layout(header)
-    return start + text, len(start) + length + data_size
+    return text
 
 
 def _parse_head(text: bytes) -> tuple[Header, dict[str, Any]]:

@@ -76,12 +76,19 @@ def _read(path: Path) -> Array:
             budget.check_inflated(size, file_bytes)
         else:
             budget.check_budget("the array", size, budget.MAX_TOTAL_BYTES)
-            require(size < file_bytes, f"{size} bytes of data are declared: cut off or damaged")
+            _check_length(file_bytes - file.tell(), size)
         content = np.empty(size, np.uint8)
         num_read = _fill(content, file)
-        is_whole = num_read == size and not file.read(1)
-        require(is_whole, f"it does not have the {size} bytes of data that it declares: damaged")
+        num_more = len(file.read(1))
+        _check_length(num_read + num_more, size)
         return content.reshape(shape)
+
+
+def _check_length(size: int, declared: int) -> None:
+    require(
+        size == declared,
+        f"{size} bytes of data where {declared} are declared: cut off or damaged",
+    )
 
 
 def _fill(content: Array, file: BinaryIO | gzip.GzipFile) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ddlabel.core.errors import UnsafeInputError
+from ddlabel.core.errors import InvalidInputError, UnsafeInputError
 from ddlabel.data.importers import budget
 from ddlabel.data.labels import Array
 from ddlabel.data.schema import require
@@ -62,9 +62,12 @@ def read_pickle(content: bytes) -> Any:
 
     Raises:
         UnsafeInputError: It asks for code, or declares a value that is too large.
-        Exception: It is damaged.
+        InvalidInputError: It is damaged, or has something else.
     """
-    return _Reader(content).run()
+    try:
+        return _Reader(content).run()
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise InvalidInputError("the pickle is cut off or damaged") from error
 
 
 class _Reader:
