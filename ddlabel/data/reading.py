@@ -2,11 +2,13 @@
 
 import os
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
+from typing import TextIO
 
 from ddlabel.core.errors import DDLabelError, InvalidInputError
 from ddlabel.data.schema import require
@@ -50,6 +52,43 @@ def _reason(error: Exception) -> str:
 def is_stream(path: Path) -> bool:
     """Return whether a path exists and is neither a regular file nor a folder."""
     return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def is_standard_output(path: str | Path) -> bool:
+    """Return whether a path means standard output: `-`, or a path of the same file.
+
+    Such are `/dev/stdout`, `/dev/fd/1`, and a file to which the shell redirects standard output.
+    """
+    return str(path) == STANDARD or _is_same_file(path, sys.stdout)
+
+
+def is_standard_input(path: str | Path) -> bool:
+    """Return whether a path means standard input: `-`, `/dev/stdin`, `/dev/fd/0`.
+
+    A regular file with a suffix is read by its name even if standard input comes from it as well.
+    """
+    if str(path) == STANDARD:
+        return True
+    is_named = is_regular(path) and Path(path).suffix != ""
+    return not is_named and _is_same_file(path, sys.stdin)
+
+
+def is_regular(path: str | Path) -> bool:
+    """Return whether a path is a regular file."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116
+    except (OSError, ValueError):
+        return False
+
+
+def _is_same_file(path: str | Path, stream: TextIO | None) -> bool:
+    """Return whether a path is the file behind a stream. A closed stream has none."""
+    if stream is None:
+        return False
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(stream.fileno()))  # noqa: PTH116
+    except (OSError, ValueError):  # io.UnsupportedOperation is both
+        return False
 
 
 def spool_standard_input() -> Path:
