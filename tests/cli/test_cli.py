@@ -18,6 +18,7 @@ import torch
 from samples import FIXTURES, TINY, make_bundle, records, with_arrays
 
 from ddlabel.data import formats
+from ddlabel.data.expert_run import ExpertRun
 from ddlabel.data.schema import LabelMeta
 
 RELABEL = ["relabel", "few.safetensors", "out.safetensors", "--expert", "expert"]
@@ -74,7 +75,6 @@ class TestWhatCommandsMake:
 
     def test_stored_labels_are_the_experts_logits(self, cli, digits):
         cli("relabel", "few.safetensors", "soft.safetensors", "--expert", "expert", "--epoch", 1.5)
-        from ddlabel.data.expert_run import ExpertRun
         from ddlabel.training.labeler import network_of
 
         run = ExpertRun(digits / "expert")
@@ -120,7 +120,6 @@ class TestWhatCommandsMake:
         # The view at the lower left of image 3, cut and resized here, as an image of its own.
         cut = torch.from_numpy(dense.images[3:4, :, 4:, :4] / np.float32(255))
         alone = torch.nn.functional.interpolate(cut, (8, 8), mode="bilinear", align_corners=False)
-        from ddlabel.data.expert_run import ExpertRun
         from ddlabel.training.labeler import network_of
 
         run = ExpertRun(digits / "expert")
@@ -135,12 +134,12 @@ class TestWhatCommandsMake:
     def test_auto_picks_the_first_checkpoint_that_is_good_enough_and_never_sees_test_accuracy(
         self, cli, digits
     ):
-        metrics = digits / "expert" / "metrics.jsonl"
-        lines = [
+        run = ExpertRun(digits / "expert")
+        changed = [
             record | {"train_accuracy": accuracy, "test_accuracy": 1 - accuracy}
-            for record, accuracy in zip(records(metrics), (0.3, 0.5, 0.7, 0.8), strict=True)
+            for record, accuracy in zip(run.metrics(), (0.3, 0.5, 0.7, 0.8), strict=True)
         ]
-        metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        run.save_metrics(changed)
         # IPC 2: 0.6 + 0.2·log10(2) = 0.660 of the best 0.8 is 0.528, first reached by the third: epoch 1.5.
         said = cli("relabel", "few.safetensors", "soft.safetensors", "--expert", "expert")
         assert b"labels by expert@1.5" in said.err
