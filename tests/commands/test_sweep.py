@@ -131,8 +131,9 @@ class TestReruns:
         assert sweep(RELABEL).num_run == 1
         assert Path("soft-1.safetensors").read_bytes() == made
 
-    def test_replace_an_output_that_no_record_owns_only_with_force(self, digits):
-        sweep(RELABEL)
+    def test_replace_an_output_of_another_command_only_with_force(self, digits):
+        other = changed(RELABEL, options={"expert": "expert@2"})
+        sweep(other)
         OUT.unlink()
         made = Path("soft-1.safetensors").stat().st_mtime_ns
         with pytest.raises(SweepError) as failed:
