@@ -89,11 +89,12 @@ def write_bundle(
 ) -> "Bundle":
     """Run a command that makes a bundle, write the bundle, and print its path."""
     from ddlabel.commands.execute import make_bundle_file
-    from ddlabel.data.reading import is_standard_output
 
     bundle, written = make_bundle_file(
         load_command(name), inputs, out, options, force=force, reporter=reporter, **more
     )
+    from ddlabel.data.reading import is_standard_output
+
     if not is_standard_output(out):
         reporter.result(out, written)
     return bundle

@@ -14,7 +14,7 @@ from typing import BinaryIO, NamedTuple
 
 from ddlabel.core.errors import ClosedPipeError, OutputExistsError, StorageError, UsageError
 from ddlabel.data.exclusive import move_to_free_name
-from ddlabel.data.reading import is_standard_output, is_stream
+from ddlabel.data.reading import is_regular, is_standard_output, is_stream
 from ddlabel.data.schema import require
 
 Chunk = bytes | memoryview
@@ -41,13 +41,19 @@ def check_output(path: str, *, force: bool) -> None:
     if is_standard_output(path):
         _check_standard_output()
         return
+    try:
+        _check_file(path, force=force)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _check_file(path: str, *, force: bool) -> None:
     target = Path(path)
     folder = target.resolve().parent
     require(not target.is_dir(), f"{path} is a folder: give the name of a file", OutputExistsError)
     if target.is_file() and not force:
         # A writer that was killed after it had given the file its name leaves another name of it.
-        with suppress(OSError):
-            _remove_stale_parts(target.resolve())
+        _remove_stale_parts(target.resolve())
         raise _exists(path)
     require(
         folder.is_dir(),
@@ -103,7 +109,7 @@ def write(
         ClosedPipeError: The reader of a pipe is gone.
     """
     streamed = is_standard_output(path) or is_stream(Path(path))
-    if Path(path).is_file() and not streamed and not force:
+    if is_regular(path) and not streamed and not force:
         raise _exists(path)
     try:
         if streamed:
@@ -208,7 +214,8 @@ def _remove_stale_parts(target: Path) -> None:
     """
     for part in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
         if not _has_living_writer(part):
-            part.unlink(missing_ok=True)
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
 
 
 def _has_living_writer(part: Path) -> bool:

@@ -26,7 +26,8 @@ def move_to_free_name(part: Path, target: Path) -> None:
     try:
         os.link(part, target)
     except FileExistsError:
-        # A network file system repeats a request whose answer was lost, and then finds its own link.
+        # A network file system repeats a request whose answer was lost, and then finds the link
+        # that it made itself.
         if part.stat().st_nlink == 1:
             raise
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ddlabel.core.errors import InvalidInputError, UnsafeInputError
+from ddlabel.core.errors import InvalidInputError, StorageError, UnsafeInputError
 from ddlabel.data.reading import (
     is_standard_input,
     is_standard_output,
@@ -29,7 +30,12 @@ def test_an_error_of_ours_keeps_its_type_and_gets_the_name():
 
 
 @pytest.mark.parametrize(
-    ("error", "reason"), [(ValueError("bad magic"), "bad magic"), (KeyError(), "KeyError")]
+    ("error", "reason"),
+    [
+        (ValueError("bad magic\nat byte 3"), "damaged: bad magic"),
+        (KeyError("weights"), "damaged"),
+        (FileNotFoundError(2, "No such file"), "damaged: No such file"),
+    ],
 )
 def test_any_other_error_is_an_invalid_file(error, reason):
     with pytest.raises(InvalidInputError) as caught, reading(Path("x.pt"), "damaged"):
@@ -62,17 +68,38 @@ def test_standard_input_becomes_a_file_without_a_name(monkeypatch, tmp_path):
     content = b"content" * 500_000
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
     monkeypatch.chdir(tmp_path)
-    path = spool_standard_input()
+    path = spool_standard_input(lambda file: len(content))
     assert path.read_bytes() == content
     assert list(tmp_path.iterdir()) == []
     os.close(int(path.name))
+
+
+def test_one_byte_more_than_declared_is_copied_of_an_endless_stream(monkeypatch):
+    with Path("/dev/zero").open() as stream:
+        monkeypatch.setattr(sys, "stdin", stream)
+        path = spool_standard_input(lambda file: 3_000_000)
+    assert path.stat().st_size == 3_000_001
+    os.close(int(path.name))
+
+
+def test_a_stream_that_declares_more_than_the_disk_holds_is_not_copied(monkeypatch):
+    with Path("/dev/zero").open() as stream:
+        monkeypatch.setattr(sys, "stdin", stream)
+        with pytest.raises(StorageError):
+            spool_standard_input(lambda file: 1 << 60)
 
 
 @pytest.mark.parametrize("stdin", [io.TextIOWrapper(io.BytesIO()), Terminal()])
 def test_an_empty_standard_input_and_a_terminal_are_refused(monkeypatch, stdin):
     monkeypatch.setattr(sys, "stdin", stdin)
     with pytest.raises(InvalidInputError):
-        spool_standard_input()
+        spool_standard_input(lambda file: 0)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EIO])
+def test_a_file_that_the_system_refuses_to_read_is_no_damaged_one(number):
+    with pytest.raises(StorageError, match=r"x\.pt"), reading(Path("x.pt"), "damaged"):
+        raise OSError(number, os.strerror(number))
 
 
 def standard_streams(*paths: Path | str, **streams) -> list[str]:

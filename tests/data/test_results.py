@@ -7,45 +7,13 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+from record_samples import INPUTS, OPTIONS, cell, student
 
 from ddlabel.core.errors import InvalidInputError, OutputExistsError, StorageError, UsageError
-from ddlabel.data.record import Record, key_of
+from ddlabel.data.record import key_of
 from ddlabel.data.results import Results
-
-INPUTS = {"bundle": "b" * 64, "test": "c" * 64}
-OPTIONS = {"loss": "kl", "seed": 0}
-
-
-def student(seed: int = 0, **changes) -> Record:
-    options = OPTIONS | {"seed": seed}
-    values = {
-        "kind": "student",
-        "key": key_of("student", version="1", inputs=INPUTS, options=options, role="own"),
-        "version": "1",
-        "inputs": INPUTS,
-        "options": options,
-        "result": {"accuracy": 0.5, "loss": None},
-        "cost": {"seconds": 1.5},
-        "role": "own",
-    }
-    return Record(**values | changes)
-
-
-def cell(**changes) -> Record:
-    options = {"command": "info", "bundle": "few.h5"}
-    values = {
-        "kind": "cell",
-        "key": key_of("cell", version="1", inputs={}, options=options),
-        "version": "1",
-        "inputs": {},
-        "options": options,
-        "result": [1, {"a": None}],
-        "cost": {"seconds": 2},
-    }
-    return Record(**values | changes)
 
 
 @pytest.fixture

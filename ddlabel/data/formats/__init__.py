@@ -121,7 +121,8 @@ def write(path: str, bundle: Bundle, *, force: bool = False) -> Header:
 
 def _locate(path: str) -> tuple[Header, Path, dict[str, int]]:
     """Return the header, the file that can be mapped, and the byte offset of each array in it."""
-    source = spool_standard_input() if is_standard_input(path) else Path(path)
+    is_standard = is_standard_input(path)
+    source = spool_standard_input(safetensors.declared_size) if is_standard else Path(path)
     require(
         not source.is_dir(),
         "it is a folder, not a bundle: an expert run, or images for 'ddlabel import'",
