@@ -65,7 +65,9 @@ def sweep(
 
     `grid` is a TOML file, or a dict of the same form: `command`, a table `options`, and a table
     `axes` with a list of values for each option that varies. Each finished cell is appended to the
-    results file as a record. With `plan`, no cell is run and the result is their estimated cost.
+    results file as a record. A sweep can be killed between the output of a cell and its record:
+    such an output is recorded without running the cell again. With `plan`, no cell is run and the
+    result is their estimated cost.
 
     Raises:
         UsageError: The grid, one of its cells or the shard cannot be used. No cell is run.
@@ -90,7 +92,9 @@ def sweep(
         return not _is_finished(cell, results.read_new())
 
     for cell, record, error in _run(missing, is_missing, options, reporter):
-        num_run += 1
+        # A cell that an earlier sweep had made costs nothing.
+        is_adopted = record is not None and not record.cost
+        num_run += not is_adopted
         if record is not None:
             results.append_new(record)
         elif is_missing(cell):
@@ -144,7 +148,7 @@ def _run(
             reporter.warn(f"{name} failed: {outcome.error}")
             yield cell, None, outcome.error
             continue
-        reporter.note(f"{name} ({outcome.seconds:.1f} s)")
+        reporter.note(f"{name} ({outcome.duration})")
         record = Record(
             kind="cell",
             key=cell.key,
@@ -152,7 +156,7 @@ def _run(
             inputs=cell.inputs,
             options=cell.options,
             result=outcome.result,
-            cost={"seconds": outcome.seconds},
+            cost=outcome.cost,
         )
         yield cell, record, ""
 
