@@ -46,6 +46,19 @@ class SweepResult:
             "failed": len(self.failures),
         }
 
+    def raise_for_failures(self) -> None:
+        """Raise an error if cells failed.
+
+        Raises:
+            SweepError: Some cells failed. Its `result` is this object.
+        """
+        if self.failures:
+            raise SweepError(
+                f"{len(self.failures)} of {self.num_run} cells failed: correct what their lines "
+                "say and run the same command again, which tries only these",
+                result=self,
+            )
+
     def __repr__(self) -> str:
         return (
             f"<SweepResult: {self.num_cells} cells, {self.num_run} of them run now, "
@@ -81,8 +94,9 @@ def sweep(
     cells = Grid.of(grid).cells()[shard - 1 :: num_shards]
     records = results.read("cell", reporter.note)
     missing = [cell for cell in cells if not _is_finished(cell, records)]
-    num_finished = len(cells) - len(missing)
-    reporter.note(f"{num_finished} of {len(cells)} cells are in {options.out} already")
+    reporter.note(
+        f"{len(cells) - len(missing)} of {len(cells)} cells are in {results.path} already"
+    )
     if options.plan:
         return plan_cells(missing)
     failures = {}
@@ -93,8 +107,7 @@ def sweep(
 
     for cell, record, error in _run(missing, is_missing, options, reporter):
         # A cell that an earlier sweep had made costs nothing.
-        is_adopted = record is not None and not record.cost
-        num_run += not is_adopted
+        num_run += record is None or bool(record.cost)
         if record is not None:
             results.append_new(record)
         elif is_missing(cell):
@@ -106,12 +119,7 @@ def sweep(
         num_run=num_run,
         failures=failures,
     )
-    if failures:
-        raise SweepError(
-            f"{len(failures)} of {num_run} cells failed: correct what their lines say and run "
-            "the same command again, which tries only these",
-            result=result,
-        )
+    result.raise_for_failures()
     return result
 
 
