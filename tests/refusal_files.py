@@ -18,6 +18,7 @@ from view_samples import recorded_views
 from ddlabel.data import formats
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.schema import LabelMeta, Pixels
+from ddlabel.training.resume import save_state
 
 NUM_CLASSES = 10
 # A view of the whole image and one of its upper left quarter.
@@ -81,6 +82,7 @@ def save_bundles() -> None:
         "colour": hard_bundle(20, channels=3),
         "larger": hard_bundle(20, size=9),
         "wide": oblong_bundle(),
+        "too-large-to-whiten": hard_bundle(10, channels=3, size=65),
         "soft": with_soft(few, "logits"),
         "probs": with_soft(few, "probs"),
         "direction": with_soft(few, "direction"),
@@ -161,6 +163,7 @@ FORGERIES = {
     "dtype": lambda body: body["arrays"]["hard_labels"].update(dtype="float32"),
     "axes": lambda body: body["arrays"]["hard_labels"].update(shape=[2, 1]),
     "length": lambda body: body["arrays"]["hard_labels"].update(shape=[3]),
+    "header-size": lambda body: body.update(classes=["x" * 2**20]),
     "values": lambda body: body["dense"].update(space="probs"),
     "num-classes": lambda body: body["arrays"]["soft_labels"].update(shape=[2, 3]),
     "no-pixels": lambda body: body.pop("pixels"),
@@ -244,6 +247,7 @@ def save_runs() -> None:
         folder = Path(name)
         shutil.copytree(expert, folder)
         change(folder)
+    save_state(Path("kept.safetensors.resume"), {"key": "of other options", "iteration": 4})
     Path("folder").mkdir()
     shutil.copy(expert / "expert.json", "folder/notes.txt")
 

@@ -16,7 +16,7 @@ from ddlabel.core.registry import nearest
 from ddlabel.core.values import as_option_type, shown
 from ddlabel.data import atomic, formats
 from ddlabel.data.bundle import Bundle
-from ddlabel.data.reading import STANDARD, is_stream
+from ddlabel.data.reading import is_standard_output, is_stream
 from ddlabel.data.schema import Header
 
 
@@ -37,7 +37,7 @@ def make_bundle_file(
     bundle, and what `--json` prints: the path, the digest and the shapes.
 
     Raises:
-        OutputExistsError: The output is there, and `force` is not set.
+        OutputExistsError: The output is there before the work or after it, and `force` is not set.
         StorageError: The output cannot be written.
     """
     atomic.check_output(out, force=force)
@@ -50,7 +50,7 @@ def make_bundle_file(
     bundle: Bundle = command.run(inputs, options, reporter, **more)
     if RANK:
         return bundle, {}
-    header = formats.write(out, bundle)
+    header = formats.write(out, bundle, force=force)
     if resume is not None:
         resume.unlink(missing_ok=True)
     return bundle, {"out": out, "digest": header.digest, "shapes": shapes_of(header)}
@@ -58,7 +58,7 @@ def make_bundle_file(
 
 def _resume_file(out: str) -> Path | None:
     """Return the file of the state of an unfinished run; None if the output is a stream."""
-    is_file = out != STANDARD and not is_stream(Path(out))
+    is_file = not is_standard_output(out) and not is_stream(Path(out))
     return Path(f"{out}.resume") if is_file else None
 
 

@@ -225,7 +225,7 @@ Checkpoints = Sequence[Checkpoint]
 
 
 def _write(path: Path, content: bytes) -> None:
-    atomic.write(str(path), [content], size=len(content))
+    atomic.write(str(path), [content], size=len(content), force=True)
 
 
 def _write_arrays(path: Path, arrays: Arrays) -> str:

@@ -4,12 +4,13 @@ import errno
 import io
 import os
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
-from typing import IO, BinaryIO
+from typing import IO, BinaryIO, TextIO
 
 from ddlabel.core.errors import DDLabelError, InvalidInputError, StorageError
 from ddlabel.data.schema import MAX_BYTES, require
@@ -61,7 +62,49 @@ def _reason(error: Exception) -> str:
 
 def is_stream(path: Path) -> bool:
     """Return whether a path exists and is neither a regular file nor a folder."""
-    return path.exists() and not path.is_file() and not path.is_dir()
+    return _file_type(path) not in (None, stat.S_IFREG, stat.S_IFDIR)
+
+
+def is_standard_output(path: str | Path) -> bool:
+    """Return whether a path means standard output: `-`, or a path of the same file.
+
+    Such are `/dev/stdout`, `/dev/fd/1`, and a file to which the shell redirects standard output.
+    """
+    return str(path) == STANDARD or _is_same_file(path, sys.stdout)
+
+
+def is_standard_input(path: str | Path) -> bool:
+    """Return whether a path means standard input: `-`, `/dev/stdin`, `/dev/fd/0`.
+
+    A regular file with a suffix is read by its name even if standard input comes from it as well.
+    """
+    if str(path) == STANDARD:
+        return True
+    is_named = is_regular(path) and Path(path).suffix != ""
+    return not is_named and _is_same_file(path, sys.stdin)
+
+
+def is_regular(path: str | Path) -> bool:
+    """Return whether a path is a regular file."""
+    return _file_type(path) == stat.S_IFREG
+
+
+def _file_type(path: str | Path) -> int | None:
+    """Return the type of a file, as `stat` has it; None if there is no file or no access to it."""
+    try:
+        return stat.S_IFMT(os.stat(path).st_mode)  # noqa: PTH116
+    except (OSError, ValueError):
+        return None
+
+
+def _is_same_file(path: str | Path, stream: TextIO | None) -> bool:
+    """Return whether a path is the file behind a stream. A closed stream has none."""
+    if stream is None:
+        return False
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(stream.fileno()))  # noqa: PTH116
+    except (OSError, ValueError):  # io.UnsupportedOperation is both
+        return False
 
 
 def spool_standard_input(declared_size: Callable[[BinaryIO], int]) -> Path:

@@ -17,7 +17,7 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     content = buffer.getbuffer()
-    atomic.write(str(path), [content], size=content.nbytes)
+    atomic.write(str(path), [content], size=content.nbytes, force=True)
 
 
 @contextmanager

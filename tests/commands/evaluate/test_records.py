@@ -12,7 +12,7 @@ import ddlabel
 from ddlabel.commands.evaluate.experiment import Experiment
 from ddlabel.commands.evaluate.records import has_figures, student_key, student_record
 from ddlabel.core.config import EvaluateOptions
-from ddlabel.data.results import Record
+from ddlabel.data.record import Record
 
 OUT = Path("results.jsonl")
 
@@ -137,7 +137,7 @@ class TestResultsFile:
         evaluate()
         (line,) = records(OUT)
         optional = {"protocol_overridden"}
-        assert set(line) == set(asdict(record())) - optional
+        assert set(line) == set(asdict(record())) - optional | {"sha256"}
 
     @pytest.mark.parametrize("text", ['{"result":{"accuracy":9.2,"loss":1}}', "hello"])
     def test_a_file_of_something_else_is_refused(self, cli, digits, text):
