@@ -11,7 +11,10 @@ import resource
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from format_samples import small
 from injection import KILLS, every_kill, run_in_child
@@ -42,28 +45,49 @@ def run(name: str, *words: str | Path | int, before: tuple[str, ...] = ()) -> di
     return json.loads(done.stdout)
 
 
-def at_once(*commands: list[str]) -> list[subprocess.Popen[bytes]]:
-    """Start programs, wait until each has said that it is ready, and let all go on at once."""
+@contextmanager
+def running(*commands: list[str], folder: Path | None = None, **streams: Any) -> Iterator[Any]:
+    """Start programs, and kill at the end of the block those that still run."""
+    with ExitStack() as stack:
+        processes = []
+        for words in commands:
+            process = subprocess.Popen(
+                words,
+                cwd=folder,
+                env=os.environ | ENVIRONMENT,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                **streams,
+            )
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            processes.append(process)
+        yield processes
+
+
+def outcomes(*commands: list[str], folder: Path) -> list[tuple[int, bytes, bytes]]:
+    """Run programs side by side; return the exit code, the output and the errors of each."""
+    with running(*commands, folder=folder) as processes:
+        texts = [process.communicate() for process in processes]
+        return [(process.returncode, *text) for process, text in zip(processes, texts, strict=True)]
+
+
+def at_once(*commands: list[str]) -> list[int]:
+    """Start programs, wait until each is ready, let all go on at once; return their exit codes."""
     gate, opener = os.pipe()
-    running = []
-    for words in commands:
-        process = subprocess.Popen(
-            words,
-            env=os.environ | ENVIRONMENT,
-            stdin=gate,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        running.append(process)
-    os.close(gate)
-    for process in running:
-        assert process.stdout.readline() == b"ready\n", process.communicate()[1]
-    os.close(opener)
-    return running
+    with running(*commands, stdin=gate) as processes:
+        os.close(gate)
+        for process in processes:
+            assert process.stdout.readline() == b"ready\n", process.stderr.read().decode()
+        os.close(opener)
+        for process in processes:
+            process.communicate()
+        return [process.returncode for process in processes]
 
 
 def wait_for_the_others() -> None:
-    print("ready", flush=True)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
     sys.stdin.read()
 
 
@@ -251,7 +275,7 @@ def main() -> None:
     except DDLabelError as error:
         sys.exit(f"{type(error).__name__}: {error}")
     if figures is not None:
-        print(json.dumps(figures))
+        sys.stdout.write(json.dumps(figures))
 
 
 if __name__ == "__main__":

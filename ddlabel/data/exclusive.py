@@ -26,8 +26,7 @@ def move_to_free_name(part: Path, target: Path) -> None:
     try:
         os.link(part, target)
     except FileExistsError:
-        # A network file system repeats a request whose answer was lost, and then finds the link
-        # that it made itself.
+        # A network file system may repeat a request that succeeded, and then finds its own link.
         if part.stat().st_nlink == 1:
             raise
     except OSError as error:

@@ -25,7 +25,7 @@ def way(request, monkeypatch) -> str:
     if request.param != "hard link":
         refuse_links(monkeypatch)
     if request.param == "placeholder":
-        monkeypatch.setattr(exclusive, "_rename_exclusively", lambda part, target: False)
+        monkeypatch.setattr(exclusive, "_rename_exclusively", lambda *_: False)
     return request.param
 
 
@@ -60,7 +60,7 @@ def test_a_dangling_symbolic_link_is_a_taken_name(way, part):
 
 def test_a_placeholder_is_removed_if_it_cannot_be_replaced(part, monkeypatch):
     refuse_links(monkeypatch)
-    monkeypatch.setattr(exclusive, "_rename_exclusively", lambda part, target: False)
+    monkeypatch.setattr(exclusive, "_rename_exclusively", lambda *_: False)
 
     def fail(*paths):
         raise OSError(errno.EIO, os.strerror(errno.EIO))

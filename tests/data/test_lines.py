@@ -63,7 +63,7 @@ def test_a_line_that_fails_in_the_middle_is_taken_back(path, monkeypatch, before
 
 
 def test_a_system_that_takes_no_byte_and_says_nothing_is_an_error(path, monkeypatch):
-    monkeypatch.setattr(os, "write", lambda descriptor, data: 0)
+    monkeypatch.setattr(os, "write", lambda *_: 0)
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
         append(path, b"new")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
 import sys
 
 import fault_programs
@@ -106,10 +105,7 @@ def test_of_several_writers_of_one_output_one_wins(tmp_path, figure, suffix, num
     """All have looked for the output, and none has found it, when the first one writes it."""
     path = tmp_path / f"out{suffix}"
     commands = [fault_programs.command("write_one", path, n) for n in range(num_processes)]
-    running = fault_programs.at_once(*commands)
-    codes = [process.wait() for process in running]
-    for process in running:
-        process.communicate()
+    codes = fault_programs.at_once(*commands)
     assert sorted(codes) == [0] + [6] * (num_processes - 1)
     bundle = formats.read(str(path))
     assert bundle.classes == (f"class {codes.index(0)}", "dog")
@@ -120,21 +116,12 @@ def test_of_several_writers_of_one_output_one_wins(tmp_path, figure, suffix, num
 
 def test_of_sixteen_commands_with_one_output_one_wins(tmp_path, figure):
     words = ["-m", "ddlabel", "import", FIXTURES / "digits.npz", "out.safetensors"]
-    running = []
-    for _ in range(16):
-        process = subprocess.Popen(
-            [sys.executable, *map(str, words)],
-            cwd=tmp_path,
-            env=os.environ | fault_programs.ENVIRONMENT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        running.append(process)
-    outputs = [process.communicate() for process in running]
-    codes = [process.returncode for process in running]
-    assert sorted(codes) == [0] + [6] * 15, outputs
+    command = [sys.executable, *map(str, words)]
+    outcomes = fault_programs.outcomes(*[command] * 16, folder=tmp_path)
+    codes = [code for code, _, _ in outcomes]
+    assert sorted(codes) == [0] + [6] * 15, outcomes
     assert [file.name for file in tmp_path.iterdir()] == ["out.safetensors"]
     assert len(formats.read(str(tmp_path / "out.safetensors"))) > 0
-    errors = [said for (_, said), code in zip(outputs, codes, strict=True) if code]
+    errors = [said for code, _, said in outcomes if code]
     assert all(b"out.safetensors" in said and b"Traceback" not in said for said in errors)
     figure("16 commands with one output", won=1, exit_6=codes.count(6))
