@@ -33,7 +33,8 @@ from ddlabel.cli import (  # noqa: F401 - importing a module registers its comma
 from ddlabel.cli.command import app
 from ddlabel.cli.reporter import printable
 from ddlabel.commands.command import MODULES
-from ddlabel.core.errors import ClosedPipeError, DDLabelError
+from ddlabel.core.errors import ClosedPipeError, DDLabelError, ResourceError, StorageError
+from ddlabel.core.memory import is_out_of_memory, out_of_memory_error
 from ddlabel.core.ranks import RANK
 
 _PROCESS = os.getpid()
@@ -79,13 +80,8 @@ def main() -> NoReturn:
         sys.exit(0)
     except DDLabelError as error:
         _exit_with_error(str(error), error.exit_code)
-    except MemoryError:
-        _exit_with_error("out of memory: use a smaller --batch-size, or a machine with more", 8)
-    except OSError as error:
-        place = error.filename or "input or output"
-        _exit_with_error(f"{place}: {error.strerror or error}", 7)
-    except RuntimeError as error:
-        _exit_with_runtime_error(error)
+    except (MemoryError, OSError, RuntimeError) as error:
+        _exit_with_system_error(error)
     except Exception as error:
         # Typer's own errors, of options and arguments. The module that has their class is private.
         if not hasattr(error, "format_message"):
@@ -93,16 +89,17 @@ def main() -> NoReturn:
         _exit_with_error(f"{error.format_message()} (see 'ddlabel COMMAND --help')", 2)
 
 
-def _exit_with_runtime_error(error: RuntimeError) -> NoReturn:
-    """Exit with a line for the errors of torch that a user can do something about."""
+def _exit_with_system_error(error: MemoryError | OSError | RuntimeError) -> NoReturn:
+    """Exit with a line for the errors of the machine that a user can do something about."""
+    if is_out_of_memory(error):
+        _exit_with_error(str(out_of_memory_error()), ResourceError.exit_code)
+    if isinstance(error, OSError):
+        place = error.filename or "input or output"
+        _exit_with_error(f"{place}: {error.strerror or error}", StorageError.exit_code)
     if any(word in str(error) for word in _LOST_PROCESS):
         _exit_with_error(
             "another rank, or one of --workers, has ended: start the command again, and it goes on",
-            8,
-        )
-    if type(error).__name__ == "OutOfMemoryError":
-        _exit_with_error(
-            "the device is out of memory: use a smaller --batch-size, or --device cpu", 8
+            ResourceError.exit_code,
         )
     raise error
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePath
 
 from ddlabel.core.errors import DDLabelError, InvalidInputError
+from ddlabel.core.memory import is_out_of_memory
 from ddlabel.data.schema import require
 
 STANDARD = "-"
@@ -20,7 +21,8 @@ def reading(name: PurePath, failure: str) -> Iterator[None]:
     """Turn every error inside the block into one of ours that begins with the file's name.
 
     An error of ours keeps its type. Anything else that a decoder raises means that the file is
-    damaged or foreign; `failure` says so in the message. A MemoryError passes.
+    damaged or foreign; `failure` says so in the message. An error that says that memory is
+    exhausted passes.
 
     Raises:
         InvalidInputError: The block raised an error that is not ours.
@@ -29,9 +31,9 @@ def reading(name: PurePath, failure: str) -> Iterator[None]:
         yield
     except DDLabelError as error:
         raise type(error)(f"{name}: {error}") from error
-    except MemoryError:
-        raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         raise InvalidInputError(f"{name}: {failure}{_reason(error)}") from error
 
 
