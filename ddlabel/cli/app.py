@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import time
-from types import FrameType
+import traceback
 from typing import Annotated, NoReturn
 
 import typer
@@ -33,16 +33,16 @@ from ddlabel.cli import (  # noqa: F401 - importing a module registers its comma
 from ddlabel.cli.command import app
 from ddlabel.cli.reporter import printable
 from ddlabel.commands.command import MODULES
+from ddlabel.core import interruption
 from ddlabel.core.errors import ClosedPipeError, DDLabelError, ResourceError, StorageError
 from ddlabel.core.memory import is_out_of_memory, out_of_memory_error
 from ddlabel.core.ranks import RANK
 
-_PROCESS = os.getpid()
 _SECONDS_FOR_RANK_0 = 5
+# This environment variable shows the traceback of every error, of ours and of signals too.
+_DEBUG = "DDLABEL_DEBUG"
 # Words in the errors of processes that another one has left alone.
 _LOST_PROCESS = ("gloo", "NCCL", "DataLoader worker")
-# The exit codes that signals ask for.
-_exit_codes_of_signals: list[int] = []
 # The help lists the commands in the order of the pipeline.
 _ORDER = list(MODULES)
 app.registered_commands.sort(key=lambda command: _ORDER.index(str(command.name)))
@@ -67,13 +67,17 @@ def _root(version: _Version = False) -> None:
 
 def main() -> NoReturn:
     """Run the command line and exit with the code of its outcome (`ddlabel guide errors`)."""
-    signal.signal(signal.SIGTERM, _exit_on_signal)
-    signal.signal(signal.SIGINT, _exit_on_signal)
+    interruption.reset()
+    signal.signal(signal.SIGTERM, interruption.on_signal)
+    signal.signal(signal.SIGINT, interruption.on_signal)
     try:
         sys.exit(app(sys.argv[1:] or ["--help"], standalone_mode=False))
-    except SystemExit as done:
-        # Ray turns every exit code into 1.
-        sys.exit(_exit_codes_of_signals[0] if _exit_codes_of_signals else done.code)
+    except (SystemExit, KeyboardInterrupt):
+        # Ray replaces the exception of a signal by one of its own.
+        interrupted = interruption.interrupted()
+        if interrupted is None:
+            raise
+        _exit_with_error(interrupted.message, interrupted.exit_code)
     except ClosedPipeError:
         # Python would report the closed pipe again when it flushes standard output at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -111,20 +115,10 @@ def _exit_with_error(message: str, code: int) -> NoReturn:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(code))
         time.sleep(_SECONDS_FOR_RANK_0)
         message = f"rank {RANK}: {message}"
+    if os.environ.get(_DEBUG, "0") not in ("", "0"):
+        traceback.print_exc()
     if "--json" in sys.argv:
         print(json.dumps({"error": message, "exit_code": code}), file=sys.stderr)
     else:
         print(f"error: {printable(message)}", file=sys.stderr)
     sys.exit(code)
-
-
-def _exit_on_signal(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-    """Exit as an exception does, so that temporary files are removed."""
-    if os.getpid() != _PROCESS:
-        return  # A worker that reads images: its parent answers the signal and ends it.
-    code = 128 + number
-    _exit_codes_of_signals.append(code)
-    word = "interrupted" if number == signal.SIGINT else "terminated"
-    _exit_with_error(
-        f"{word}: nothing half-written is left; the same command goes on, or begins again", code
-    )
