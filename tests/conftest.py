@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from samples import FIXTURES, TINY, make_bundle
+from samples import FIXTURES, make_bundle
 
 from ddlabel.cli.app import main
 from ddlabel.data.bundle import Bundle
@@ -95,16 +95,24 @@ def ddlabel(tmp_path: Path):
 @pytest.fixture(scope="session")
 def made(tmp_path_factory):
     """The files of `digits`, made once."""
+    from ddlabel.commands.bundle_files import write
+    from ddlabel.commands.import_images import import_images
+    from ddlabel.commands.select import select
+    from ddlabel.commands.train_expert import train_expert
+
     folder = tmp_path_factory.mktemp("digits")
-    for line in (
-        f"import {FIXTURES}/digits.npz real.safetensors",
-        f"import {FIXTURES}/digits.npz test.safetensors --split test",
-        "select real.safetensors few.safetensors --ipc 2",
-        f"train-expert real.safetensors expert {' '.join(TINY)} --save-every 0.5 --batch-size 30",
-    ):
-        subprocess.run(
-            [sys.executable, "-m", "ddlabel", *line.split(), "--quiet"], cwd=folder, check=True
-        )
+    write(folder / "real.safetensors", import_images(FIXTURES / "digits.npz"))
+    write(folder / "test.safetensors", import_images(FIXTURES / "digits.npz", split="test"))
+    write(folder / "few.safetensors", select(folder / "real.safetensors", ipc=2))
+    train_expert(
+        folder / "real.safetensors",
+        folder / "expert",
+        net="convnet-d1:width=4",
+        epochs=2,
+        precision="fp32",
+        save_every=0.5,
+        batch_size=30,
+    )
     return folder
 
 

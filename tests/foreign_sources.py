@@ -6,8 +6,10 @@ import gzip
 import io
 import os
 import pickle
+import struct
 import tarfile
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +32,37 @@ def load(*paths: Path, **options) -> Bundle:
 def save_png(path: Path, pixels) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.asarray(pixels, np.uint8)).save(path)
+
+
+def png_that_declares(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(bytes(999)))
+        + chunk(b"IEND", b"")
+    )
+
+
+def zip_with_sizes(path: Path, name: str, content: bytes, size: int, packed: bytes) -> Path:
+    """A zip archive of a deflated member that declares `size` bytes and the sum of `content`."""
+    encoded = name.encode()
+    fields = (20, 0, 8, 0, 33, zlib.crc32(content), len(packed), size, len(encoded), 0)
+    local = b"PK\3\4" + struct.pack("<5H3I2H", *fields) + encoded + packed
+    entry = b"PK\1\2\x14\0" + struct.pack("<5H3I2H", *fields) + bytes(14) + encoded
+    end = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 1, 1, len(entry), len(local), 0)
+    path.write_bytes(local + entry + end)
+    return path
+
+
+def deflate(content: bytes) -> bytes:
+    packer = zlib.compressobj(1, zlib.DEFLATED, -15)
+    return packer.compress(content) + packer.flush()
 
 
 def zip_folder(folder: Path, name: str = "packed.zip") -> Path:

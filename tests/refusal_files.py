@@ -17,7 +17,9 @@ from view_samples import recorded_views
 
 from ddlabel.data import formats
 from ddlabel.data.bundle import Bundle
+from ddlabel.data.expert_run import ExpertRun
 from ddlabel.data.schema import LabelMeta, Pixels
+from ddlabel.training.resume import save_state
 
 NUM_CLASSES = 10
 # A view of the whole image and one of its upper left quarter.
@@ -81,6 +83,7 @@ def save_bundles() -> None:
         "colour": hard_bundle(20, channels=3),
         "larger": hard_bundle(20, size=9),
         "wide": oblong_bundle(),
+        "too-large-to-whiten": hard_bundle(10, channels=3, size=65),
         "soft": with_soft(few, "logits"),
         "probs": with_soft(few, "probs"),
         "direction": with_soft(few, "direction"),
@@ -161,6 +164,7 @@ FORGERIES = {
     "dtype": lambda body: body["arrays"]["hard_labels"].update(dtype="float32"),
     "axes": lambda body: body["arrays"]["hard_labels"].update(shape=[2, 1]),
     "length": lambda body: body["arrays"]["hard_labels"].update(shape=[3]),
+    "header-size": lambda body: body.update(classes=["x" * 2**20]),
     "values": lambda body: body["dense"].update(space="probs"),
     "num-classes": lambda body: body["arrays"]["soft_labels"].update(shape=[2, 3]),
     "no-pixels": lambda body: body.pop("pixels"),
@@ -244,6 +248,7 @@ def save_runs() -> None:
         folder = Path(name)
         shutil.copytree(expert, folder)
         change(folder)
+    save_state(Path("kept.safetensors.resume"), {"key": "of other options", "iteration": 4})
     Path("folder").mkdir()
     shutil.copy(expert / "expert.json", "folder/notes.txt")
 
@@ -265,8 +270,18 @@ def _remove_last_checkpoint(folder: Path) -> None:
 
 
 def _replace_in_info(folder: Path, **changes) -> None:
+    info = replace(ExpertRun(folder).about, **changes)
+    ExpertRun.create(folder, info)
+
+
+def _write_newer_format(folder: Path) -> None:
     path = folder / "expert.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
+
+
+def _remove_accuracies(folder: Path) -> None:
+    run = ExpertRun(folder)
+    run.save_metrics([{"step": record["step"]} for record in run.metrics()])
 
 
 RUN_DAMAGES = {
@@ -274,8 +289,8 @@ RUN_DAMAGES = {
     "last-expert": _keep_last_checkpoint,
     "lost-expert": _remove_last_checkpoint,
     "broken-expert": lambda folder: (folder / "expert.json").write_text("{"),
-    "new-expert": lambda folder: _replace_in_info(folder, format=99),
+    "new-expert": _write_newer_format,
     "other-net-expert": lambda folder: _replace_in_info(folder, net="convnet-d1:width=5"),
-    "no-metrics-expert": lambda folder: (folder / "metrics.jsonl").write_text(""),
+    "no-metrics-expert": _remove_accuracies,
     "bad-metrics-expert": lambda folder: (folder / "metrics.jsonl").write_text("{"),
 }

@@ -15,7 +15,7 @@ HEADER = """\
 # Every refusal of the command line: what was called, the exit code, and the exact message.
 # Rows of one command stand together. `files` are written before the call, `stdin` is piped in,
 # `leaves` is what may stay behind; all other files are made by tests/refusal_files.py.
-# After a change of messages: pytest tests/cli/test_refusals.py --update-refusals
+# After a change of messages: pytest -n 0 tests/cli/test_refusals.py --update-refusals
 """
 
 

@@ -12,7 +12,7 @@ from ddlabel.commands.evaluate.experiment import Experiment, settle
 from ddlabel.commands.evaluate.grid import train_students
 from ddlabel.core.config import EvaluateOptions
 from ddlabel.data.bundle import Bundle
-from ddlabel.data.results import Record
+from ddlabel.data.record import Record
 
 QUICK = {
     "net": "convnet-d1:width=8",

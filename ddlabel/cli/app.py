@@ -1,5 +1,6 @@
 """The `ddlabel` command: all subcommands, and the one place where errors become exit codes."""
 
+import contextlib
 import json
 import os
 import signal
@@ -32,6 +33,7 @@ from ddlabel.cli import (  # noqa: F401 - importing a module registers its comma
 )
 from ddlabel.cli.command import app
 from ddlabel.cli.reporter import printable
+from ddlabel.cli.streams import discard_output, prepare_streams
 from ddlabel.commands.command import MODULES
 from ddlabel.core import interruption
 from ddlabel.core.errors import ClosedPipeError, DDLabelError, ResourceError, StorageError
@@ -43,6 +45,8 @@ _SECONDS_FOR_RANK_0 = 5
 _DEBUG = "DDLABEL_DEBUG"
 # Words in the errors of processes that another one has left alone.
 _LOST_PROCESS = ("gloo", "NCCL", "DataLoader worker")
+# The beginning of pathlib's error, a RuntimeError before Python 3.13.
+_SYMLINK_LOOP = "Symlink loop"
 # The help lists the commands in the order of the pipeline.
 _ORDER = list(MODULES)
 app.registered_commands.sort(key=lambda command: _ORDER.index(str(command.name)))
@@ -70,17 +74,20 @@ def main() -> NoReturn:
     interruption.reset()
     signal.signal(signal.SIGTERM, interruption.on_signal)
     signal.signal(signal.SIGINT, interruption.on_signal)
+    prepare_streams()
     try:
         sys.exit(app(sys.argv[1:] or ["--help"], standalone_mode=False))
-    except (SystemExit, KeyboardInterrupt):
+    except (SystemExit, KeyboardInterrupt) as done:
+        if isinstance(done.__context__, BrokenPipeError):  # Typer turns it into code 1.
+            discard_output()
+            sys.exit(0)
         # Ray replaces the exception of a signal by one of its own.
         interrupted = interruption.interrupted()
         if interrupted is None:
             raise
         _exit_with_error(interrupted.message, interrupted.exit_code)
-    except ClosedPipeError:
-        # Python would report the closed pipe again when it flushes standard output at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (ClosedPipeError, BrokenPipeError):
+        discard_output()
         sys.exit(0)
     except DDLabelError as error:
         _exit_with_error(str(error), error.exit_code)
@@ -90,7 +97,8 @@ def main() -> NoReturn:
         # Typer's own errors, of options and arguments. The module that has their class is private.
         if not hasattr(error, "format_message"):
             raise
-        _exit_with_error(f"{error.format_message()} (see 'ddlabel COMMAND --help')", 2)
+        message = " ".join(error.format_message().split())
+        _exit_with_error(f"{message} (see 'ddlabel COMMAND --help')", 2)
 
 
 def _exit_with_system_error(error: MemoryError | OSError | RuntimeError) -> NoReturn:
@@ -105,6 +113,8 @@ def _exit_with_system_error(error: MemoryError | OSError | RuntimeError) -> NoRe
             "another rank, or one of --workers, has ended: start the command again, and it goes on",
             ResourceError.exit_code,
         )
+    if str(error).startswith(_SYMLINK_LOOP):
+        _exit_with_error(f"{error}: its symbolic links lead back to it", 7)
     raise error
 
 
@@ -117,8 +127,14 @@ def _exit_with_error(message: str, code: int) -> NoReturn:
         message = f"rank {RANK}: {message}"
     if os.environ.get(_DEBUG, "0") not in ("", "0"):
         traceback.print_exc()
+    line = f"error: {printable(message)}"
     if "--json" in sys.argv:
-        print(json.dumps({"error": message, "exit_code": code}), file=sys.stderr)
-    else:
-        print(f"error: {printable(message)}", file=sys.stderr)
+        line = json.dumps({"error": message, "exit_code": code})
+    # The exit code is all that is left where standard error is full or nobody reads it.
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        discard_output()
     sys.exit(code)

@@ -36,7 +36,6 @@ OutArgument = Annotated[
 Force = Annotated[bool, typer.Option("--force", help="replace an output that exists")]
 _Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="print only results and errors")]
 _AsJson = Annotated[bool, typer.Option("--json", help="print results and errors as JSON")]
-_STANDARD = "-"
 # The commands that torchrun can start.
 _RANKED = ("train-expert", "relabel", "densify")
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
@@ -94,7 +93,9 @@ def write_bundle(
     bundle, written = make_bundle_file(
         load_command(name), inputs, out, options, force=force, reporter=reporter, **more
     )
-    if out != _STANDARD:
+    from ddlabel.data.reading import is_standard_output
+
+    if not is_standard_output(out):
         reporter.result(out, written)
     return bundle
 
@@ -153,8 +154,11 @@ def _check_ranked(name: str, given: dict[str, Any]) -> None:
         raise UsageError(
             f"{name} runs in one process, unlike {', '.join(_RANKED)}: run it without torchrun"
         )
+    from ddlabel.data.reading import is_standard_input
+
     has_real = getattr(given["options"], "real", None) is not None
-    if has_real or _STANDARD in (given.get("bundle"), given.get("real")):
+    inputs = [given[name] for name in ("bundle", "real") if name in given]
+    if has_real or any(is_standard_input(str(name)) for name in inputs):
         raise UsageError(
             "under torchrun the inputs must be files; run once without it to choose by --real, "
             "then pass the --epoch and --temperature that it chose"

@@ -31,4 +31,4 @@ def write(path: str | Path, bundle: Bundle, *, force: bool = False) -> None:
         StorageError: The disk is full or the operating system refuses.
     """
     atomic.check_output(str(path), force=force)
-    formats.write(str(path), bundle)
+    formats.write(str(path), bundle, force=force)

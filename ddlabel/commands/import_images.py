@@ -29,7 +29,7 @@ def import_images(
     if isinstance(sources, str | os.PathLike):
         sources = [sources]
     paths = [Path(source) for source in sources]
-    bundle = importers.load(paths, options)
+    bundle = importers.load(paths, options, reporter.note)
     inputs = [_file_input("source", path) for path in paths]
     if options.zca_from:
         inputs.append(_file_input("zca-from", Path(options.zca_from)))

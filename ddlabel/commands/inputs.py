@@ -11,8 +11,8 @@ from ddlabel.data import formats
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.expert_run import Checkpoints, ExpertRun
 from ddlabel.data.provenance import Input
+from ddlabel.data.reading import STANDARD, is_standard_input
 
-STANDARD = "-"
 BundleLike = str | Path | Bundle
 RunLike = str | Path | ExpertRun
 
@@ -39,7 +39,8 @@ def open_bundle(value: BundleLike) -> OpenBundle:
     if isinstance(value, Bundle):
         return OpenBundle(bundle=value, digest=value.digest, name=STANDARD)
     bundle, header = formats.load(str(value))
-    return OpenBundle(bundle=bundle, digest=header.digest, name=Path(value).name)
+    name = STANDARD if is_standard_input(value) else Path(value).name
+    return OpenBundle(bundle=bundle, digest=header.digest, name=name)
 
 
 def open_experts(values: Any, reporter: Reporter) -> list[ExpertRun]:
@@ -83,7 +84,7 @@ def check_one_standard_input(values: Sequence[Any]) -> None:
     """Check that at most one input is standard input.
 
     Raises:
-        UsageError: Two inputs are `-`.
+        UsageError: Two inputs are `-` or a path of it.
     """
-    if sum(isinstance(value, str) and value == STANDARD for value in values) > 1:
+    if sum(isinstance(value, str) and is_standard_input(value) for value in values) > 1:
         raise UsageError("only one input can be standard input: name a file for the other")

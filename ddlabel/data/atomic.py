@@ -1,6 +1,6 @@
-"""Everything that this program writes: whole files or nothing, and lines appended to a file."""
+"""Files that this program writes: all of a file or nothing. Appended lines are in `lines`."""
 
-import fcntl
+import errno
 import glob
 import os
 import secrets
@@ -8,12 +8,13 @@ import shutil
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from ddlabel.core.errors import ClosedPipeError, OutputExistsError, StorageError, UsageError
-from ddlabel.data.reading import STANDARD, is_stream
+from ddlabel.data.exclusive import move_to_free_name
+from ddlabel.data.reading import is_regular, is_standard_output, is_stream
 from ddlabel.data.schema import require
 
 Chunk = bytes | memoryview
@@ -35,20 +36,25 @@ def check_output(path: str, *, force: bool) -> None:
     Raises:
         OutputExistsError: `path` is a folder, or an existing file and `force` is not set.
         StorageError: The folder of `path` is missing or not writable.
-        UsageError: `path` is `-` and standard output is a terminal.
+        UsageError: `path` is standard output, and that is a terminal.
     """
-    if path == STANDARD:
+    if is_standard_output(path):
         _check_standard_output()
         return
+    try:
+        _check_file(path, force=force)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _check_file(path: str, *, force: bool) -> None:
     target = Path(path)
     folder = target.resolve().parent
-    replaceable = force or not target.is_file()
     require(not target.is_dir(), f"{path} is a folder: give the name of a file", OutputExistsError)
-    require(
-        replaceable,
-        f"{path} exists: choose another name, or replace it with --force",
-        OutputExistsError,
-    )
+    if target.is_file() and not force:
+        # A writer that was killed after it had given the file its name leaves another name of it.
+        _remove_stale_parts(target.resolve())
+        raise _exists(path)
     require(
         folder.is_dir(),
         f"cannot write {path}: there is no folder {folder.name!r}; make it first",
@@ -68,12 +74,25 @@ def _check_standard_output() -> None:
         )
 
 
-def write(path: str, chunks: Iterable[Chunk], *, size: int, head: Head = NO_HEAD) -> None:
+def _exists(path: str | Path) -> OutputExistsError:
+    return OutputExistsError(f"{path} exists: choose another name, or replace it with --force")
+
+
+def write(
+    path: str,
+    chunks: Iterable[Chunk],
+    *,
+    size: int,
+    head: Head = NO_HEAD,
+    force: bool = False,
+) -> None:
     """Write `head` and then `chunks` to `path`, all of it or nothing.
 
-    After a crash at any moment, `path` holds the old file or the new one, never a part. A symbolic
-    link is followed. `-`, a FIFO and a device are streamed to and never replaced. A new file gets
-    the mode that the umask allows, a replaced file keeps its mode.
+    After a crash at any moment, `path` holds the old file or the new one, never a part. Of several
+    processes that write one new file at the same time, one writes it and the others fail. A
+    symbolic link is followed. Standard output (`-` or its path), a FIFO and a device are streamed
+    to and never replaced. A new file gets the mode that the umask allows, a replaced file keeps its
+    mode.
 
     Args:
         path: The file, or `-` for standard output.
@@ -81,19 +100,29 @@ def write(path: str, chunks: Iterable[Chunk], *, size: int, head: Head = NO_HEAD
         size: The number of bytes of head and chunks, compared with the free space.
         head: The first bytes. For a file they are made after the last chunk was written, so that
             they can depend on all of them.
+        force: Whether to replace an existing file.
 
     Raises:
+        OutputExistsError: The file exists, or another process has written it meanwhile, and `force`
+            is not set.
         StorageError: The disk is full or the operating system refuses.
         ClosedPipeError: The reader of a pipe is gone.
     """
-    streamed = path == STANDARD or is_stream(Path(path))
+    streamed = is_standard_output(path) or is_stream(Path(path))
+    if is_regular(path) and not streamed and not force:
+        raise _exists(path)
     try:
         if streamed:
             _stream(path, chunks, head)
         else:
-            _replace(Path(path).resolve(), chunks, size, head)
+            _write_file(Path(path).resolve(), chunks, size, head, force=force)
     except BrokenPipeError:
         raise ClosedPipeError from None
+    except FileExistsError as error:
+        raise OutputExistsError(
+            f"{path} was written by another process meanwhile: choose another name, or replace it "
+            "with --force"
+        ) from error
     except OSError as error:
         state = "its reader has received a part of it" if streamed else "nothing was changed"
         raise StorageError(f"cannot write {path}: {error.strerror or error}; {state}") from error
@@ -109,15 +138,21 @@ def _stream(path: str, chunks: Iterable[Chunk], head: Head) -> None:
 
 @contextmanager
 def _open_stream(path: str) -> Iterator[BinaryIO]:
-    if path == STANDARD:
+    if is_standard_output(path):
         yield sys.stdout.buffer
     else:
         with Path(path).open("wb") as sink:
             yield sink
 
 
-def _replace(target: Path, chunks: Iterable[Chunk], size: int, head: Head) -> None:
-    """Write a temporary file beside the target, sync it, rename it and sync the folder."""
+def _write_file(
+    target: Path, chunks: Iterable[Chunk], size: int, head: Head, *, force: bool
+) -> None:
+    """Write a temporary file beside the target, sync it, give it its name and sync the folder.
+
+    Raises:
+        FileExistsError: The target has come into being meanwhile, and `force` is not set.
+    """
     free = shutil.disk_usage(target.parent).free
     require(
         size <= free,
@@ -128,19 +163,45 @@ def _replace(target: Path, chunks: Iterable[Chunk], size: int, head: Head) -> No
     part = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
-        with os.fdopen(descriptor, "wb") as sink:
+        try:
             if target.exists():
                 os.fchmod(descriptor, stat.S_IMODE(target.stat().st_mode))
-            sink.seek(head.length)
-            sink.writelines(chunks)
-            sink.seek(0)
-            sink.write(head.make())
-            sink.flush()
-            os.fsync(descriptor)
-        part.replace(target)
-        _sync_folder(target)
+            _write_content(descriptor, chunks, head)
+        finally:
+            os.close(descriptor)
+        if force:
+            part.replace(target)
+        else:
+            move_to_free_name(part, target)
     finally:
-        part.unlink(missing_ok=True)
+        # A temporary file that cannot be removed is removed by the next writer.
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+    _sync_folder(target)
+
+
+def _write_content(descriptor: int, chunks: Iterable[Chunk], head: Head) -> None:
+    """Write the chunks, then the head before them, and sync the file."""
+    os.lseek(descriptor, head.length, os.SEEK_SET)
+    for chunk in chunks:
+        write_all(descriptor, chunk)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    write_all(descriptor, head.make())
+    os.fsync(descriptor)
+
+
+def write_all(descriptor: int, content: Chunk) -> None:
+    """Write all bytes of `content` to a file: the system may take a part of them at a time.
+
+    Raises:
+        OSError: The operating system refuses. A part may be written.
+    """
+    rest = memoryview(content)
+    while rest:
+        num_written = os.write(descriptor, rest)
+        if num_written == 0:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        rest = rest[num_written:]
 
 
 def _remove_stale_parts(target: Path) -> None:
@@ -153,7 +214,8 @@ def _remove_stale_parts(target: Path) -> None:
     """
     for part in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
         if not _has_living_writer(part):
-            part.unlink(missing_ok=True)
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
 
 
 def _has_living_writer(part: Path) -> bool:
@@ -185,32 +247,6 @@ def _sync_folder(target: Path) -> None:
             f"{target.name} was written, but its folder could not be synced ({reason}): after a "
             "loss of power the old file may be back"
         ) from error
-
-
-def append_line(path: Path, line: str) -> None:
-    """Append one line in a single write.
-
-    A crash can cut the line off, and never mix it with the line of another process.
-    """
-    with path.open("ab", buffering=0) as sink:
-        fcntl.flock(sink, fcntl.LOCK_EX)
-        sink.write(f"{line}\n".encode())
-        os.fsync(sink.fileno())
-
-
-def whole_lines(path: Path) -> tuple[list[bytes], bool]:
-    """Return the lines of a file that `append_line` writes, and whether a part of one was removed.
-
-    A last line that a crash cut off is removed from the file. A missing file has no lines.
-    """
-    if not path.exists():
-        return [], False
-    # The file is truncated in place and not replaced: other processes may be appending to it.
-    with path.open("r+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        *lines, rest = file.read().split(b"\n")
-        file.truncate(file.tell() - len(rest))
-    return lines, bool(rest)
 
 
 def make_folder(path: Path) -> None:

@@ -8,10 +8,11 @@ from typing import Literal, Self
 import numpy as np
 
 from ddlabel.core.errors import IncompatibleError
+from ddlabel.data.arrays import ARRAYS
 from ddlabel.data.checks import check_labels, check_rows, check_views, within
 from ddlabel.data.labels import Array, Labels, Views, take_rows
 from ddlabel.data.provenance import Entry, sha256_of_array
-from ddlabel.data.schema import ARRAYS, ArrayInfo, Header, Pixels, require
+from ddlabel.data.schema import ArrayInfo, Header, Pixels, require
 
 Field = Literal["soft", "dense"]
 FIELDS: tuple[Field, ...] = ("soft", "dense")

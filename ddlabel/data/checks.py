@@ -11,6 +11,8 @@ from ddlabel.data.labels import Array, Labels, Views
 from ddlabel.data.schema import require
 
 _ROWS_AT_ONCE = 4096
+# A check makes an array of as many numbers as it is given.
+_BLOCK_BYTES = 1 << 24
 # Images whose labels are decoded together: each can have many views.
 _LABELS_AT_ONCE = 512
 
@@ -111,8 +113,10 @@ def check_rows(
     Raises:
         InvalidInputError: A row is not as expected; the message names the first such row.
     """
-    for start in range(0, len(array), _ROWS_AT_ONCE):
-        good = is_good(array[start : start + _ROWS_AT_ONCE])
+    row_bytes = max(1, array[:1].nbytes)
+    num_rows = min(_ROWS_AT_ONCE, max(1, _BLOCK_BYTES // row_bytes))
+    for start in range(0, len(array), num_rows):
+        good = is_good(array[start : start + num_rows])
         if not good.all():
             good_rows = good.reshape(len(good), -1).all(1)
             row = first + start + int(np.argmin(good_rows))

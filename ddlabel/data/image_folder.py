@@ -10,7 +10,9 @@ import numpy as np
 from ddlabel.core import rng
 from ddlabel.core.config import ImportOptions
 from ddlabel.data.bundle import Bundle
-from ddlabel.data.importers.folder import Cut, Member, decode, list_images
+from ddlabel.data.importers.folder import list_images
+from ddlabel.data.importers.images import Cut, Member, decode
+from ddlabel.data.importers.source import check_class_names
 from ddlabel.data.labels import Array
 from ddlabel.data.provenance import canonical_json, sha256_of_text
 from ddlabel.data.schema import Pixels, require
@@ -56,7 +58,8 @@ class ImageFolder:
         """
         require(path.is_dir(), f"{path}: expected a folder of class folders")
         options = _import_options(size)
-        members, hard_labels, classes = list_images(path, options)
+        members, hard_labels, classes, _ = list_images(path, options)
+        check_class_names(str(path), classes)
         generator = np.random.default_rng(rng.stream(0, "sample"))
         sample_rows = generator.permutation(len(members))[:SAMPLE_SIZE]
         sample_images = np.stack([decode(members[row], options) for row in sample_rows])

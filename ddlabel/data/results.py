@@ -1,134 +1,72 @@
 """The results file: one JSON record a line, for a student of `evaluate` or a cell of `sweep`."""
 
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from json import JSONDecodeError
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import NamedTuple
 
 from ddlabel.core.errors import InvalidInputError, StorageError, UsageError
 from ddlabel.data import atomic
-from ddlabel.data.provenance import canonical_json, sha256_of_text
+from ddlabel.data.lines import LockedLines, locked_lines
+from ddlabel.data.reading import is_standard_output
+from ddlabel.data.record import DamagedRecordError, Kind, Record, begins_as_record
 
 SUFFIX = ".jsonl"
-Kind = Literal["student", "cell"]
 _NAMES: dict[Kind, str] = {"student": "a student of evaluate", "cell": "a cell of sweep"}
-_HEX_DIGITS = set("0123456789abcdef")
-# Left out of the JSON where they are empty.
-_OPTIONAL = ("role", "protocol_overridden")
+_MAX_NOTES = 10
 
 
-@dataclass(frozen=True, kw_only=True)
-class Record:
-    """The result of one student or of one cell of a sweep, and all that decided it.
+class _Line(NamedTuple):
+    """A line of a results file.
 
     Attributes:
-        kind: `student` or `cell`.
-        key: sha256 (hexadecimal) of everything that decides the outcome, made by `key_of`.
-        version: the version of ddlabel.
-        inputs: the digest of each file that was read, by its role (bundle, test, teacher, zca).
-        options: the options with the seed of a student, or the command and options of a cell.
-        result: the figures of a student, with its `accuracy` in [0, 1]; the values that a cell's
-            command printed.
-        cost: seconds, FLOPs and the like; no part of the key.
-        role: the purpose of a student beside the labels that are evaluated: own, random, hard, ….
-        protocol_overridden: the presets of the protocol that an option replaced.
+        number: Its number, from 1.
+        record: Its record; None if it has none.
+        reason: Why it has none.
+        is_damaged: Whether it is what a crash or a damage leaves of a record, and nothing foreign.
     """
 
-    kind: Kind
-    key: str
-    version: str
-    inputs: dict[str, str]
-    options: dict[str, Any]
-    result: Any
-    cost: dict[str, Any]
-    role: str = ""
-    protocol_overridden: dict[str, Any] = field(default_factory=dict)
-
-    def to_json(self) -> str:
-        """Return the record as canonical JSON.
-
-        Raises:
-            ValueError: It holds NaN or infinity.
-            TypeError: It holds something that JSON has no form for.
-        """
-        values = asdict(self)
-        for name in _OPTIONAL:
-            if not values[name]:
-                del values[name]
-        return canonical_json(values)
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> Self:
-        """Read a record.
-
-        Raises:
-            ValueError, TypeError, KeyError: The text is not JSON, or not that of a record.
-        """
-        record = cls(**json.loads(text))
-        if record.kind not in get_args(Kind):
-            raise ValueError(f"the kind is {record.kind!r}")
-        for name in ("key", "version", "role"):
-            _check_type(name, getattr(record, name), str)
-        for name in ("inputs", "options", "cost", "protocol_overridden"):
-            _check_type(name, getattr(record, name), dict)
-        for role, digest in record.inputs.items():
-            _check_type(f"the digest of {role}", digest, str)
-        if len(record.key) != 64 or not set(record.key) <= _HEX_DIGITS:
-            raise ValueError(f"the key is {record.key!r}: expected a sha256")
-        if record.kind == "student":
-            accuracy = record.result["accuracy"]
-            _check_type("the accuracy", accuracy, (int, float))
-            if not 0 <= accuracy <= 1:
-                raise ValueError(f"the accuracy is {accuracy}: expected 0 to 1")
-        return record
-
-
-def _check_type(name: str, value: object, expected: type | tuple[type, ...]) -> None:
-    if not isinstance(value, expected):
-        raise TypeError(f"{name} is {value!r}")
-
-
-def key_of(
-    kind: Kind,
-    *,
-    version: str,
-    inputs: Mapping[str, str],
-    options: Mapping[str, Any],
-    role: str = "",
-) -> str:
-    """Return the sha256 (hexadecimal) of everything that decides an outcome.
-
-    Leave out options that change how the work is done and not its outcome, and put the digest of a
-    file in the place of its name.
-    """
-    decisive = {
-        "kind": kind,
-        "version": version,
-        "inputs": dict(inputs),
-        "options": dict(options),
-        "role": role,
-    }
-    return sha256_of_text(canonical_json(decisive))
+    number: int
+    record: Record | None
+    reason: str = ""
+    is_damaged: bool = False
 
 
 class Results:
-    """A results file. Several processes may append to it at the same time."""
+    """A results file. Several processes may read it and append to it at the same time.
+
+    Attributes:
+        path: The file.
+        records: The records that were read or appended, by key. Of several with one key the last
+            counts.
+    """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self.records: dict[str, Record] = {}
+        self._kind: Kind | None = None
+        self._note: Callable[[str], None] | None = None
+        self._serves: Callable[[Record], bool] | None = None
+        # The bytes and lines that were read.
+        self._size = 0
+        self._num_lines = 0
 
     def check_output(self) -> None:
         """Refuse a results file that cannot be one, before any training.
 
         Raises:
-            UsageError: The suffix is not .jsonl.
+            UsageError: The suffix is not .jsonl, or standard output goes to the file.
             OutputExistsError: The path is a folder.
             StorageError: Its folder is missing or not writable.
         """
         if self.path.suffix != SUFFIX:
             raise UsageError(
                 f"--out {self.path}: results are a {SUFFIX} file, to which records are appended"
+            )
+        if is_standard_output(self.path):
+            raise UsageError(
+                f"--out {self.path}: standard output goes to this file too: name another"
             )
         atomic.check_output(str(self.path), force=True)
 
@@ -141,45 +79,166 @@ class Results:
     ) -> dict[str, Record]:
         """Return the records of the file by key; none if there is no file.
 
-        A last line that a crash cut off is removed from the file, and `note` is called with a
-        sentence that says so. Of several records with one key the last counts. A record for which
-        `serves` returns False, because it lacks figures that are asked for, is left out.
+        Of several records with one key the last counts. A record for which `serves` returns False,
+        because it lacks figures that are asked for, is left out. A broken line is skipped, and
+        `note` is called with a sentence that names it. A last line that a crash cut off is removed
+        from the file.
 
         Raises:
-            InvalidInputError: A line is not a record, or one of another kind.
+            InvalidInputError: A line is a record of another kind, or the file has lines and none of
+                them is a record or the rest of one.
+            StorageError: The operating system refuses.
         """
-        lines, was_cut = atomic.whole_lines(self.path)
-        if was_cut and note is not None:
-            note(f"{self.path}: its last line was cut off, and is removed")
-        records: dict[str, Record] = {}
-        for number, line in enumerate(lines, start=1):
-            record = self._parse(line, number)
-            if record.kind != kind:
-                raise InvalidInputError(
-                    f"{self.path}, line {number}: {_NAMES[record.kind]}, expected {_NAMES[kind]}: "
-                    "name another --out"
-                )
-            if serves is None or serves(record):
-                records[record.key] = record
-        return records
+        self._kind = kind
+        self._note = note
+        self._serves = serves
+        self.records = {}
+        self._begin_again()
+        return self.read_new()
 
-    def _parse(self, line: bytes, number: int) -> Record:
+    def read_new(self) -> dict[str, Record]:
+        """Read the lines that were added since the file was last read, and return all records.
+
+        This is cheap where nothing was added.
+
+        Raises:
+            InvalidInputError, StorageError: See `read`.
+        """
         try:
-            return Record.from_json(line)
-        except (ValueError, KeyError, TypeError, RecursionError):
-            raise InvalidInputError(
-                f"{self.path}, line {number}: not a result of ddlabel: name another --out"
-            ) from None
+            if self.path.stat().st_size != self._size:
+                with locked_lines(self.path, create=False) as lines:
+                    self._read_new(lines)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise StorageError(f"cannot read {self.path}: {error.strerror or error}") from error
+        return self.records
 
     def append(self, record: Record) -> None:
-        """Append a record.
+        """Append a record, whole or not at all.
 
         Raises:
-            StorageError: The disk is full or the operating system refuses.
+            StorageError: The disk is full or the operating system refuses. The file is as before.
             ValueError, TypeError: The record cannot be written as JSON.
         """
-        line = record.to_json()
+        line = record.to_json().encode()
+        with self._locked_for_append() as lines:
+            lines.append(line)
+
+    def append_new(self, record: Record) -> bool:
+        """Append a record unless the file has one with its key, and return whether it was appended.
+
+        Other processes may append at the same time: of records with one key, one is written. The
+        record that counts is in `records`.
+
+        Raises:
+            InvalidInputError: See `read`.
+            StorageError, ValueError, TypeError: See `append`.
+        """
+        line = record.to_json().encode()
+        with self._locked_for_append() as lines:
+            if lines.size != self._size:
+                self._read_new(lines)
+            if record.key in self.records:
+                return False
+            lines.append(line)
+            self._size = lines.size
+            self._num_lines += 1
+        self.records[record.key] = record
+        return True
+
+    @contextmanager
+    def _locked_for_append(self) -> Iterator[LockedLines]:
         try:
-            atomic.append_line(self.path, line)
+            with locked_lines(self.path, create=True) as lines:
+                yield lines
         except OSError as error:
             raise StorageError(f"cannot write {self.path}: {error.strerror or error}") from error
+
+    def _begin_again(self) -> None:
+        """Let the next reading begin with the first line."""
+        self._size = 0
+        self._num_lines = 0
+
+    def _read_new(self, lines: LockedLines) -> None:
+        """Read the lines from where the last reading ended, and repair the end of the file."""
+        if lines.size < self._size:
+            # Something else has shortened or replaced the file.
+            self._begin_again()
+        texts = lines.read_from(self._size).split(b"\n")
+        if texts[-1] == b"":
+            texts.pop()
+        read = []
+        for number, text in enumerate(texts, start=self._num_lines + 1):
+            read.append(_parse(text, number))
+        if self._size == 0:
+            self._refuse_foreign(read)
+        self._keep_records(read)
+        if not lines.ends_with_newline:
+            if read[-1].is_damaged:
+                lines.cut(lines.size - len(texts[-1]))
+                self._report_cut_off(read.pop())
+            else:
+                lines.end_line()
+        self._report([line for line in read if line.record is None])
+        self._num_lines += len(read)
+        self._size = lines.size
+
+    def _refuse_foreign(self, read: Sequence[_Line]) -> None:
+        """Refuse a file in which no line is a record, and one is no part of a record either.
+
+        Raises:
+            InvalidInputError: The file is such a file.
+        """
+        if any(line.record is not None for line in read):
+            return
+        for line in read:
+            if not line.is_damaged:
+                raise InvalidInputError(
+                    f"{self.path}, line {line.number}: not a result of ddlabel: {line.reason}; "
+                    "name another --out"
+                )
+
+    def _keep_records(self, read: Sequence[_Line]) -> None:
+        """Keep the records that serve.
+
+        Raises:
+            InvalidInputError: A record is of another kind.
+        """
+        for number, record, *_ in read:
+            if record is None:
+                continue
+            if self._kind not in (None, record.kind):
+                raise InvalidInputError(
+                    f"{self.path}, line {number}: {_NAMES[record.kind]}, expected "
+                    f"{_NAMES[self._kind]}: name another --out"
+                )
+            if self._serves is None or self._serves(record):
+                self.records[record.key] = record
+
+    def _report(self, broken: Sequence[_Line]) -> None:
+        """Name the lines that are no records."""
+        if self._note is None:
+            return
+        for line in broken[:_MAX_NOTES]:
+            self._note(f"{self.path}, line {line.number}: {line.reason}; the line is skipped")
+        num_more = len(broken) - _MAX_NOTES
+        if num_more > 0:
+            self._note(f"{self.path}: {num_more} more lines are no records and are skipped")
+
+    def _report_cut_off(self, line: _Line) -> None:
+        if self._note is not None:
+            self._note(f"{self.path}, line {line.number}: it was cut off, and is removed")
+
+
+def _parse(text: bytes, number: int) -> _Line:
+    """Return a line with its record, or with the reason why it has none."""
+    try:
+        return _Line(number, Record.from_json(text))
+    except DamagedRecordError as error:
+        return _Line(number, None, str(error), is_damaged=True)
+    except (JSONDecodeError, UnicodeDecodeError, RecursionError):
+        reason = "it is not JSON: cut off, glued to another, or foreign"
+        return _Line(number, None, reason, is_damaged=begins_as_record(text))
+    except (ValueError, KeyError, TypeError):
+        return _Line(number, None, "it has not the fields of a record")

@@ -3,48 +3,16 @@
 import json
 import sys
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 from ddlabel.core.errors import DDLabelError, IncompatibleError, InvalidInputError
-from ddlabel.data.provenance import Entry, canonical_json, sha256_of_text
+from ddlabel.data.arrays import ARRAYS
+from ddlabel.data.provenance import Entry, canonical_json, check_depth, sha256_of_text
 
 FORMAT = 1
 MAX_BYTES = 1 << 20
 PixelSpace = Literal["uint8", "unit"]
 Space = Literal["logits", "probs", "mass", "direction"]
-_FLOATS = ("float16", "float32")
-_STORED_LABELS = ("uint8", "uint16", *_FLOATS)
-
-
-class ArraySpec(NamedTuple):
-    """What an array of a bundle must be.
-
-    Attributes:
-        axes: the letters of its axes; of several alternatives, the one with as many axes counts.
-        dtypes: the dtypes that it may have.
-        needs: the arrays that must be there with it.
-    """
-
-    axes: tuple[str, ...]
-    dtypes: tuple[str, ...]
-    needs: tuple[str, ...] = ()
-
-
-# The one table of arrays. Reading, writing and checking follow it.
-ARRAYS: dict[str, ArraySpec] = {
-    "images": ArraySpec(("NCHW",), ("uint8", *_FLOATS)),
-    "hard_labels": ArraySpec(("N",), ("int64",)),
-    "source_index": ArraySpec(("N",), ("int64",)),
-    "soft_labels": ArraySpec(("NK",), _STORED_LABELS),
-    "soft_index": ArraySpec(("NS",), ("uint8", "uint16"), needs=("soft_labels",)),
-    "dense_labels": ArraySpec(("NVK",), _STORED_LABELS, needs=("dense_boxes",)),
-    "dense_index": ArraySpec(("NVD",), ("uint8", "uint16"), needs=("dense_labels",)),
-    "dense_boxes": ArraySpec(("V4", "NV4"), ("float32",), needs=("dense_labels",)),
-    "dense_flip": ArraySpec(("NV",), ("uint8",), needs=("dense_labels",)),
-    "dense_mix": ArraySpec(("NV",), ("int64",), needs=("dense_labels", "dense_mix_weight")),
-    "dense_mix_weight": ArraySpec(("NV",), ("float32",), needs=("dense_mix",)),
-    "dense_mix_box": ArraySpec(("NV4",), ("float32",), needs=("dense_mix",)),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +84,9 @@ class Header:
             IncompatibleError: It is of another format version.
         """
         try:
-            header = cls._parse(json.loads(text))
+            body = json.loads(text)
+            check_depth(body)
+            header = cls._parse(body)
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise InvalidInputError(
                 "the header cannot be read: a part is missing or has another form"

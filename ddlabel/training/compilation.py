@@ -41,6 +41,15 @@ def worth_compiling(
     return seconds_saved > _SECONDS_TO_COMPILE_A_LAYER * num_layers
 
 
+def can_compile() -> bool:
+    """Return whether kernels can be built here. Where they cannot, a warning is logged once."""
+    missing = _missing_build_tools()
+    if missing is None:
+        return True
+    warn_once(f"torch.compile cannot be used, and networks run slower: {missing}")
+    return False
+
+
 def compiled(forward: Forward, device: torch.device, *, required: bool) -> Forward:
     """Return a function compiled for a device, or the function itself where that is impossible.
 

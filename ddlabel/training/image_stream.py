@@ -14,7 +14,7 @@ from ddlabel.core import rng
 from ddlabel.core.errors import DDLabelError
 from ddlabel.core.registry import parse_spec
 from ddlabel.data.image_folder import ImageFolder
-from ddlabel.data.importers.folder import Cut
+from ddlabel.data.importers.images import Cut
 from ddlabel.methods.labels.target import Target
 from ddlabel.methods.labels.views import draw_boxes
 from ddlabel.training.batches import BatchTransform

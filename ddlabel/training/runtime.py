@@ -5,14 +5,14 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
 from ddlabel.core.config import RuntimeOptions
 from ddlabel.core.errors import ResourceError, UsageError
-from ddlabel.training.compilation import compiled, worth_compiling
+from ddlabel.training.compilation import can_compile, compiled, worth_compiling
 from ddlabel.training.cost import count_activations
 from ddlabel.training.stacking import Forward, stacked
 
@@ -58,6 +58,13 @@ def has_bfloat16_units(device: torch.device) -> bool:
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 
+class Work(NamedTuple):
+    """How networks run for some work."""
+
+    compiles: bool
+    precision: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Runtime:
     """A device, the precision of networks on it (fp32, tf32, bf16 or fp16) and `--compile`.
@@ -68,13 +75,16 @@ class Runtime:
     device: torch.device
     precision: str
     compile: str
+    # The precision of networks that are not compiled, if it is another one.
+    eager_precision: str | None = None
 
     @classmethod
     def of(cls, options: RuntimeOptions, *, training: bool = True) -> Self:
         """Return the runtime of these options.
 
-        The precision `auto` is bf16 for training on a device that has units for it, and fp32
-        otherwise.
+        The precision `auto` is fp32 for labels, and for training on a device without units for
+        bfloat16. With them it is bf16 for training; on a CPU only for networks that are compiled,
+        because bfloat16 is slower than float32 there where every operation runs by itself.
 
         Raises:
             UsageError: The device has a name that torch does not know.
@@ -82,14 +92,22 @@ class Runtime:
         """
         device = pick_device(options.device)
         precision = options.precision
+        eager_precision = None
         if precision == "auto":
             precision = "bf16" if training and has_bfloat16_units(device) else "fp32"
+            if device.type == "cpu":
+                eager_precision = "fp32"
         if precision in ("tf32", "fp16") and device.type != "cuda":
             raise ResourceError(
                 f"--precision {precision} needs a CUDA device and this is {device}: "
                 "use fp32 or bf16"
             )
-        return cls(device=device, precision=precision, compile=options.compile)
+        return cls(
+            device=device,
+            precision=precision,
+            compile=options.compile,
+            eager_precision=eager_precision,
+        )
 
     @contextmanager
     def matmul_precision(self) -> Iterator[None]:
@@ -130,20 +148,34 @@ class Runtime:
         Raises:
             ResourceError: `--compile` is on and the networks cannot be compiled.
         """
+        work = self.work(bodies[0], num_images=num_images, shape=shape, backward=backward)
         forward = stacked(bodies)
-        compile_now = self.compile == "on"
-        if self.compile == "auto":
-            compile_now = worth_compiling(
-                bodies[0], num_images=num_images, shape=shape, backward=backward
-            )
-        if compile_now:
+        if work.compiles:
             forward = compiled(forward, self.device, required=self.compile == "on")
-        if self.precision not in _AUTOCAST_DTYPES:
+        if work.precision not in _AUTOCAST_DTYPES:
             return forward
         for body in bodies:
             # Tensor cores and AMX multiply along the channels: keep these next to each other.
             body.to(memory_format=torch.channels_last)
-        return _autocasting(forward, self.device, _AUTOCAST_DTYPES[self.precision])
+        return _autocasting(forward, self.device, _AUTOCAST_DTYPES[work.precision])
+
+    def work(
+        self, body: nn.Module, *, num_images: int, shape: Sequence[int], backward: bool
+    ) -> "Work":
+        """Return whether networks like `body` are compiled for some work, and their precision.
+
+        See `forward` for the work. The choice depends on counts alone, never on measured time, so
+        that the numbers of a result do not depend on how busy the machine is.
+        """
+        compiles = self.compile == "on"
+        if self.compile == "auto":
+            compiles = can_compile() and worth_compiling(
+                body, num_images=num_images, shape=shape, backward=backward
+            )
+        precision = self.precision
+        if not compiles and self.eager_precision is not None:
+            precision = self.eager_precision
+        return Work(compiles=compiles, precision=precision)
 
     def max_stack_size(self, body: nn.Module, *, batch_size: int, shape: Sequence[int]) -> int:
         """Estimate how many networks like `body` can be trained at once in the free memory.

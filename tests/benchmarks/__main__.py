@@ -1,4 +1,4 @@
-"""The command line: `python -m tests.benchmarks NAME`, or `table results.json`."""
+"""Run benchmarks by name, or print the table of their results: `table results.json`."""
 
 import argparse
 import json

@@ -208,12 +208,7 @@ def compare_sides(
         slow = _PacedSide(reference_side, start, seconds)
         fast = _PacedSide(ddlabel_side, round(slow.amount * expected), seconds)
         _run_rounds(slow, fast, settings.rounds)
-        turn_options = equal_work or {}
-        at_equal_work = {
-            "amount": slow.amount,
-            "reference": slow.side.run(slow.amount, **turn_options),
-            "ddlabel": fast.side.run(slow.amount, **turn_options),
-        }
+        at_equal_work = _run_equal_work(slow, fast, equal_work or {})
     rates_after = matmul_rates(settings.device)
     mean_rates = {dtype: (rates_before[dtype] + rates_after[dtype]) / 2 for dtype in rates_before}
     ratio = paired_ratios(slow.rates, fast.rates)
@@ -241,6 +236,15 @@ def _run_rounds(first: _PacedSide, second: _PacedSide, rounds: int) -> None:
         order = (first, second) if number % 2 == 0 else (second, first)
         for side in order:
             side.run_round()
+
+
+def _run_equal_work(slow: _PacedSide, fast: _PacedSide, turn_options: Mapping[str, Any]) -> Result:
+    """Let both sides do the amount of work of the slower one."""
+    return {
+        "amount": slow.amount,
+        "reference": slow.side.run(slow.amount, **turn_options),
+        "ddlabel": fast.side.run(slow.amount, **turn_options),
+    }
 
 
 def describe_sides(result: Result) -> list[str]:

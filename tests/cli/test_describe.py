@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -65,22 +67,8 @@ def test_distances_to_experts_are_a_line_for_each_epoch(cli, digits):
     assert b"nearest      epoch 1\n" in done.out
 
 
-@pytest.mark.parametrize(
-    ("words", "code"),
-    [
-        (["--expert", "expert@1"], 2),
-        (["--expert", "expert", "--field", "dense"], 2),
-        (["--expert", "nowhere"], 3),
-        (["--field", "dense"], 5),
-    ],
-)
-def test_refusals_have_the_exit_code_of_their_kind(cli, digits, words, code):
-    cli("relabel", "few.safetensors", "soft.safetensors", "--expert", "expert")
-    cli("describe", "soft.safetensors", *words, code=code)
-
-
-def test_standard_input_is_read_once(cli, ddlabel, first, tmp_path):
-    cli("describe", "-", "--against", "-", code=2)
+def test_standard_input_is_the_bundle(cli, first, tmp_path, monkeypatch):
     content = (tmp_path / "first.safetensors").read_bytes()
-    piped = ddlabel("describe", "-", "--json", stdin=content).stdout
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    piped = cli("describe", "-", "--json").out
     assert piped == cli("describe", "first.safetensors", "--json").out

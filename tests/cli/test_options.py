@@ -44,7 +44,9 @@ def config_of(command: str) -> type[Options]:
 
 
 def cases() -> list[tuple[str, str]]:
-    return [(command, declared.name) for command in INPUTS for declared in fields(config_of(command))]
+    return [
+        (command, declared.name) for command in INPUTS for declared in fields(config_of(command))
+    ]
 
 
 class Captured(BaseException):
@@ -129,7 +131,9 @@ class TestNames:
         for declared in fields(config):
             text = unspaced(texts[config.flags()[declared.name]])
             assert unspaced(declared.metadata["help"]) in text
-            is_shown = declared.default not in (None, ()) and config.types()[declared.name] != bool
+            is_shown = (
+                declared.default not in (None, ()) and config.types()[declared.name] is not bool
+            )
             if is_shown:
                 assert unspaced(f"(default: {declared.default})") in text
 

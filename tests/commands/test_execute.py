@@ -94,7 +94,7 @@ class TestPrepareCall:
 
 class TestRunCommand:
     def test_writes_a_bundle_and_returns_what_json_prints(self, cli):
-        formats.write("in.safetensors", make_bundle())
+        formats.write("in.safetensors", make_bundle(), force=True)
         value = run_command("compress", COMPRESS | {"codec": "float16"})
         assert formats.read("out.safetensors").soft.values.dtype == "float16"
         words = ["compress", "in.safetensors", "same.safetensors", "--codec", "float16", "--json"]
@@ -108,7 +108,7 @@ class TestRunCommand:
         assert value["digest"] == formats.read_header("out.safetensors").digest
 
     def test_returns_what_json_prints_for_commands_without_output(self, cli):
-        formats.write("in.safetensors", make_bundle())
+        formats.write("in.safetensors", make_bundle(), force=True)
         for name in ("info", "check", "describe"):
             value = run_command(name, {"bundle": "in.safetensors"})
             assert value == json.loads(cli(name, "in.safetensors", "--json").out)

@@ -15,10 +15,7 @@ import numpy as np
 import pytest
 from format_samples import small
 
-from ddlabel.core.errors import (
-    StorageError,
-    UnsafeInputError,
-)
+from ddlabel.core.errors import OutputExistsError, StorageError, UnsafeInputError
 from ddlabel.data import atomic, formats
 
 
@@ -29,8 +26,9 @@ def umask():
     os.umask(before)
 
 
-def put(path: Path | str, content: bytes) -> None:
-    atomic.write(str(path), [content[:3], memoryview(content)[3:]], size=len(content))
+def put(path: Path | str, content: bytes, *, force: bool = True) -> None:
+    chunks = [content[:3], memoryview(content)[3:]]
+    atomic.write(str(path), chunks, size=len(content), force=force)
 
 
 def mode(path: Path) -> int:
@@ -56,7 +54,7 @@ def test_a_replaced_file_keeps_its_mode(tmp_path, umask, kept):
 
 def test_a_reader_of_the_old_file_keeps_what_it_opened(path):
     old = formats.read(path)
-    formats.write(path, small(images=np.full((2, 1, 2, 2), 9, np.uint8)))
+    formats.write(path, small(images=np.full((2, 1, 2, 2), 9, np.uint8)), force=True)
     assert old.images.tolist() == small().images.tolist()
     assert (formats.read(path).images == 9).all()
 
@@ -128,6 +126,45 @@ def assert_untouched(old: Path) -> None:
     assert old.read_bytes() == b"old"
 
 
+def test_a_file_that_exists_is_not_replaced_without_force(old):
+    def chunks():
+        raise AssertionError("nothing should be asked for")
+        yield b""
+
+    with pytest.raises(OutputExistsError, match="file"):
+        atomic.write(str(old), chunks(), size=7)
+    assert_untouched(old)
+
+
+def test_a_file_that_came_into_being_while_its_content_was_made_is_not_replaced(tmp_path):
+    target = tmp_path / "file"
+
+    def chunks():
+        yield b"con"
+        target.write_bytes(b"old")
+        yield b"tent"
+
+    with pytest.raises(OutputExistsError, match="file"):
+        atomic.write(str(target), chunks(), size=7)
+    assert_untouched(target)
+
+
+def test_force_reaches_the_writer_of_bundles(path):
+    with pytest.raises(OutputExistsError):
+        formats.write(path, small(images=np.full((2, 1, 2, 2), 9, np.uint8)))
+    assert (formats.read(path).images == small().images).all()
+    formats.write(path, small(images=np.full((2, 1, 2, 2), 9, np.uint8)), force=True)
+    assert (formats.read(path).images == 9).all()
+
+
+def test_the_second_name_that_a_killed_writer_left_is_removed_by_the_next_run(old, dead_process):
+    """A kill between the link and the removal of the temporary file: the rerun is refused."""
+    os.link(old, old.with_name(f".file.{dead_process}-abcd.part"))
+    with pytest.raises(OutputExistsError):
+        atomic.check_output(str(old), force=False)
+    assert_untouched(old)
+
+
 @pytest.mark.parametrize("after", [0, 1, 5])
 @pytest.mark.parametrize(
     "error", [ValueError, MemoryError, KeyboardInterrupt, GeneratorExit, UnsafeInputError]
@@ -138,11 +175,11 @@ def test_an_exception_while_the_content_is_made_leaves_the_old_file_alone(old, e
         raise error("halfway")
 
     with pytest.raises(error, match="halfway"):
-        atomic.write(str(old), chunks(), size=150_000)
+        atomic.write(str(old), chunks(), size=150_000, force=True)
     assert_untouched(old)
 
 
-@pytest.mark.parametrize("call", ["open", "fdopen", "fchmod", "fsync", "replace"])
+@pytest.mark.parametrize("call", ["open", "fchmod", "lseek", "write", "fsync", "close", "replace"])
 def test_a_system_call_that_fails_leaves_the_old_file_alone(old, monkeypatch, call):
     def fail(*args, **kwargs):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -175,7 +212,7 @@ def test_more_than_the_disk_has_free_is_refused_before_it_is_written(old):
         yield b""
 
     with pytest.raises(StorageError, match="file"):
-        atomic.write(str(old), chunks(), size=1 << 60)
+        atomic.write(str(old), chunks(), size=1 << 60, force=True)
     assert_untouched(old)
 
 
@@ -227,7 +264,7 @@ def test_two_writers_with_one_process_id_never_take_each_others_half(tmp_path):
         yield b"half"
 
     with pytest.raises(StorageError, match="file"):
-        atomic.write(str(tmp_path / "file"), chunks(), size=10)
+        atomic.write(str(tmp_path / "file"), chunks(), size=10, force=True)
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_bytes() == b"second"
 

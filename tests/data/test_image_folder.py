@@ -118,7 +118,7 @@ def test_an_image_outside_the_sample_is_read_only_when_it_is_asked_for(folder, m
 
 
 def test_an_image_of_absurd_size_is_unsafe(folder, monkeypatch):
-    monkeypatch.setattr("ddlabel.data.importers.folder._MAX_PIXELS", 10)
+    monkeypatch.setattr("ddlabel.data.importers.budget.MAX_IMAGE_PIXELS", 10)
     with pytest.raises(UnsafeInputError, match="png"):
         ImageFolder.open(folder, 4)
 

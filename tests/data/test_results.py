@@ -7,44 +7,13 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+from record_samples import INPUTS, OPTIONS, cell, student
 
 from ddlabel.core.errors import InvalidInputError, OutputExistsError, StorageError, UsageError
-from ddlabel.data.results import Record, Results, key_of
-
-INPUTS = {"bundle": "b" * 64, "test": "c" * 64}
-OPTIONS = {"loss": "kl", "seed": 0}
-
-
-def student(seed: int = 0, **changes) -> Record:
-    options = OPTIONS | {"seed": seed}
-    values = {
-        "kind": "student",
-        "key": key_of("student", version="1", inputs=INPUTS, options=options, role="own"),
-        "version": "1",
-        "inputs": INPUTS,
-        "options": options,
-        "result": {"accuracy": 0.5, "loss": None},
-        "cost": {"seconds": 1.5},
-        "role": "own",
-    }
-    return Record(**values | changes)
-
-
-def cell(**changes) -> Record:
-    options = {"command": "info", "bundle": "few.h5"}
-    values = {
-        "kind": "cell",
-        "key": key_of("cell", version="1", inputs={}, options=options),
-        "version": "1",
-        "inputs": {},
-        "options": options,
-        "result": [1, {"a": None}],
-        "cost": {"seconds": 2},
-    }
-    return Record(**values | changes)
+from ddlabel.data.record import key_of
+from ddlabel.data.results import Results
 
 
 @pytest.fixture
@@ -63,9 +32,9 @@ def test_a_line_is_canonical_json_of_the_fields():
         "cost": {"seconds": 1.5},
         "role": "own",
     }
-    text = student().to_json()
-    assert json.loads(text) == expected
-    assert text == json.dumps(expected, sort_keys=True, separators=(",", ":"))
+    canonical = {"sort_keys": True, "separators": (",", ":")}
+    checksum = hashlib.sha256(json.dumps(expected, **canonical).encode()).hexdigest()
+    assert student().to_json() == json.dumps(expected | {"sha256": checksum}, **canonical)
 
 
 def test_a_key_is_the_sha256_of_canonical_json():
@@ -151,13 +120,22 @@ def test_a_line_that_was_cut_off_is_removed_and_told(results):
     assert len(told) == 1
 
 
-def line(**changes) -> str:
-    return json.dumps(json.loads(student().to_json()) | changes)
+def line(*without: str, **changes) -> str:
+    """A line with other values under a checksum that is right, as a stranger would write it."""
+    values = json.loads(student().to_json()) | changes
+    values = {name: value for name, value in values.items() if name not in ("sha256", *without)}
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(values | {"sha256": hashlib.sha256(text.encode()).hexdigest()})
+
+
+def test_a_line_in_another_json_form_is_the_same_record(results):
+    results.path.write_text(line() + "\n")
+    assert results.read("student") == {student().key: student()}
 
 
 FOREIGN = {
     "no JSON": "accuracy 0.5",
-    "an empty line": "",
+    "no checksum": json.dumps(json.loads(line()) | {"sha256": 0}).replace('"sha256"', '"md5"'),
     "a list": "[]",
     "a number": "1",
     "an empty object": "{}",
@@ -184,15 +162,85 @@ FOREIGN = {
 }
 
 
-@pytest.mark.parametrize("text", FOREIGN)
-def test_a_line_that_is_no_record_is_refused_by_file_and_number(results, text):
+# What a crash, a bad disk or a glued append leave of a record.
+WHOLE = student(1).to_json()
+DAMAGED = {
+    "an empty line": "",
+    "cut off": WHOLE[:-20],
+    "cut off early": WHOLE[:5],
+    "glued": WHOLE[:50] + WHOLE,
+    "two records": WHOLE + WHOLE,
+    "another accuracy": WHOLE.replace("0.5", "0.6"),
+    "another checksum": WHOLE.replace('"sha256":"', '"sha256":"0'),
+    "a checksum that is a number": json.dumps(json.loads(WHOLE) | {"sha256": 1}),
+    "a zero byte": WHOLE.replace("student", "stud\0nt"),
+}
+
+
+@pytest.mark.parametrize("ending", ["\n", ""], ids=["ended", "at the end of the file"])
+@pytest.mark.parametrize("text", FOREIGN | DAMAGED)
+def test_a_broken_line_is_skipped_and_named_by_file_and_number(results, text, ending):
     results.append(student())
+    content = (FOREIGN | DAMAGED)[text].encode(errors="surrogateescape")
     with results.path.open("ab") as file:
-        file.write(FOREIGN[text].encode(errors="surrogateescape") + b"\n")
-    before = results.path.read_bytes()
-    with pytest.raises(InvalidInputError, match=r"r\.jsonl, line 2"):
-        results.read("student")
-    assert results.path.read_bytes() == before
+        file.write(content + ending.encode())
+    notes = []
+    assert results.read("student", notes.append) == {student().key: student()}
+    assert len(notes) == (1 if content + ending.encode() else 0)
+    assert all(note.startswith(f"{results.path}, line 2: ") for note in notes)
+    assert results.append_new(student(1))
+    assert [*results.read("student")] == [student().key, student(1).key]
+
+
+@pytest.mark.parametrize("text", DAMAGED)
+def test_a_file_of_nothing_but_damaged_records_is_read_as_empty(results, text):
+    results.path.write_text(DAMAGED[text] + "\n")
+    notes = []
+    assert results.read("student", notes.append) == {}
+    assert len(notes) == 1
+
+
+@pytest.mark.parametrize("text", FOREIGN)
+def test_a_file_without_a_record_is_refused_and_left_alone(results, text):
+    content = FOREIGN[text].encode(errors="surrogateescape")
+    for before in (content + b"\n", content, b"{}\n" + content):
+        results.path.write_bytes(before)
+        with pytest.raises(InvalidInputError, match=r"r\.jsonl, line 1"):
+            results.read("student")
+        with pytest.raises(InvalidInputError, match=r"r\.jsonl, line 1"):
+            Results(results.path).append_new(student())
+        assert results.path.read_bytes() == before
+
+
+def test_a_record_that_lacks_only_its_newline_is_kept(results):
+    results.path.write_text(student(0).to_json())
+    assert results.append_new(student(1))
+    assert [*results.read("student", pytest.fail)] == [student(0).key, student(1).key]
+    assert len(results.path.read_text().splitlines()) == 2
+
+
+def test_every_changed_byte_of_a_line_is_noticed(results):
+    """A record with another byte is never another record."""
+    results.append(student(0))
+    results.append(student(1))
+    first, second = results.path.read_bytes().splitlines()
+    for place in range(len(first)):
+        changed = bytearray(first)
+        changed[place] ^= 1
+        results.path.write_bytes(bytes(changed) + b"\n" + second + b"\n")
+        notes = []
+        assert [*results.read("student", notes.append)] == [student(1).key]
+        assert 1 <= len(notes) <= 2
+
+
+def test_of_very_many_broken_lines_a_few_are_named_and_the_rest_counted(results):
+    results.append(student())
+    with results.path.open("a") as file:
+        file.write("broken\n" * 1000)
+    notes = []
+    assert len(results.read("student", notes.append)) == 1
+    assert len(notes) < 20
+    assert "990" in notes[-1]
 
 
 @pytest.mark.parametrize(("record", "wanted"), [(student(), "cell"), (cell(), "student")])
@@ -224,25 +272,75 @@ def test_an_output_that_cannot_be_a_results_file_is_refused(tmp_path):
             Results(tmp_path / name).check_output()
 
 
+def test_results_that_go_where_standard_output_goes_are_refused(tmp_path):
+    program = (
+        "import sys; from ddlabel.core.errors import UsageError\n"
+        "from ddlabel.data.results import Results\n"
+        "try:\n    Results(sys.argv[1]).check_output()\n"
+        "except UsageError:\n    sys.exit(2)\n"
+    )
+    path = tmp_path / "r.jsonl"
+    with path.open("wb") as file:
+        done = subprocess.run([sys.executable, "-c", program, path], check=False, stdout=file)
+    assert done.returncode == 2
+
+
 def test_a_full_disk_is_a_storage_error():
     with pytest.raises(StorageError, match="/dev/full"):
         Results("/dev/full").append(student())
 
 
-def test_processes_that_append_at_once_lose_no_record(results):
-    program = (
-        "import sys; from pathlib import Path\n"
-        "from ddlabel.data.results import Record, Results\n"
-        "record, count = Record.from_json(sys.argv[2]), 50\n"
-        "for number in range(count):\n"
-        "    Results(sys.argv[1]).append(record)\n"
-        "    assert record.key in Results(sys.argv[1]).read('student', sys.exit)\n"
-    )
-    records = [student(seed, options={"pad": "x" * 5000, "seed": seed}) for seed in range(3)]
-    several = [
-        subprocess.Popen([sys.executable, "-c", program, str(results.path), record.to_json()])
-        for record in records
-    ]
-    assert [process.wait() for process in several] == [0, 0, 0]
-    lines = Path(results.path).read_text().splitlines()
-    assert sorted(lines) == sorted(record.to_json() for record in records for _ in range(50))
+class TestAppendNew:
+    def test_a_record_whose_key_another_has_appended_is_not_appended_again(self, results):
+        results.read("student")
+        other = student(cost={"seconds": 9})
+        Results(results.path).append(other)
+        before = results.path.read_bytes()
+        assert not results.append_new(student())
+        assert results.path.read_bytes() == before
+        assert results.records == {other.key: other}
+
+    def test_a_record_of_another_key_is_appended_after_those_of_others(self, results):
+        results.read("student")
+        Results(results.path).append(student(1))
+        assert results.append_new(student(0))
+        assert [*results.records] == [student(1).key, student(0).key]
+        assert Results(results.path).read("student") == results.records
+
+    def test_a_record_replaces_one_that_does_not_serve(self, results):
+        results.append(student())
+        better = student(result={"accuracy": 0.5, "curve": []})
+        assert results.read("student", serves=lambda record: "curve" in record.result) == {}
+        assert results.append_new(better)
+        assert not results.append_new(better)
+        assert results.read("student") == {better.key: better}
+
+    def test_records_of_others_are_seen_by_reading_what_is_new(self, results):
+        assert results.read("student") == {}
+        for seed in range(3):
+            Results(results.path).append(student(seed))
+            assert [*results.read_new()] == [student(number).key for number in range(seed + 1)]
+
+    def test_reading_what_is_new_opens_no_file_that_has_not_grown(self, results, monkeypatch):
+        results.append_new(student())
+        monkeypatch.setattr("ddlabel.data.results.locked_lines", pytest.fail)
+        assert [*results.read_new()] == [student().key]
+
+    def test_broken_lines_of_others_are_named_by_their_number(self, results):
+        notes = []
+        results.read("student", notes.append)
+        results.append_new(student())
+        with results.path.open("a") as file:
+            file.write("broken\n")
+        results.append_new(student(1))
+        assert [note.partition(": ")[0] for note in notes] == [f"{results.path}, line 2"]
+
+    def test_a_file_that_was_deleted_or_cut_meanwhile_is_begun_again(self, results):
+        results.append_new(student(0))
+        results.path.write_text("")
+        results.append_new(student(1))
+        assert [*Results(results.path).read("student")] == [student(1).key]
+        results.path.unlink()
+        results.append_new(student(2))
+        assert [*Results(results.path).read("student")] == [student(2).key]
+        assert len(results.records) == 3

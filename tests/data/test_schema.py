@@ -78,3 +78,29 @@ FORGED = {
 def test_a_header_without_meaning_is_refused_whatever_its_digest(parts, change):
     with pytest.raises(InvalidInputError):
         formats.read(forge(*parts, FORGED[change]))
+
+
+def nested(depth: int) -> list:
+    value: list = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def with_options(options):
+    entry = {"command": "edit", "version": "1", "options": options, "bundle": "", "inputs": []}
+    return lambda body: body["history"].append(entry)
+
+
+@pytest.mark.parametrize("depth", [40, 300, 900])
+@pytest.mark.parametrize("read", [formats.read, formats.read_header])
+def test_lists_in_one_another_are_refused_before_anything_copies_them(parts, depth, read):
+    """Which depth Python can copy depends on how deep the caller stands."""
+    with pytest.raises(InvalidInputError):
+        read(forge(*parts, with_options({"x": nested(depth)})))
+
+
+def test_options_may_hold_lists_of_lists(parts):
+    options = {"x": [[1, 2], [3, 4]]}
+    header = formats.read_header(forge(*parts, with_options(options)))
+    assert header.history[-1].options == options

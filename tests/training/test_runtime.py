@@ -72,6 +72,36 @@ class TestPrecision:
         monkeypatch.setattr(runtime_module, "has_bfloat16_units", lambda _: has_units)
         assert cpu_runtime(precision="auto").precision == expected
 
+    @pytest.mark.parametrize(
+        ("compiles", "num_images", "expected"),
+        [("on", 1, "bf16"), ("off", 10**12, "fp32"), ("auto", 1, "fp32"), ("auto", 10**12, "bf16")],
+    )
+    def test_auto_is_bfloat16_on_a_cpu_only_for_networks_that_are_compiled(
+        self, monkeypatch, compiles, num_images, expected
+    ):
+        monkeypatch.setattr(runtime_module, "has_bfloat16_units", lambda _: True)
+        monkeypatch.setattr(runtime_module, "can_compile", lambda: True)
+        runtime = cpu_runtime(precision="auto", compile=compiles)
+        work = runtime.work(build_body(), num_images=num_images, shape=SHAPE, backward=True)
+        assert work == (expected == "bf16", expected)
+
+    def test_auto_is_float32_on_a_cpu_without_a_compiler(self, monkeypatch):
+        monkeypatch.setattr(runtime_module, "has_bfloat16_units", lambda _: True)
+        monkeypatch.setattr(runtime_module, "can_compile", lambda: False)
+        runtime = cpu_runtime(precision="auto", compile="auto")
+        work = runtime.work(build_body(), num_images=10**12, shape=SHAPE, backward=True)
+        assert work == (False, "fp32")
+
+    def test_a_named_bfloat16_is_taken_without_compiling(self):
+        runtime = cpu_runtime(precision="bf16", compile="off")
+        work = runtime.work(build_body(), num_images=1, shape=SHAPE, backward=True)
+        assert work == (False, "bf16")
+
+    def test_records_name_the_precision_that_was_used(self, monkeypatch):
+        monkeypatch.setattr(runtime_module, "has_bfloat16_units", lambda _: True)
+        settled = experiment(precision="auto", compile="off", seeds=1)
+        assert [record.cost["precision"] for record in student_records(settled)] == ["fp32"]
+
     @pytest.mark.parametrize("has_units", [True, False])
     def test_auto_is_float32_for_labels(self, monkeypatch, has_units):
         monkeypatch.setattr(runtime_module, "has_bfloat16_units", lambda _: has_units)

@@ -10,7 +10,7 @@ Where to find what:
 - `records` describes a student in the results file; `evaluation`, `cell` and `tables` show results.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from functools import partial
 
@@ -24,7 +24,8 @@ from ddlabel.commands.evaluate.records import has_figures, student_key
 from ddlabel.commands.evaluate.tables import table_axes
 from ddlabel.commands.reporter import Reporter
 from ddlabel.core.config import EvaluateOptions
-from ddlabel.data.results import Record, Results
+from ddlabel.data.record import Record
+from ddlabel.data.results import Results
 
 
 @command("evaluate", EvaluateOptions, json_value=Evaluation.value)
@@ -54,7 +55,11 @@ def evaluate(*, options: list[EvaluateOptions], reporter: Reporter) -> Evaluatio
 def _train(
     experiments: Sequence[Experiment], results: Results | None, reporter: Reporter
 ) -> dict[str, Record]:
-    """Return the record of every student by its key: from the results file, or trained now."""
+    """Return the record of every student by its key: from the results file, or trained now.
+
+    Other processes may work on the same results file. A student whose record one of them has
+    appended is not trained if that is seen in time, and never appended a second time.
+    """
     records: dict[str, Record] = {}
     if results is not None:
         serves = partial(has_figures, options=experiments[0].options)
@@ -63,13 +68,20 @@ def _train(
         num_finished = len(keys & records.keys())
         if num_finished:
             reporter.note(f"{num_finished} of {len(keys)} students are in {results.path} already")
-    finished = frozenset(records)
-    for number, seed, record in train_students(experiments, finished, reporter.progress):
+
+    def finished() -> Set[str]:
         if results is not None:
-            results.append(record)
-        records[record.key] = record
+            results.read_new()
+        return records.keys()
+
+    for number, seed, record in train_students(experiments, finished, reporter.progress):
         experiment = "" if len(experiments) == 1 else f" of case {number + 1} of {len(experiments)}"
-        reporter.note(f"student {seed}{experiment}: {100 * record.result['accuracy']:.2f} %")
+        name = f"student {seed}{experiment}"
+        if results is None:
+            records[record.key] = record
+        elif not results.append_new(record):
+            reporter.note(f"{name}: another process has added it to {results.path} meanwhile")
+        reporter.note(f"{name}: {100 * records[record.key].result['accuracy']:.2f} %")
     return records
 
 

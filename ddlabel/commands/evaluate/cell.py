@@ -7,7 +7,7 @@ from typing import Any
 from ddlabel.commands.evaluate.controls import dd_ranking_scores
 from ddlabel.commands.evaluate.experiment import OWN
 from ddlabel.core.config import EvaluateOptions
-from ddlabel.data.results import Record
+from ddlabel.data.record import Record
 from ddlabel.methods.metrics import Comparison, Summary, compare, summarise
 
 # The figures of a student that have a mean over students, with their names in tables.

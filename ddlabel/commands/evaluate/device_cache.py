@@ -95,6 +95,16 @@ class DeviceCache:
         )
         return _keep(self._kept, kind, make)
 
+    def precision(self, like: Student, per_epoch: int) -> str:
+        """Return the precision in which students like this one are trained."""
+        work = self.runtime.work(
+            like.experiment.build_student(like.bundle, seed=0).body,
+            num_images=images_in_training(like.experiment.options, per_epoch),
+            shape=like.bundle.images.shape[1:],
+            backward=True,
+        )
+        return work.precision
+
     def labeler(self, experiment: Experiment, per_epoch: int) -> Labeler:
         """Return the teacher of an experiment whose students take `per_epoch` steps in an epoch."""
         checkpoints = tuple((str(run.folder), step) for run, step in experiment.teacher)

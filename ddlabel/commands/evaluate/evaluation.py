@@ -18,7 +18,7 @@ from ddlabel.commands.evaluate.tables import (
     varying_axes,
 )
 from ddlabel.core.errors import UsageError
-from ddlabel.data.results import Record
+from ddlabel.data.record import Record
 from ddlabel.methods.metrics import Summary
 
 _WIDTH = 120

@@ -1,7 +1,8 @@
 """Training the students of all experiments of a grid."""
 
 import math
-from collections.abc import Iterator, Sequence, Set
+import os
+from collections.abc import Callable, Iterator, Sequence, Set
 from typing import NamedTuple
 
 from ddlabel.commands.evaluate.device_cache import DeviceCache
@@ -10,7 +11,7 @@ from ddlabel.commands.evaluate.records import student_key, student_record
 from ddlabel.commands.evaluate.stacking_plan import next_stack
 from ddlabel.commands.evaluate.students import train_stack
 from ddlabel.core.memory import is_out_of_memory
-from ddlabel.data.results import Record
+from ddlabel.data.record import Record
 from ddlabel.training.loop import Progress
 from ddlabel.training.stacking import is_unstackable
 from ddlabel.training.warning import warn_once
@@ -25,14 +26,17 @@ class TrainedStudent(NamedTuple):
 
 
 class _Pending(NamedTuple):
-    """A student that is to be trained: its seed and the number of its experiment."""
+    """A student that is to be trained: its seed, the number of its experiment, and its key."""
 
     seed: int
     experiment: int
+    key: str
 
 
 def train_students(
-    experiments: Sequence[Experiment], finished: Set[str] = frozenset(), progress: Progress = iter
+    experiments: Sequence[Experiment],
+    finished: Callable[[], Set[str]] = frozenset,
+    progress: Progress = iter,
 ) -> Iterator[TrainedStudent]:
     """Train one student for each seed of each settled experiment, and yield it.
 
@@ -42,14 +46,15 @@ def train_students(
 
     Args:
         experiments: Experiments that `settle` returned.
-        finished: The keys of students to leave out, see `student_key`.
+        finished: Returns the keys of students to leave out, see `student_key`. It is called again
+            after every training, because other processes may train the same students.
         progress: Wraps the steps of each training, to show a progress bar.
 
     Raises:
         ResourceError: The device is not there or has not enough memory.
     """
     cache = DeviceCache(experiments)
-    pending = _pending_students(experiments, finished)
+    pending = _without(_pending_students(experiments), finished())
     limit = math.inf
     seed_on_device = None
     while pending:
@@ -65,8 +70,11 @@ def train_students(
             limit = _smaller_stack(len(stack), error)
             cache.forget_networks()
             continue
-        pending = [student for student in pending if student not in stack]
-        for (seed, number), (result, cost) in zip(stack, outcomes, strict=True):
+        unfinished = _without(pending, finished())
+        if len(unfinished) < len(pending):
+            unfinished = _begin_elsewhere(unfinished)
+        pending = [student for student in unfinished if student not in stack]
+        for (seed, number, _), (result, cost) in zip(stack, outcomes, strict=True):
             record = student_record(experiments[number], seed, result=result, cost=cost)
             yield TrainedStudent(number, seed, record)
 
@@ -87,18 +95,34 @@ def _smaller_stack(size: int, error: MemoryError | RuntimeError) -> int:
     raise error
 
 
-def _pending_students(experiments: Sequence[Experiment], finished: Set[str]) -> list[_Pending]:
-    """Return the students that are not finished, sorted by seed; each key once.
+def _pending_students(experiments: Sequence[Experiment]) -> list[_Pending]:
+    """Return all students, sorted by seed; each key once.
 
     Two experiments may be the same.
     """
-    students = [
-        _Pending(seed, number)
-        for number, experiment in enumerate(experiments)
-        for seed in experiment.seeds
-    ]
+    students = []
+    for number, experiment in enumerate(experiments):
+        for seed in experiment.seeds:
+            students.append(_Pending(seed, number, student_key(experiment, seed)))
     by_key: dict[str, _Pending] = {}
     for student in sorted(students):
-        key = student_key(experiments[student.experiment], student.seed)
-        by_key.setdefault(key, student)
-    return [student for key, student in by_key.items() if key not in finished]
+        by_key.setdefault(student.key, student)
+    return list(by_key.values())
+
+
+def _without(students: Sequence[_Pending], finished: Set[str]) -> list[_Pending]:
+    return [student for student in students if student.key not in finished]
+
+
+def _begin_elsewhere(pending: Sequence[_Pending]) -> list[_Pending]:
+    """Return the students with the seeds rotated by a number of this process.
+
+    Another process trains the same students: both should begin with different ones.
+    """
+    seeds = sorted({student.seed for student in pending})
+    if not seeds:
+        return []
+    first = seeds[os.getpid() % len(seeds)]
+    from_first = [student for student in pending if student.seed >= first]
+    before_first = [student for student in pending if student.seed < first]
+    return from_first + before_first

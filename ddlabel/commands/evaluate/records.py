@@ -6,7 +6,7 @@ from ddlabel import __version__
 from ddlabel.commands.evaluate.experiment import Experiment
 from ddlabel.core import protocols
 from ddlabel.core.config import EvaluateOptions
-from ddlabel.data.results import Record, key_of
+from ddlabel.data.record import Record, key_of
 
 
 def student_key(experiment: Experiment, seed: int) -> str:

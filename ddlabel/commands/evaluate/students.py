@@ -43,6 +43,10 @@ _IMAGE_OPTIONS = (
 )
 
 
+# What the training of a student returns beside its figures.
+_COST_OF_STUDENT = ("flops", "precision")
+
+
 def train_stack(
     cache: DeviceCache, stack: Sequence[tuple[Experiment, int]], progress: Progress
 ) -> list[tuple[Figures, Figures]]:
@@ -65,10 +69,13 @@ def train_stack(
         "seconds": (time.perf_counter() - started) / len(stack),
         "peak_memory_bytes": _peak_memory(runtime.device),
         "device": runtime.device.type,
-        "precision": runtime.precision,
         "stack": len(stack),
     }
-    return [(result, cost | {"flops": result.pop("flops")}) for result in figures]
+    outcomes = []
+    for result in figures:
+        own_cost = {name: result.pop(name) for name in _COST_OF_STUDENT}
+        outcomes.append((result, cost | own_cost))
+    return outcomes
 
 
 def _student(experiment: Experiment, seed: int) -> Student:
@@ -108,12 +115,14 @@ def _train_continually(
         (figures,) = _train_and_test(cache, [student], progress)
         steps.append({"classes": num_seen} | figures)
     total_flops = sum(step.pop("flops") for step in steps)
+    precisions = [step.pop("precision") for step in steps]
     accuracy = float(np.mean([step["accuracy"] for step in steps]))
     return {
         "accuracy": accuracy,
         "class_order": order.tolist(),
         "steps": steps,
         "flops": total_flops,
+        "precision": precisions[-1],
     }
 
 
@@ -153,7 +162,9 @@ def _train_and_test(
     outcomes = zip(students, stack.monitors, stack.test_logits(test), strict=True)
     for student, monitor, logits in outcomes:
         result = monitor.figures(logits, test.hard)
-        figures.append(result | {"flops": cache.flops(student)})
+        result["flops"] = cache.flops(student)
+        result["precision"] = cache.precision(student, per_epoch)
+        figures.append(result)
     return figures
 
 

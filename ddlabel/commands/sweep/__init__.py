@@ -1,6 +1,6 @@
 """`sweep`: run one command over a grid of its options, cell by cell or side by side on Ray."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from ddlabel.commands.sweep.ray import run_on_ray
 from ddlabel.commands.sweep.run import Outcome, run_cell
 from ddlabel.core.config import SweepOptions
 from ddlabel.core.errors import SweepError, UsageError
-from ddlabel.data.results import Record, Results
+from ddlabel.data.record import Record
+from ddlabel.data.results import Results
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -25,7 +26,8 @@ class SweepResult:
         out: The results file.
         records: The records of the finished cells, in the order of the grid.
         num_cells: The number of cells of the grid, or of its shard.
-        num_run: The number of cells that were run now, failed ones included.
+        num_run: The number of cells that were run now, failed ones included, without those that
+            another process has finished meanwhile.
         failures: The error of each failed cell, by its place in the grid.
     """
 
@@ -63,7 +65,9 @@ def sweep(
 
     `grid` is a TOML file, or a dict of the same form: `command`, a table `options`, and a table
     `axes` with a list of values for each option that varies. Each finished cell is appended to the
-    results file as a record. With `plan`, no cell is run and the result is their estimated cost.
+    results file as a record. A sweep can be killed between the output of a cell and its record:
+    such an output is recorded without running the cell again. With `plan`, no cell is run and the
+    result is their estimated cost.
 
     Raises:
         UsageError: The grid, one of its cells or the shard cannot be used. No cell is run.
@@ -82,22 +86,29 @@ def sweep(
     if options.plan:
         return plan_cells(missing)
     failures = {}
-    for cell, record, error in _run(missing, options, reporter):
-        if record is None:
+    num_run = 0
+
+    def is_missing(cell: Cell) -> bool:
+        return not _is_finished(cell, results.read_new())
+
+    for cell, record, error in _run(missing, is_missing, options, reporter):
+        # A cell that an earlier sweep had made costs nothing.
+        is_adopted = record is not None and not record.cost
+        num_run += not is_adopted
+        if record is not None:
+            results.append_new(record)
+        elif is_missing(cell):
             failures[cell.place] = error
-        else:
-            results.append(record)
-            records[cell.key] = record
     result = SweepResult(
         out=results.path,
         records=[records[cell.key] for cell in cells if cell.key in records],
         num_cells=len(cells),
-        num_run=len(missing),
+        num_run=num_run,
         failures=failures,
     )
     if failures:
         raise SweepError(
-            f"{len(failures)} of {len(missing)} cells failed: correct what their lines say and run "
+            f"{len(failures)} of {num_run} cells failed: correct what their lines say and run "
             "the same command again, which tries only these",
             result=result,
         )
@@ -119,10 +130,17 @@ def _is_finished(cell: Cell, records: Mapping[str, Record]) -> bool:
 
 
 def _run(
-    cells: Sequence[Cell], options: SweepOptions, reporter: Reporter
+    cells: Sequence[Cell],
+    is_missing: Callable[[Cell], bool],
+    options: SweepOptions,
+    reporter: Reporter,
 ) -> Iterator[tuple[Cell, Record | None, str]]:
-    """Run cells and yield each with its record, or with None and its error, as they finish."""
-    outcomes = _run_on_ray_or_here(cells, options)
+    """Run cells and yield each with its record, or with None and its error, as they finish.
+
+    Before a cell is run here, `is_missing` says whether it is still to be run: another process may
+    work on the same results file.
+    """
+    outcomes = _run_on_ray_or_here(cells, is_missing, options)
     for count, (number, outcome) in enumerate(outcomes, start=1):
         cell = cells[number]
         name = f"cell {count} of {len(cells)}: {cell.place}"
@@ -130,7 +148,7 @@ def _run(
             reporter.warn(f"{name} failed: {outcome.error}")
             yield cell, None, outcome.error
             continue
-        reporter.note(f"{name} ({outcome.seconds:.1f} s)")
+        reporter.note(f"{name} ({outcome.duration})")
         record = Record(
             kind="cell",
             key=cell.key,
@@ -138,17 +156,18 @@ def _run(
             inputs=cell.inputs,
             options=cell.options,
             result=outcome.result,
-            cost={"seconds": outcome.seconds},
+            cost=outcome.cost,
         )
         yield cell, record, ""
 
 
 def _run_on_ray_or_here(
-    cells: Sequence[Cell], options: SweepOptions
+    cells: Sequence[Cell], is_missing: Callable[[Cell], bool], options: SweepOptions
 ) -> Iterator[tuple[int, Outcome]]:
     """Yield the outcome of every cell with its number, as they finish."""
     if options.ray and cells:
         yield from run_on_ray(cells, options)
         return
     for number, cell in enumerate(cells):
-        yield number, run_cell(cell.command, cell.given)
+        if is_missing(cell):
+            yield number, run_cell(cell.command, cell.given)

@@ -17,8 +17,8 @@ from ddlabel.core.values import shown
 from ddlabel.data import formats
 from ddlabel.data.expert_run import ExpertRun
 from ddlabel.data.provenance import canonical_json, sha256_of_path, sha256_of_text
-from ddlabel.data.reading import STANDARD, reading
-from ddlabel.data.results import key_of
+from ddlabel.data.reading import is_standard_input, is_standard_output, reading
+from ddlabel.data.record import key_of
 
 Values = dict[str, Any]
 # Returns the digest of the file or folder of a name, or None.
@@ -141,7 +141,7 @@ class Grid:
         words = {name: "+".join(map(str, _as_list(value))) for name, value in given.items()}
         if "out" in given:
             given["out"] = _fill_placeholders(words)
-        if any(STANDARD in _as_list(value) for value in given.values()):
+        if any(_is_standard(part) for value in given.values() for part in _as_list(value)):
             raise UsageError(
                 f"{self.name}: a cell has no standard input and output: name files in place of -"
             )
@@ -200,6 +200,11 @@ def _fill_placeholders(words: Mapping[str, str]) -> str:
     except (LookupError, ValueError, AttributeError):
         names = ", ".join(words)
         raise UsageError(f"out is {words['out']!r}: in braces use {names} only") from None
+
+
+def _is_standard(value: Any) -> bool:
+    """Return whether a value names standard input or output."""
+    return isinstance(value, str) and (is_standard_input(value) or is_standard_output(value))
 
 
 def _output_of(call: Call) -> Path | None:

@@ -19,7 +19,7 @@ class ImportOptions(Options):
         None, "part of the data set: train, val or test (default: train, where it has parts)"
     )
     size: int | None = option(
-        None, "resize the short side to this many pixels and crop the centre", low=1
+        None, "resize the short side to this many pixels and crop the centre", low=1, high=4096
     )
     rgb: bool = option(default=False, help="turn grey images into RGB")
     pixels: str | None = option(

@@ -29,7 +29,7 @@ class RuntimeOptions(DeviceOptions):
     precision: str = option(
         "auto",
         "arithmetic of networks; auto is fp32 for labels, and for training bf16 where the device "
-        "has units for it",
+        "has units for it (on a CPU for compiled networks only)",
         choices=("auto", "fp32", "tf32", "bf16", "fp16"),
     )
 

@@ -31,6 +31,7 @@ class TrainExpertOptions(TrainOptions):
         None,
         "for a folder of images: resize the short side to this many pixels and crop the centre",
         low=1,
+        high=4096,
         recorded=False,
     )
     workers: int = option(

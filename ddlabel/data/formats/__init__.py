@@ -20,7 +20,12 @@ from ddlabel.data.bundle import Bundle
 from ddlabel.data.formats import hdf5, safetensors
 from ddlabel.data.labels import Array
 from ddlabel.data.provenance import sha256_of_array
-from ddlabel.data.reading import STANDARD, is_stream, spool_standard_input
+from ddlabel.data.reading import (
+    is_standard_input,
+    is_standard_output,
+    is_stream,
+    spool_standard_input,
+)
 from ddlabel.data.schema import Header, require
 
 FORMATS = {suffix: module for module in (safetensors, hdf5) for suffix in module.SUFFIXES}
@@ -32,9 +37,10 @@ def format_of(path: str) -> ModuleType:
     Raises:
         UsageError: No format has the suffix.
     """
-    if path == STANDARD or is_stream(Path(path)):
-        return safetensors
     suffix = Path(path).suffix.lower()
+    is_standard = is_standard_output(path) or is_standard_input(path)
+    if is_stream(Path(path)) or (is_standard and suffix not in FORMATS):
+        return safetensors
     if suffix not in FORMATS:
         raise UsageError(
             f"{path}: unknown suffix {suffix!r}: a bundle is one of {', '.join(FORMATS)} or - for "
@@ -92,10 +98,12 @@ def load(path: str, *, verify: bool = True) -> tuple[Bundle, Header]:
     return bundle, header
 
 
-def write(path: str, bundle: Bundle) -> Header:
+def write(path: str, bundle: Bundle, *, force: bool = False) -> Header:
     """Write a bundle, all of it or nothing, and return its header.
 
     Raises:
+        OutputExistsError: The file exists, or another process has written it meanwhile, and `force`
+            is not set.
         InvalidInputError: A number in the bundle has no meaning, or its header is too long.
         UsageError: No format has the suffix of the path.
         ResourceError: The bundle is too large for the format.
@@ -107,13 +115,14 @@ def write(path: str, bundle: Bundle) -> Header:
         # The digests are computed while the arrays are being written.
         header = pool.submit(bundle.header)
         head, chunks, size = format_of(path).write(bundle, header.result)
-        atomic.write(path, chunks, size=size, head=head)
+        atomic.write(path, chunks, size=size, head=head, force=force)
     return header.result()
 
 
 def _locate(path: str) -> tuple[Header, Path, dict[str, int]]:
     """Return the header, the file that can be mapped, and the byte offset of each array in it."""
-    source = spool_standard_input() if path == STANDARD else Path(path)
+    is_standard = is_standard_input(path)
+    source = spool_standard_input(safetensors.declared_size) if is_standard else Path(path)
     require(
         not source.is_dir(),
         "it is a folder, not a bundle: an expert run, or images for 'ddlabel import'",
@@ -132,7 +141,7 @@ def _check_digests(header: Header, arrays: dict[str, Array]) -> None:
 @contextmanager
 def _errors_named(path: str) -> Iterator[None]:
     """Put the file's name in front of our errors, and turn those of the system into ours."""
-    shown = "standard input" if path == STANDARD else path
+    shown = "standard input" if is_standard_input(path) else path
     try:
         yield
     except UsageError:

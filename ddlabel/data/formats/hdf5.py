@@ -17,6 +17,10 @@ from ddlabel.data.bundle import Bundle
 from ddlabel.data.schema import ArrayInfo, Header, check_length, require
 
 SUFFIXES = (".h5", ".hdf5")
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+# Where the superblock has the address of the file's end, for each of its versions.
+_END_OFFSETS = {0: 40, 1: 44, 2: 28, 3: 28}
+_ADDRESS_BYTES = 8
 # A file is built in memory first: when the disk fills up while HDF5 writes, it ends the process
 # without an exception.
 _MAX_BYTES = 1 << 32
@@ -58,6 +62,7 @@ def locate(path: Path) -> tuple[Header, dict[str, int]]:
     """
     h5py = _library()
     require(h5py.is_hdf5(path), "not an HDF5 file, or cut off")
+    _check_end(path)
     try:
         with h5py.File(path, "r") as file:
             _refuse_links(file)
@@ -73,6 +78,23 @@ def locate(path: Path) -> tuple[Header, dict[str, int]]:
             return header, offsets
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
         raise InvalidInputError("the HDF5 file is cut off or damaged") from error
+
+
+def _check_end(path: Path) -> None:
+    """Check that the file begins and ends where HDF5 says: other bytes would not be verified."""
+    with path.open("rb") as file:
+        superblock = file.read(max(_END_OFFSETS.values()) + _ADDRESS_BYTES)
+        file_size = file.seek(0, io.SEEK_END)
+    is_known = superblock[: len(_SIGNATURE)] == _SIGNATURE
+    version = superblock[len(_SIGNATURE)]
+    require(is_known and version in _END_OFFSETS, "the HDF5 file is cut off or damaged")
+    begin = _END_OFFSETS[version]
+    end = int.from_bytes(superblock[begin : begin + _ADDRESS_BYTES], "little")
+    require(end <= file_size, "the HDF5 file is cut off or damaged")
+    require(
+        end == file_size,
+        f"{file_size - end} bytes stand behind the end of the HDF5 file: it is damaged",
+    )
 
 
 def _library() -> Any:

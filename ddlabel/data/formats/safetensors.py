@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -64,10 +64,43 @@ def locate(path: Path) -> tuple[Header, dict[str, int]]:
     with path.open("rb") as file:
         file_size = file.seek(0, io.SEEK_END)
         file.seek(0)
-        length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
-        longest = min(MAX_BYTES, file_size - _LENGTH_BYTES)
-        require(length <= longest, "not a safetensors file, or cut off in its header")
-        text = file.read(length)
+        text = _read_head(file)
+    header, entries = _parse_head(text)
+    begin = _LENGTH_BYTES + len(text)
+    _, data_size = _layout(header)
+    declared = begin + data_size
+    require(
+        declared == file_size,
+        f"it has {file_size} bytes and its header declares {declared}: cut off or damaged",
+    )
+    return header, {name: begin + entry["data_offsets"][0] for name, entry in entries.items()}
+
+
+def declared_size(file: BinaryIO) -> int:
+    """Return the size that the head of a file declares for all of it.
+
+    Raises:
+        InvalidInputError: The file is foreign, cut off or damaged.
+        IncompatibleError: It is of another format version.
+    """
+    text = _read_head(file)
+    header, _ = _parse_head(text)
+    _, data_size = _layout(header)
+    return _LENGTH_BYTES + len(text) + data_size
+
+
+def _read_head(file: BinaryIO) -> bytes:
+    """Return the text of the container's header."""
+    start = file.read(_LENGTH_BYTES)
+    length = int.from_bytes(start, "little")
+    text = file.read(length) if length <= MAX_BYTES else b""
+    is_whole = len(start) == _LENGTH_BYTES and len(text) == length
+    require(is_whole, "not a safetensors file, or cut off in its header")
+    return text
+
+
+def _parse_head(text: bytes) -> tuple[Header, dict[str, Any]]:
+    """Return the header of a bundle, and the container's entries, which must say the same."""
     try:
         entries = json.loads(text, object_pairs_hook=_refuse_duplicates)
         header_text = entries.pop("__metadata__")["ddlabel"]
@@ -77,18 +110,12 @@ def locate(path: Path) -> tuple[Header, dict[str, int]]:
             "'ddlabel import'"
         ) from None
     header = Header.from_json(header_text)
-    expected, data_size = _layout(header)
+    expected, _ = _layout(header)
     require(
         entries == expected,
         "the container's arrays are not those that the header declares, one after another",
     )
-    begin = _LENGTH_BYTES + length
-    declared = begin + data_size
-    require(
-        declared == file_size,
-        f"it has {file_size} bytes and its header declares {declared}: cut off or damaged",
-    )
-    return header, {name: begin + entry["data_offsets"][0] for name, entry in expected.items()}
+    return header, expected
 
 
 def _layout(header: Header) -> tuple[dict[str, Any], int]:

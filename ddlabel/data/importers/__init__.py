@@ -5,43 +5,83 @@ An importer is a module with `recognises`, `load`, `PAIR` (whether it reads two 
 here does.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ddlabel.core.config import ImportOptions
-from ddlabel.core.errors import UsageError
+from ddlabel.core.errors import ResourceError, StorageError, UsageError
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.importers import cifar, folder, idx, npz, pt
+from ddlabel.data.importers.budget import check_source
 from ddlabel.data.importers.pixels import given_statistics
-from ddlabel.data.importers.source import Source
+from ddlabel.data.importers.source import Source, check_class_names
 from ddlabel.data.labels import Labels
 from ddlabel.data.schema import LabelMeta, Pixels, require
 from ddlabel.data.statistics import statistics
 
 IMPORTERS = {module.__name__.rpartition(".")[2]: module for module in (folder, cifar, idx, npz, pt)}
 
+_SHOWN_CLASSES = 12
 
-def load(paths: Sequence[Path], options: ImportOptions) -> Bundle:
+
+def load(
+    paths: Sequence[Path],
+    options: ImportOptions,
+    note: Callable[[str], None] | None = None,
+) -> Bundle:
     """Read foreign files as a bundle. Nothing is downloaded.
 
     With `options.rgb` grey images get three equal channels. `options.mean` and `options.std` belong
     to the channels of the bundle, one number for each or one for all; pixels that are `normalised`
-    are converted with the channels of the file.
+    are converted with the channels of the file. `note` is called with what was left out, and with
+    the classes that have no image.
 
     Raises:
         InvalidInputError: A file is missing, damaged or of no known kind.
         UnsafeInputError: A file could run code or exhaust the machine.
         UsageError: An option is missing, does not fit the source or does not go with others.
+        StorageError: The operating system refuses to read.
+        ResourceError: There is not enough memory.
     """
+    try:
+        bundle, notes = _load(paths, options)
+    except MemoryError as error:
+        raise ResourceError(
+            f"{paths[0]}: there is not enough memory for it: import a part of it, or smaller images"
+        ) from error
+    except OSError as error:
+        name = error.filename or paths[0]
+        raise StorageError(f"cannot read {name}: {error.strerror or error}") from error
+    if note is not None:
+        for text in notes:
+            note(text)
+    return bundle
+
+
+def _load(paths: Sequence[Path], options: ImportOptions) -> tuple[Bundle, Sequence[str]]:
     for path in paths:
-        require(path.exists(), f"{path}: there is no such file or folder")
+        check_source(path)
     kind = _kind_of(paths, options.format)
     _check_use(kind, paths, options)
     options.check_together()
     source = IMPORTERS[kind].load(paths, options)
-    return _bundle_of(source, options)
+    bundle = _bundle_of(source, options)
+    check_class_names(str(paths[0]), bundle.classes)
+    return bundle, [*source.notes, *_empty_classes_note(bundle)]
+
+
+def _empty_classes_note(bundle: Bundle) -> list[str]:
+    """Return a note of the classes that have no image."""
+    counts = np.bincount(bundle.hard_labels, minlength=bundle.num_classes)
+    empty = [bundle.classes[number] for number in np.flatnonzero(counts == 0)]
+    if not empty:
+        return []
+    shown = ", ".join(empty[:_SHOWN_CLASSES])
+    more = f", … {len(empty) - _SHOWN_CLASSES} more" if len(empty) > _SHOWN_CLASSES else ""
+    total = bundle.num_classes
+    return [f"note: {len(empty)} of {total} classes have no image: {shown}{more}"]
 
 
 def _bundle_of(source: Source, options: ImportOptions) -> Bundle:

@@ -1,17 +1,15 @@
 """CIFAR-10 and CIFAR-100 in the form of their authors: the python archive, packed or unpacked."""
 
-import io
-import pickle
-import tarfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 
 from ddlabel.core.config import ImportOptions
-from ddlabel.core.errors import UnsafeInputError
-from ddlabel.data.importers.source import Source, check_size, is_archive
+from ddlabel.data.importers import budget
+from ddlabel.data.importers.archives import is_archive, is_tar, open_tar
+from ddlabel.data.importers.pickles import read_pickle
+from ddlabel.data.importers.source import Source
 from ddlabel.data.labels import Array
 from ddlabel.data.reading import reading
 from ddlabel.data.schema import require
@@ -24,10 +22,8 @@ _FILES = {
 }
 # The file with the class names, and its key for them.
 _NAMES = {"batches.meta": b"label_names", "meta": b"fine_label_names"}
-_MAX_MEMBER_BYTES = 1 << 28
-# A pickle of numpy arrays and byte strings needs these names; any other could run code.
-_ALLOWED = {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}
-_ALLOWED |= {(f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")}
+# The archives of the authors have 9 members.
+_MAX_MEMBERS = 1000
 
 
 def recognises(paths: Sequence[Path]) -> bool:
@@ -35,7 +31,7 @@ def recognises(paths: Sequence[Path]) -> bool:
     path = paths[0]
     if path.is_dir():
         return any((path / name).is_file() for name in _NAMES)
-    return is_archive(tarfile.is_tarfile, path)
+    return is_archive(is_tar, path)
 
 
 def load(paths: Sequence[Path], options: ImportOptions) -> Source:
@@ -67,39 +63,57 @@ def _read_part(path: Path, part: str) -> tuple[list[str], Array, Array]:
     """Return the class names, the images [N, 3, 32, 32] and the labels [N] as they are stored."""
     members = _members(path, {*_NAMES, *_FILES[part]})
     meta = next(name for name in _NAMES if name in members)
-    names = [name.decode() for name in _unpickle(members[meta])[_NAMES[meta]]]
-    batches = [_unpickle(members[name]) for name in _FILES[part] if name in members]
-    images = np.concatenate([batch[b"data"].reshape(-1, 3, 32, 32) for batch in batches])
-    labels = [np.array(batch.get(b"fine_labels", batch.get(b"labels"))) for batch in batches]
-    return names, images, np.concatenate(labels)
+    names = [name.decode() for name in read_pickle(members[meta])[_NAMES[meta]]]
+    images = []
+    labels = []
+    for name in _FILES[part]:
+        if name in members:
+            # Dropped at once: otherwise there would be three copies of all pixels in the end.
+            batch = read_pickle(members.pop(name))
+            images.append(_pixels_of(batch[b"data"]))
+            labels.append(_labels_of(batch.get(b"fine_labels", batch.get(b"labels"))))
+    return names, np.concatenate(images), np.concatenate(labels)
+
+
+def _pixels_of(data: Array) -> Array:
+    require(data.dtype == np.uint8, f"the pixels are {data.dtype}: expected uint8")
+    return data.reshape(-1, 3, 32, 32)
+
+
+def _labels_of(labels: Array | list[int]) -> Array:
+    """Return labels [N], which are an array or a flat list: a nested one could grow without end."""
+    if isinstance(labels, np.ndarray):
+        return labels
+    are_numbers = isinstance(labels, list) and all(type(label) is int for label in labels)
+    require(are_numbers, "the labels are no list of whole numbers: it is damaged")
+    return np.array(labels)
 
 
 def _members(path: Path, wanted: set[str]) -> dict[str, bytes]:
     """Return the content of the files with these names in a folder or a tar archive."""
     if path.is_dir():
-        return {name: (path / name).read_bytes() for name in wanted if (path / name).is_file()}
+        return _folder_members(path, wanted)
     members = {}
-    with tarfile.open(path) as archive:
-        for member in archive:
+    with open_tar(path) as archive:
+        for number, member in enumerate(archive):
+            budget.check_budget("the archive", number + 1, _MAX_MEMBERS, "members")
             name = PurePosixPath(member.name).name
             if name not in wanted or not member.isfile():
                 continue
             content = archive.extractfile(member)
             if content is not None:
-                check_size(member.size, _MAX_MEMBER_BYTES, f"the member {member.name!r}")
+                budget.check_budget(
+                    f"the member {member.name!r}", member.size, budget.MAX_FILE_BYTES
+                )
                 members[name] = content.read()
     return members
 
 
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        require(
-            (module, name) in _ALLOWED,
-            f"a pickle asks for {module}.{name}, which could run code: only arrays are read",
-            UnsafeInputError,
-        )
-        return super().find_class(module, name)
-
-
-def _unpickle(content: bytes) -> Any:
-    return _Unpickler(io.BytesIO(content), encoding="bytes").load()
+def _folder_members(path: Path, wanted: set[str]) -> dict[str, bytes]:
+    members = {}
+    for name in wanted:
+        file = path / name
+        if file.is_file():
+            budget.check_budget(name, file.stat().st_size, budget.MAX_FILE_BYTES)
+            members[name] = file.read_bytes()
+    return members

@@ -1,52 +1,41 @@
 """A folder or zip of class folders: real images, and the form of SRe2L, CDA, G-VBSM and RDED."""
 
-import io
+import math
 import re
-import warnings
+import shutil
+import tempfile
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from ddlabel.core.config import ImportOptions
-from ddlabel.core.errors import InvalidInputError, UnsafeInputError, UsageError
-from ddlabel.data.importers.source import Source, check_size, is_archive
+from ddlabel.core.errors import InvalidInputError, StorageError, UnsafeInputError, UsageError
+from ddlabel.data.importers import budget
+from ddlabel.data.importers.archives import is_archive, read_member
+from ddlabel.data.importers.images import Member, decode_image
+from ddlabel.data.importers.source import Source
 from ddlabel.data.labels import Array
 from ddlabel.data.reading import reading
 from ddlabel.data.schema import require
-from ddlabel.data.scratch import scratch_array
+from ddlabel.data.scratch import IN_MEMORY_BYTES, scratch_array
 
 PAIR = False
 OPTIONS = {"split", "size"}
 _SUFFIXES = (".jpg", ".jpeg", ".png")
-_FORMATS = ("JPEG", "PNG")
-_GREY_MODES = ("L", "1", "LA", "I", "I;16", "I;16B")
 _PARTS = {"train", "val", "test"}
-_MAX_PIXELS = 1 << 26
-_MAX_FILE_BYTES = 1 << 28
-# Cuts a part out of an image and resizes it to size × size.
-Cut = Callable[[Image.Image, int], Image.Image]
 
 
-class Member(NamedTuple):
-    """An image file: its path below the folder or in the archive, and a function to read it."""
+class ImageList(NamedTuple):
+    """Image files in the order of `load`, the class number [N] of each, the classes, and notes."""
 
-    path: PurePath
-    read: Callable[[], bytes]
-
-    @property
-    def class_name(self) -> str:
-        """The name of the folder that the image is in; empty if it is in none."""
-        return self.path.parent.name
-
-    @property
-    def part(self) -> str:
-        """The name of the folder above the class folder."""
-        return self.path.parent.parent.name
+    members: list[Member]
+    hard_labels: Array
+    classes: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def recognises(paths: Sequence[Path]) -> bool:
@@ -68,18 +57,25 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
         UsageError: A part is asked for and there are none.
     """
     path = paths[0]
-    members, hard_labels, classes = list_images(path, options)
-    first = decode(members[0], options)
-    images = scratch_array((len(members), *first.shape), np.uint8)
+    listed = list_images(path, options)
+    members = listed.members
+    first = decode_image(members[0], options).pixels
+    shape = (len(members), *first.shape)
+    _check_scratch_space(path, math.prod(shape))
+    images = scratch_array(shape, np.uint8)
+    transparent = []
     for row, member in enumerate(members):
-        image = decode(member, options)
-        if image.shape != first.shape:
+        decoded = decode_image(member, options)
+        if decoded.pixels.shape != first.shape:
             raise InvalidInputError(
-                f"{path}: {member.path} is {_described(image)} and {members[0].path} is "
+                f"{path}: {member.path} is {_described(decoded.pixels)} and {members[0].path} is "
                 f"{_described(first)}: make them alike with --size, and grey ones with --rgb"
             )
-        images[row] = image
-    return Source(images, hard_labels, classes)
+        images[row] = decoded.pixels
+        if decoded.is_transparent:
+            transparent.append(member.name)
+    notes = (*listed.notes, *_transparency_note(transparent))
+    return Source(images, listed.hard_labels, listed.classes, notes=notes)
 
 
 def _described(image: Array) -> str:
@@ -87,20 +83,64 @@ def _described(image: Array) -> str:
     return f"{width} × {height} px in {'grey' if num_channels == 1 else 'colour'}"
 
 
-def list_images(path: Path, options: ImportOptions) -> tuple[list[Member], Array, tuple[str, ...]]:
-    """Return the image files in the order of `load`, the class number [N] of each, the classes.
+def _check_scratch_space(path: Path, num_bytes: int) -> None:
+    """Check that the images fit the disk of temporary files: a full one would end the process."""
+    free = shutil.disk_usage(tempfile.gettempdir()).free
+    require(
+        num_bytes <= max(free, IN_MEMORY_BYTES),
+        f"{path}: its images need {num_bytes} bytes of temporary space and {free} are free: free "
+        "some, set TMPDIR to another disk, or import smaller images with --size",
+        StorageError,
+    )
+
+
+def _transparency_note(names: Sequence[str]) -> tuple[str, ...]:
+    if not names:
+        return ()
+    return (
+        f"note: the transparency of {len(names)} images is left out, and their colours are kept "
+        f"(the first is {names[0]})",
+    )
+
+
+def list_images(path: Path, options: ImportOptions) -> ImageList:
+    """Return the image files of class folders, sorted by class and then by name.
 
     Raises:
-        InvalidInputError: There is no image, or one is in no class folder.
+        InvalidInputError: There is no image, one is in no class folder, or the class folders do
+            not lie side by side.
         UnsafeInputError: A member of the archive is too large or outside of it.
         UsageError: A part is asked for and there are none.
     """
-    members = _of_part(path, _members(path), options)
+    found = _members(path)
+    members = _of_part(path, found, options)
+    _check_side_by_side(path, members)
     members.sort(key=lambda member: (_class_order(member.class_name), str(member.path)))
     classes = tuple(dict.fromkeys(member.class_name for member in members))
     numbers = {name: number for number, name in enumerate(classes)}
     hard_labels = np.array([numbers[member.class_name] for member in members])
-    return members, hard_labels, classes
+    return ImageList(members, hard_labels, classes, _stray_note(path, found))
+
+
+def _check_side_by_side(path: Path, members: Sequence[Member]) -> None:
+    """Refuse class folders below several folders, which may be several data sets."""
+    parents = sorted({str(member.path.parent.parent) for member in members})
+    require(
+        len(parents) == 1,
+        f"{path}: its class folders lie in {len(parents)} folders ({', '.join(parents[:4])}): "
+        "import one of them, or put all class folders side by side",
+    )
+
+
+def _stray_note(path: Path, members: Sequence[Member]) -> tuple[str, ...]:
+    """Return a note of the images that are in no part, although the folder has parts."""
+    stray = [member for member in members if member.part not in _PARTS]
+    if not stray or len(stray) == len(members):
+        return ()
+    return (
+        f"note: {path}: {len(stray)} images outside of train/, val/ and test/ are left out (the "
+        f"first is {stray[0].name})",
+    )
 
 
 def _class_order(name: str) -> tuple[int, int, str]:
@@ -117,13 +157,35 @@ def _members(path: Path) -> list[Member]:
 def _folder_members(path: Path) -> list[Member]:
     members = []
     for inside in sorted(path.rglob("*")):
+        if inside.is_symlink():
+            _check_link(path, inside)
         # A class without images would shift the numbers of those behind it.
         if inside.is_dir() and not any(inside.iterdir()):
             empty = inside.relative_to(path)
             raise InvalidInputError(f"{path}: the folder {empty} is empty: fill it, or remove it")
         if inside.suffix.lower() in _SUFFIXES and inside.is_file():
-            members.append(Member(inside.relative_to(path), inside.read_bytes))
+            relative = inside.relative_to(path)
+            members.append(Member(relative, partial(_read_file, inside), str(inside)))
     return members
+
+
+def _check_link(path: Path, link: Path) -> None:
+    """Refuse symbolic links whose images would be left out."""
+    name = link.relative_to(path)
+    require(
+        not link.is_dir(),
+        f"{path}: the folder {name} is a symbolic link, which is not followed: copy the folder",
+    )
+    is_image = link.suffix.lower() in _SUFFIXES
+    require(
+        link.exists() or not is_image,
+        f"{path}: the symbolic link {name} leads nowhere: repair or remove it",
+    )
+
+
+def _read_file(file: Path) -> bytes:
+    budget.check_budget("the file", file.stat().st_size, budget.MAX_FILE_BYTES)
+    return file.read_bytes()
 
 
 def _zip_members(path: Path) -> list[Member]:
@@ -136,8 +198,8 @@ def _zip_members(path: Path) -> list[Member]:
                 continue
             if ".." in name.parts or name.is_absolute():
                 raise UnsafeInputError(f"the member {info.filename!r} points outside the archive")
-            check_size(info.file_size, _MAX_FILE_BYTES, f"the member {info.filename!r}")
-            members.append(Member(name, partial(archive.read, info)))
+            shown = f"{path}: {name}"
+            members.append(Member(name, partial(read_member, archive, info), shown))
     return members
 
 
@@ -159,54 +221,3 @@ def _of_part(path: Path, members: list[Member], options: ImportOptions) -> list[
         f"{path}: no part {options.part!r}: choose --split {' or '.join(parts)}",
     )
     return [member for member in members if member.part == options.part]
-
-
-def decode(member: Member, options: ImportOptions, cut: Cut | None = None) -> Array:
-    """Return an image as uint8 [C, H, W].
-
-    With `options.size` it is resized and cropped to its centre, or as `cut` does it.
-
-    Raises:
-        InvalidInputError: The file is not an image or is damaged.
-        UnsafeInputError: The image has too many pixels.
-    """
-    # Pillow warns of images above its own limit, and refuses those far above it: ours is below.
-    quiet = warnings.catch_warnings(action="ignore")
-    with reading(member.path, "cannot be read as an image"), quiet:
-        image = _open(member)
-        grey = image.mode in _GREY_MODES and not options.rgb
-        if image.mode.startswith("I"):
-            # The upper 8 of 16 bits: Pillow's own conversion turns all above 255 into 255.
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        image = image.convert("L" if grey else "RGB")
-        if options.size is not None:
-            crop = cut or _fit
-            image = crop(image, options.size)
-        pixels = np.asarray(image)
-    return pixels[None] if grey else pixels.transpose(2, 0, 1)
-
-
-def _open(member: Member) -> Image.Image:
-    try:
-        image: Image.Image = Image.open(io.BytesIO(member.read()), formats=_FORMATS)
-    except UnidentifiedImageError as error:
-        raise InvalidInputError("it is neither a PNG nor a JPEG image") from error
-    except Image.DecompressionBombError as error:
-        raise UnsafeInputError(str(error)) from error
-    if image.width * image.height > _MAX_PIXELS:
-        raise UnsafeInputError(
-            f"{image.width} × {image.height} px: at most {_MAX_PIXELS} pixels are read"
-        )
-    return image
-
-
-def _fit(image: Image.Image, size: int) -> Image.Image:
-    """Resize the short side to `size` (bicubic, antialiased) and crop the centre."""
-    scale = size / min(image.size)
-    width = max(size, round(image.width * scale))
-    height = max(size, round(image.height * scale))
-    if image.size != (width, height):
-        image = image.resize((width, height), Image.Resampling.BICUBIC)
-    left = (width - size) // 2
-    top = (height - size) // 2
-    return image.crop((left, top, left + size, top + size))

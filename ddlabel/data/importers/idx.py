@@ -4,18 +4,21 @@ import gzip
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from ddlabel.core.config import ImportOptions
-from ddlabel.data.importers.source import Source, check_size, from_pair
+from ddlabel.data.importers import budget
+from ddlabel.data.importers.source import Source, from_pair
 from ddlabel.data.labels import Array
 from ddlabel.data.reading import reading
 from ddlabel.data.schema import require
 
 PAIR = True
 OPTIONS = {"split"}
-_MAX_BYTES = 1 << 32
+# The longest chunk that a packed file is inflated to at once.
+_CHUNK_BYTES = 1 << 24
 _UNSIGNED_BYTES = b"\0\0\x08"
 
 
@@ -46,7 +49,9 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
 def _files_of_part(folder: Path, part: str) -> list[Path]:
     prefix = "t10k" if part == "test" else part
     files = [
-        file for file in folder.iterdir() if file.name.startswith(prefix) and "idx" in file.name
+        file
+        for file in folder.iterdir()
+        if file.name.startswith(prefix) and "idx" in file.name and file.is_file()
     ]
     # In falling order `x` comes after `x.gz` and takes its place.
     by_name = {file.name.removesuffix(".gz"): file for file in sorted(files, reverse=True)}
@@ -66,11 +71,33 @@ def _read(path: Path) -> Array:
         lengths = np.frombuffer(file.read(4 * num_axes), ">u4")
         shape = tuple(map(int, lengths))
         size = math.prod(shape)
-        check_size(size, _MAX_BYTES)
-        # One byte more than declared would make the shape not fit.
-        content = np.frombuffer(file.read(size + 1), np.uint8)
-        require(
-            len(content) == size,
-            f"{len(content)} bytes of data where {size} are declared: cut off or damaged",
-        )
+        file_bytes = path.stat().st_size
+        if path.suffix == ".gz":
+            budget.check_inflated(size, file_bytes)
+        else:
+            budget.check_budget("the array", size, budget.MAX_TOTAL_BYTES)
+            _check_length(file_bytes - file.tell(), size)
+        content = np.empty(size, np.uint8)
+        num_read = _fill(content, file)
+        num_more = len(file.read(1))
+        _check_length(num_read + num_more, size)
         return content.reshape(shape)
+
+
+def _check_length(size: int, declared: int) -> None:
+    require(
+        size == declared,
+        f"{size} bytes of data where {declared} are declared: cut off or damaged",
+    )
+
+
+def _fill(content: Array, file: BinaryIO | gzip.GzipFile) -> int:
+    """Read bytes from a file into an array, and return how many there were."""
+    end = 0
+    while end < len(content):
+        chunk = file.read(min(_CHUNK_BYTES, len(content) - end))
+        if not chunk:
+            break
+        content[end : end + len(chunk)] = np.frombuffer(chunk, np.uint8)
+        end += len(chunk)
+    return end

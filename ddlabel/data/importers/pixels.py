@@ -34,7 +34,7 @@ def to_unit(name: str, images: Array, options: ImportOptions) -> Array:
         return images if is_bytes else np.rint(images).astype(np.uint8)
     if is_bytes:
         raise UsageError(f"{name}: its pixels are bytes and cannot be {space}: use --pixels uint8")
-    images = images.astype(np.float32)
+    images = images.astype(np.float32, copy=False)
     if space == "normalised":
         return _undo_normalisation(images, options)
     if space == "zca":
@@ -52,7 +52,9 @@ def _undo_normalisation(images: Array, options: ImportOptions) -> Array:
     given = given_statistics(options, images.shape[1])
     assert given is not None  # `load` has checked that the options go together
     mean, std = (np.array(values, np.float32).reshape(1, -1, 1, 1) for values in given)
-    return images * std + mean
+    unit = images * std
+    unit += mean
+    return unit
 
 
 def _undo_whitening(name: str, images: Array, options: ImportOptions) -> Array:

@@ -10,16 +10,17 @@ import numpy as np
 
 from ddlabel.core.config import ImportOptions
 from ddlabel.core.errors import InvalidInputError, UnsafeInputError
-from ddlabel.data.importers.source import Source, check_size, from_pair
+from ddlabel.data.importers import budget
+from ddlabel.data.importers.source import Source, from_pair
 from ddlabel.data.labels import Array
 from ddlabel.data.reading import reading
+from ddlabel.data.schema import require
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 PAIR = True
 OPTIONS = {"pixels", "label_space", "zca_from"}
-_MAX_BYTES = 1 << 34
 _ZIP_MAGIC = b"PK\3\4"
 
 
@@ -103,6 +104,11 @@ def _check_archive(path: Path) -> None:
                 members = archive.infolist()
             if any(info.compress_type != zipfile.ZIP_STORED for info in members):
                 raise UnsafeInputError("a compressed archive, which torch.save does not write")
-            unpacked = sum(info.file_size for info in members)
-            size = max(size, unpacked)
-        check_size(size, _MAX_BYTES)
+            declared = sum(info.file_size for info in members)
+            # Members that lie over one another could stand for any number of bytes.
+            require(
+                declared <= size,
+                f"its members have {declared} bytes and it has {size}",
+                UnsafeInputError,
+            )
+        budget.check_budget("it", size, budget.MAX_TOTAL_BYTES)

@@ -1,5 +1,6 @@
 """The common form of foreign data before it becomes a bundle, and how bare arrays are read."""
 
+import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, cast
@@ -7,20 +8,22 @@ from typing import Literal, NamedTuple, cast
 import numpy as np
 
 from ddlabel.core.config import ImportOptions
-from ddlabel.core.errors import UnsafeInputError, UsageError
+from ddlabel.core.errors import UsageError
 from ddlabel.data.checks import check_rows, sum_to_one
 from ddlabel.data.importers.pixels import to_unit
 from ddlabel.data.labels import Array
 from ddlabel.data.schema import Space, require
 
 _MAX_CLASSES = 1 << 16
+# Control characters, and separators of lines and paragraphs.
+_CONTROL_CATEGORIES = {"Cc", "Zl", "Zp"}
 
 
 class Source(NamedTuple):
     """The data that an importer reads.
 
     `images` [N, C, H, W] are uint8, or float32 in unit space. `hard_labels` are [N], `soft_labels`
-    [N, K] are floating point.
+    [N, K] are floating point. `notes` say what was left out of the files.
     """
 
     images: Array
@@ -28,28 +31,21 @@ class Source(NamedTuple):
     classes: tuple[str, ...]
     soft_labels: Array | None = None
     label_space: Space = "logits"
+    notes: tuple[str, ...] = ()
 
 
-def check_size(size: int, limit: int, name: str = "the file") -> None:
-    """Refuse a file or a member of an archive that declares more bytes than are read.
+def check_class_names(name: str, classes: Sequence[str]) -> None:
+    """Check that no class name has a control character, such as a newline.
 
     Raises:
-        UnsafeInputError: `size` is above `limit`.
+        InvalidInputError: A class name has one; the message shows it escaped.
     """
-    require(
-        size <= limit, f"{name} declares {size} bytes: at most {limit} are read", UnsafeInputError
-    )
-
-
-def is_archive(test: Callable[[Path], bool], path: Path) -> bool:
-    """Return whether `zipfile.is_zipfile` or `tarfile.is_tarfile` recognises a file.
-
-    A damaged file can make them fail.
-    """
-    try:
-        return test(path)
-    except Exception:
-        return False
+    for class_name in classes:
+        categories = {unicodedata.category(character) for character in class_name}
+        require(
+            not categories & _CONTROL_CATEGORIES,
+            f"{name}: the class name {class_name!r} has a control character: rename the class",
+        )
 
 
 def from_pair(
@@ -71,26 +67,47 @@ def from_pair(
 
 # A number that float32 or int64 cannot hold becomes infinite or another number, which is refused.
 @np.errstate(over="ignore", invalid="ignore")
-def from_arrays(name: str, images: Array, labels: Array, options: ImportOptions) -> Source:
+def from_arrays(
+    name: str,
+    images: Array,
+    labels: Array,
+    options: ImportOptions,
+    soft_labels: Array | None = None,
+) -> Source:
     """Convert arrays of images and labels to unit space.
 
     Images are [N, H, W], [N, H, W, C] or [N, C, H, W] with C of 1 or 3. Labels are [N] or [N, 1]
     with the number of the class, or [N, K]. Labels [N, K] are logits if one is negative and
     probabilities if every row is a distribution, unless the options state it. Their largest entries
-    are the hard labels.
+    are the hard labels, unless labels [N] and `soft_labels` [N, K] are both given.
 
     Raises:
         InvalidInputError: The shapes do not fit together, or a number is not finite.
-        UsageError: A space is ambiguous and not stated.
+        UsageError: A space is ambiguous and not stated, or stated against the numbers.
     """
     images = _channels_first(images)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     _check_arrays(name, images, labels)
+    if soft_labels is not None:
+        _check_arrays(name, images, soft_labels)
     images = to_unit(name, images, options)
-    if labels.ndim == 1:
-        return _with_hard_labels(name, images, labels)
-    return _with_soft_labels(name, images, labels, options.label_space)
+    if labels.ndim == 2:
+        hard_labels = labels.argmax(1)
+        soft_labels = labels
+    else:
+        hard_labels = _hard_labels(name, labels)
+    if soft_labels is None:
+        num_classes = int(hard_labels.max()) + 1
+        return Source(images, hard_labels, _numbered_classes(num_classes))
+    num_classes = soft_labels.shape[1]
+    require(
+        hard_labels.max() < num_classes,
+        f"{name}: the hard labels go up to {hard_labels.max()}, and the soft labels have "
+        f"{num_classes} classes",
+    )
+    soft, space = _soft_labels(name, soft_labels, options.label_space)
+    return Source(images, hard_labels, _numbered_classes(num_classes), soft, space)
 
 
 def _channels_first(images: Array) -> Array:
@@ -119,27 +136,33 @@ def _check_arrays(name: str, images: Array, labels: Array) -> None:
         check_rows(f"{name}: {role}", array, "finite numbers", np.isfinite)
 
 
-def _with_hard_labels(name: str, images: Array, labels: Array) -> Source:
+def _hard_labels(name: str, labels: Array) -> Array:
+    """Return labels [N] as whole numbers."""
     hard = labels.astype(np.int64)
     whole = (hard == labels).all() and hard.min() >= 0
     require(
         whole,
         f"{name}: labels [N] must be classes 0, 1, 2, …: they are {labels.min()} … {labels.max()}",
     )
-    num_classes = int(hard.max()) + 1
-    return Source(images, hard, _numbered_classes(num_classes))
+    return np.asarray(hard)
 
 
-def _with_soft_labels(name: str, images: Array, labels: Array, stated: str | None) -> Source:
+def _soft_labels(name: str, labels: Array, stated: str | None) -> tuple[Array, Space]:
+    """Return labels [N, K] as they are stored, and their space."""
     soft = labels if labels.dtype == np.float16 else labels.astype(np.float32)
-    space = stated or _likely_space(labels, soft)
+    likely = _likely_space(labels, soft)
+    if stated == "logits" and likely == "probs":
+        raise UsageError(
+            f"{name}: --label-space logits, but every row of the labels is a distribution: say "
+            "--label-space probs"
+        )
+    space = stated or likely
     if space is None:
         raise UsageError(
             f"{name}: labels [N, K] are not clearly logits or probabilities: "
             "add --label-space logits or probs"
         )
-    classes = _numbered_classes(labels.shape[1])
-    return Source(images, labels.argmax(1), classes, soft, cast(Space, space))
+    return soft, cast(Space, space)
 
 
 def _likely_space(labels: Array, soft: Array) -> Literal["logits", "probs"] | None:

@@ -13,7 +13,7 @@ from ddlabel.commands.evaluate.evaluation import Evaluation
 from ddlabel.commands.evaluate.tables import table_axes, varying_axes
 from ddlabel.core.config import EvaluateOptions
 from ddlabel.core.errors import UsageError
-from ddlabel.data.results import Record
+from ddlabel.data.record import Record
 
 
 def student(accuracy: float, **figures) -> Record:

@@ -11,8 +11,9 @@ from samples import TINY, make_bundle, records
 import ddlabel
 from ddlabel.commands.evaluate.experiment import Experiment
 from ddlabel.commands.evaluate.records import has_figures, student_key, student_record
+from ddlabel.commands.reporter import Reporter
 from ddlabel.core.config import EvaluateOptions
-from ddlabel.data.results import Record
+from ddlabel.data.record import Record
 
 OUT = Path("results.jsonl")
 
@@ -137,7 +138,7 @@ class TestResultsFile:
         evaluate()
         (line,) = records(OUT)
         optional = {"protocol_overridden"}
-        assert set(line) == set(asdict(record())) - optional
+        assert set(line) == set(asdict(record())) - optional | {"sha256"}
 
     @pytest.mark.parametrize("text", ['{"result":{"accuracy":9.2,"loss":1}}', "hello"])
     def test_a_file_of_something_else_is_refused(self, cli, digits, text):
@@ -149,3 +150,73 @@ class TestResultsFile:
     def test_a_file_of_another_suffix_is_refused(self, cli, digits):
         words = ["few.safetensors", "--test", "test.safetensors", *TINY]
         assert b"--out" in cli("evaluate", *words, "--out", "results.json", code=2).err
+
+
+class Neighbour(Reporter):
+    """Another process that finishes students of the same results file during our first training."""
+
+    def __init__(self, finished: bytes) -> None:
+        self.finished = finished
+        self.num_trainings = 0
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def progress(self, steps):
+        self.num_trainings += 1
+        if self.num_trainings == 1:
+            with OUT.open("ab") as file:
+                file.write(self.finished)
+        return steps
+
+
+class TestSeveralProcesses:
+    @pytest.fixture
+    def evaluate(self, digits):
+        """Evaluate four students while a neighbour finishes some of them."""
+        settings = {"net": "convnet-d1:width=4", "epochs": 2, "precision": "fp32"}
+
+        def run(finished: bytes = b"") -> Neighbour:
+            neighbour = Neighbour(finished)
+            ddlabel.evaluate(
+                "few.safetensors",
+                test="test.safetensors",
+                seeds=4,
+                out=OUT,
+                reporter=neighbour,
+                **settings,
+            )
+            return neighbour
+
+        return run
+
+    def test_students_that_others_have_finished_meanwhile_are_not_trained(self, evaluate):
+        assert evaluate().num_trainings == 4
+        lines = OUT.read_bytes().splitlines(keepends=True)
+        accuracies = [line["result"]["accuracy"] for line in records(OUT)]
+        OUT.unlink()
+        assert evaluate(b"".join(lines[1:3])).num_trainings == 2
+        by_seed = {line["options"]["seed"]: line["result"]["accuracy"] for line in records(OUT)}
+        assert len(records(OUT)) == 4
+        assert [by_seed[seed] for seed in range(4)] == accuracies
+
+    def test_a_student_that_others_have_finished_first_is_not_written_again(self, evaluate):
+        evaluate()
+        lines = OUT.read_bytes().splitlines(keepends=True)
+        OUT.unlink()
+        neighbour = evaluate(lines[0])
+        assert neighbour.num_trainings == 4
+        assert sorted(line["options"]["seed"] for line in records(OUT)) == [0, 1, 2, 3]
+        assert OUT.read_bytes().startswith(lines[0])
+        assert sum("another process" in note for note in neighbour.notes) == 1
+
+    def test_a_broken_line_is_named_and_its_student_trained_again(self, evaluate):
+        evaluate()
+        lines = OUT.read_bytes().splitlines(keepends=True)
+        lines[1] = lines[1].replace(b'"seed":1', b'"seed":7')
+        OUT.write_bytes(b"".join(lines))
+        neighbour = evaluate()
+        assert neighbour.num_trainings == 1
+        assert any(note.startswith(f"{OUT}, line 2: ") for note in neighbour.notes)
+        assert len(records(OUT)) == 5

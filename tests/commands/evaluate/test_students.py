@@ -43,7 +43,7 @@ class TestGrids:
 
     def test_finished_students_are_left_out(self):
         settled = experiment()
-        students = train_students([settled], {student_key(settled, 0)})
+        students = train_students([settled], lambda: {student_key(settled, 0)})
         assert [seed for _, seed, _ in students] == [1]
 
 

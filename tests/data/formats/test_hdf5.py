@@ -191,3 +191,29 @@ def test_plugins_of_hdf5_are_switched_off(tmp_path):
     }
     done = subprocess.run(words, check=True, capture_output=True, text=True, env=environment)
     assert done.stdout == "::\n"
+
+
+@pytest.mark.parametrize("libver", ["earliest", "v108", "v110", "latest"])
+def test_bytes_behind_the_end_of_hdf5_are_refused(tmp_path, libver):
+    """No digest covers them."""
+    good, name = str(tmp_path / "good.h5"), str(tmp_path / "x.h5")
+    formats.write(good, small())
+    with h5py.File(good) as source, h5py.File(name, "w", libver=libver) as file:
+        file.attrs["ddlabel"] = source.attrs["ddlabel"]
+        for array in source:
+            file.create_dataset(array, data=source[array][()])
+    assert_same(formats.read(name), small())
+    with Path(name).open("ab") as file:
+        file.write(b"x")
+    for read in (formats.read_header, formats.read):
+        with pytest.raises(InvalidInputError):
+            read(name)
+
+
+def test_bytes_before_hdf5_are_refused(tmp_path):
+    """HDF5 looks for its own beginning at byte 512 too."""
+    name = tmp_path / "x.h5"
+    formats.write(str(name), small())
+    name.write_bytes(bytes(512) + name.read_bytes())
+    with pytest.raises(InvalidInputError):
+        formats.read(str(name))

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import struct
 import warnings
 import zipfile
-import zlib
 
 import numpy as np
 import pytest
-from foreign_sources import load, save_png, zip_folder
+from foreign_sources import load, png_that_declares, save_png, zip_folder
 from PIL import Image
 
 from ddlabel.core.errors import (
@@ -68,21 +66,6 @@ def test_a_file_that_is_no_image_is_refused(tmp_path, content):
         load(tmp_path / "x")
 
 
-def png_that_declares(width: int, height: int) -> bytes:
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(bytes(999)))
-        + chunk(b"IEND", b"")
-    )
-
-
 @pytest.mark.parametrize("side", [9_000, 12_000, 40_000])
 def test_an_image_of_absurd_size_is_unsafe(tmp_path, side):
     # Pillow is silent about the first, warns of the second and refuses the third.
@@ -106,9 +89,9 @@ def test_a_member_outside_its_archive_is_unsafe(animals, name, options):
 
 def test_a_member_that_declares_too_much_is_unsafe(animals, monkeypatch):
     path = zip_folder(animals)
-    monkeypatch.setattr("ddlabel.data.importers.folder._MAX_FILE_BYTES", 20)
+    monkeypatch.setattr("ddlabel.data.importers.budget.MAX_FILE_BYTES", 60)
     with pytest.raises(UnsafeInputError, match=r"\.png"):
-        load(path)
+        load(path, format="folder")
 
 
 def test_both_images_of_one_name_in_an_archive_are_read(animals):

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from foreign_sources import UINT8, Hostile, load, save_npz
 
-from ddlabel.core.errors import (
-    InvalidInputError,
-    UnsafeInputError,
-)
+from ddlabel.core.config import ImportOptions
+from ddlabel.core.errors import InvalidInputError, UnsafeInputError
+from ddlabel.data import importers
 
 
 @pytest.mark.parametrize(
@@ -52,6 +51,54 @@ def test_pickled_objects_in_npz_are_refused_and_do_not_run(tmp_path, marker, nam
 
 def test_npz_that_declares_too_much_is_unsafe(tmp_path, monkeypatch):
     path = save_npz(tmp_path / "x.npz", x=UINT8, y=np.array([0, 1]))
-    monkeypatch.setattr("ddlabel.data.importers.npz._MAX_BYTES", 100)
+    monkeypatch.setattr("ddlabel.data.importers.budget.MAX_TOTAL_BYTES", 100)
     with pytest.raises(UnsafeInputError, match=r"x\.npz"):
         load(path)
+
+
+SOFT = np.array([[0.5, -1.0, 2.0], [1.0, 0.0, -3.0]], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("hard_name", "soft_name"),
+    [("hard_labels", "labels"), ("labels", "soft_labels"), ("y", "soft_labels")],
+)
+def test_hard_and_soft_labels_are_both_kept(tmp_path, hard_name, soft_name):
+    """The hard labels are not the largest entries of the soft ones."""
+    arrays = {hard_name: np.array([1, 2]), soft_name: SOFT}
+    bundle = load(save_npz(tmp_path / "x.npz", x=UINT8, **arrays))
+    assert bundle.hard_labels.tolist() == [1, 2]
+    assert bundle.soft.values.tolist() == SOFT.tolist()
+    assert bundle.num_classes == 3
+
+
+@pytest.mark.parametrize("hard", [np.array([0, 3]), np.array([0, 1, 2])], ids=["class 3", "3 rows"])
+def test_hard_labels_that_do_not_fit_the_soft_ones_are_refused(tmp_path, hard):
+    with pytest.raises(InvalidInputError, match=r"x\.npz"):
+        load(save_npz(tmp_path / "x.npz", x=UINT8, hard_labels=hard, soft_labels=SOFT))
+
+
+def notes_of(path, **options) -> list[str]:
+    notes = []
+    importers.load([path], ImportOptions(**options), notes.append)
+    return notes
+
+
+def test_arrays_that_are_not_read_are_named(tmp_path):
+    path = save_npz(tmp_path / "x.npz", x=UINT8, y=np.array([0, 1]), weights=SOFT, fold=SOFT)
+    (note,) = notes_of(path)
+    assert "weights" in note
+    assert "fold" in note
+
+
+def test_arrays_of_other_parts_need_no_note(tmp_path):
+    labels = np.array([0, 1])
+    arrays = {"x_train": UINT8, "y_train": labels, "x_test": UINT8, "y_test": labels}
+    assert notes_of(save_npz(tmp_path / "x.npz", **arrays)) == []
+
+
+def test_a_second_array_of_labels_is_named(tmp_path):
+    path = save_npz(tmp_path / "x.npz", x=UINT8, labels=np.array([0, 1]), y=np.array([1, 0]))
+    assert load(path).hard_labels.tolist() == [0, 1]
+    (note,) = notes_of(path)
+    assert note.endswith(": y")

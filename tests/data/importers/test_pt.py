@@ -114,7 +114,7 @@ def test_a_pt_tensor_larger_than_its_bytes_is_unsafe(tmp_path, tensor):
 
 
 def test_a_pt_archive_that_declares_too_much_is_unsafe(tmp_path, monkeypatch):
-    monkeypatch.setattr("ddlabel.data.importers.pt._MAX_BYTES", 100)
+    monkeypatch.setattr("ddlabel.data.importers.budget.MAX_TOTAL_BYTES", 100)
     for zipped in (True, False):
         paths = save_pair(tmp_path, _use_new_zipfile_serialization=zipped)
         with pytest.raises(UnsafeInputError, match=r"images\.pt"):

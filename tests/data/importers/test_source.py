@@ -7,10 +7,9 @@ import pytest
 import torch
 from foreign_sources import UINT8, UNIT, load, save_npz, save_pair
 
-from ddlabel.core.errors import (
-    InvalidInputError,
-    UsageError,
-)
+from ddlabel.core.config import ImportOptions
+from ddlabel.core.errors import InvalidInputError, UsageError
+from ddlabel.data import importers
 
 
 @pytest.mark.parametrize(
@@ -88,9 +87,27 @@ def test_labels_that_could_be_either_have_to_be_stated(tmp_path):
         load(*paths, pixels="unit", label_space="probs")
 
 
-def test_a_stated_label_space_outranks_what_the_numbers_look_like(tmp_path):
+def test_distributions_that_are_stated_to_be_logits_are_refused(tmp_path):
     paths = save_pair(tmp_path, labels=[[0.25, 0.75], [1.0, 0.0]])
-    assert load(*paths, pixels="unit", label_space="logits").soft.meta.space == "logits"
+    with pytest.raises(UsageError, match="--label-space probs"):
+        load(*paths, pixels="unit", label_space="logits")
+    assert load(*paths, pixels="unit", label_space="probs").soft.meta.space == "probs"
+
+
+def test_a_class_without_images_is_named(tmp_path):
+    path = save_npz(tmp_path / "x.npz", x=UINT8, y=np.array([0, 5]))
+    notes = []
+    bundle = importers.load([path], ImportOptions(), notes.append)
+    assert bundle.num_classes == 6
+    (note,) = notes
+    assert "1, 2, 3, 4" in note
+
+
+def test_classes_that_all_have_images_need_no_note(tmp_path):
+    notes = []
+    path = save_npz(tmp_path / "x.npz", x=UINT8, y=np.array([1, 0]))
+    importers.load([path], ImportOptions(), notes.append)
+    assert notes == []
 
 
 def test_distributions_in_half_precision_can_be_used(tmp_path):

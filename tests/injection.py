@@ -1,0 +1,151 @@
+"""System calls that fail, are cut short, or kill the process: at the n-th call, n = 1, 2, 3 …"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import signal
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ddlabel.core.errors import DDLabelError
+
+OS_CALLS = ("open", "write", "fsync", "close", "fchmod", "lseek", "ftruncate", "pread")
+OS_CALLS += ("link", "replace", "unlink", "dup", "stat", "fstat")
+Act = Callable[..., Any]
+
+
+class Faults:
+    """Within the block, the n-th of all calls of `OS_CALLS` and flock does what `act` does.
+
+    `calls` counts the calls, and `name` is that of the n-th one, empty if there were not so many.
+    """
+
+    def __init__(self, nth: int, act: Act, only: tuple[str, ...] = (*OS_CALLS, "flock")) -> None:
+        self.nth = nth
+        self.act = act
+        self.calls = 0
+        self.name = ""
+        self._only = only
+        self._originals: list[tuple[Any, str, Any]] = []
+
+    def __enter__(self) -> Faults:
+        for name in self._only:
+            module = fcntl if name == "flock" else os
+            original = getattr(module, name)
+            self._originals.append((module, name, original))
+            setattr(module, name, self._wrapped(name, original))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for module, name, original in self._originals:
+            setattr(module, name, original)
+
+    def _wrapped(self, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **options: Any) -> Any:
+            self.calls += 1
+            if self.calls != self.nth:
+                return original(*args, **options)
+            self.name = name
+            return self.act(self, name, original, *args, **options)
+
+        return call
+
+
+def fail(faults: Faults, name: str, original: Any, *args: Any, **options: Any) -> Any:
+    """The call does nothing and fails. A file is closed nevertheless, as Linux does it."""
+    if name == "close":
+        original(*args, **options)
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def fail_after(faults: Faults, name: str, original: Any, *args: Any, **options: Any) -> Any:
+    """The call does its work, and fails nevertheless; nobody is given a new descriptor."""
+    result = original(*args, **options)
+    if name in ("open", "dup"):
+        os.close(result)
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def fill_disk(faults: Faults, name: str, original: Any, *args: Any, **options: Any) -> Any:
+    """A write takes half of its bytes, and the next call of any kind finds no space."""
+    if name != "write":
+        return fail(faults, name, original, *args, **options)
+    faults.nth += 1
+    faults.act = fail
+    descriptor, data = args
+    return original(descriptor, data[: len(data) // 2])
+
+
+def kill(faults: Faults, name: str, original: Any, *args: Any, **options: Any) -> Any:
+    """The process dies before the call."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kill_after(faults: Faults, name: str, original: Any, *args: Any, **options: Any) -> Any:
+    """The process dies after the call; a write has taken half of its bytes."""
+    if name == "write":
+        descriptor, data = args
+        args = (descriptor, data[: len(data) // 2])
+    original(*args, **options)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+ERRORS = {"fail": fail, "fail_after": fail_after, "fill_disk": fill_disk}
+KILLS = {"kill": kill, "kill_after": kill_after}
+
+
+def every_call(run: Callable[[], None], act: Act) -> Iterator[tuple[str, Exception | None]]:
+    """Run with a fault at the first call, at the second, … until there are not so many calls.
+
+    Yields the name of the call that failed, and the error that `run` raised.
+    """
+    nth = 1
+    while True:
+        error = None
+        with Faults(nth, act) as faults:
+            try:
+                run()
+            except DDLabelError as raised:
+                error = raised
+        if not faults.name:
+            assert error is None, "it fails without a fault"
+            return
+        yield faults.name, error
+        nth += 1
+
+
+def run_in_child(run: Callable[[], None]) -> int:
+    """Run in a fork of this process. Return its exit code, negative for the signal it died of."""
+    process = os.fork()
+    if process == 0:
+        code = 0
+        try:
+            run()
+        except DDLabelError as error:
+            code = error.exit_code
+        except BaseException:
+            traceback.print_exc()
+            code = 99
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+def every_kill(run: Callable[[], None], act: Act) -> Iterator[int]:
+    """Run in forks that die at the first call, at the second, …; yield the number of the call."""
+    nth = 1
+    while True:
+
+        def run_and_die(nth: int = nth) -> None:
+            with Faults(nth, act):
+                run()
+
+        code = run_in_child(run_and_die)
+        if code == 0:
+            return
+        assert code == -signal.SIGKILL, code
+        yield nth
+        nth += 1
