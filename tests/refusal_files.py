@@ -17,6 +17,7 @@ from view_samples import recorded_views
 
 from ddlabel.data import formats
 from ddlabel.data.bundle import Bundle
+from ddlabel.data.expert_run import ExpertRun
 from ddlabel.data.schema import LabelMeta, Pixels
 from ddlabel.training.resume import save_state
 
@@ -269,8 +270,18 @@ def _remove_last_checkpoint(folder: Path) -> None:
 
 
 def _replace_in_info(folder: Path, **changes) -> None:
+    info = replace(ExpertRun(folder).about, **changes)
+    ExpertRun.create(folder, info)
+
+
+def _write_newer_format(folder: Path) -> None:
     path = folder / "expert.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
+
+
+def _remove_accuracies(folder: Path) -> None:
+    run = ExpertRun(folder)
+    run.save_metrics([{"step": record["step"]} for record in run.metrics()])
 
 
 RUN_DAMAGES = {
@@ -278,8 +289,8 @@ RUN_DAMAGES = {
     "last-expert": _keep_last_checkpoint,
     "lost-expert": _remove_last_checkpoint,
     "broken-expert": lambda folder: (folder / "expert.json").write_text("{"),
-    "new-expert": lambda folder: _replace_in_info(folder, format=99),
+    "new-expert": _write_newer_format,
     "other-net-expert": lambda folder: _replace_in_info(folder, net="convnet-d1:width=5"),
-    "no-metrics-expert": lambda folder: (folder / "metrics.jsonl").write_text(""),
+    "no-metrics-expert": _remove_accuracies,
     "bad-metrics-expert": lambda folder: (folder / "metrics.jsonl").write_text("{"),
 }

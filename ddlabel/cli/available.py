@@ -33,10 +33,12 @@ def available(kind: _Kind, *, reporter: TerminalReporter) -> None:
     entries = command.run({"kind": kind}, None, reporter)
     value = command.json_value(entries)
     if kind == PROTOCOLS:
-        reporter.result(_protocol_tables(entries), value)
+        reporter.result(_protocol_tables(entries).split("\n"), value)
         return
-    lines = [f"{_spec(entry.name, entry.options)}\n    {entry.summary}" for entry in entries]
-    reporter.result("\n".join(lines), value)
+    lines = []
+    for entry in entries:
+        lines += [_spec(entry.name, entry.options), f"    {entry.summary}"]
+    reporter.result(lines, value)
 
 
 def _spec(name: str, options: dict[str, Any]) -> str:

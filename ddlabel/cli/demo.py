@@ -24,7 +24,7 @@ def demo(out: _Out = None, *, reporter: TerminalReporter) -> None:
     cells = command.run({"out": out}, None, reporter)
     reporter.show(_table(cells))
     lines = [f"{labels} {cell['percent']['mean']:.2f} %" for labels, cell in cells.items()]
-    reporter.result("\n".join(lines), command.json_value(cells))
+    reporter.result(lines, command.json_value(cells))
 
 
 def _table(cells: dict[str, Any]) -> Any:

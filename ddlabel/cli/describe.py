@@ -29,7 +29,7 @@ def describe(
     is_small = source.num_classes <= _MOST_CLASSES_SHOWN
     if is_small and "class_similarity" in figures:
         reporter.show(_similarity_table(source.classes, figures["class_similarity"]))
-    reporter.result("\n".join(_lines(figures)), command.json_value(figures))
+    reporter.result(_lines(figures), command.json_value(figures))
 
 
 def _lines(figures: dict[str, Any]) -> list[str]:

@@ -16,4 +16,4 @@ def evaluate(*, options: list[EvaluateOptions], reporter: TerminalReporter) -> N
     """
     evaluation = load_command("evaluate").run({}, options, reporter)
     reporter.show(evaluation.table())
-    reporter.result("\n".join(evaluation.lines()), evaluation.value())
+    reporter.result(evaluation.lines(), evaluation.value())

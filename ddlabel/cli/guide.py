@@ -38,4 +38,4 @@ def guide(topic: _Topic = None, *, reporter: TerminalReporter) -> None:
 
         Console().print(Markdown(text))
         return
-    reporter.result(text, command.json_value(text))
+    reporter.result(text.split("\n"), command.json_value(text))

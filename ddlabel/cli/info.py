@@ -21,7 +21,7 @@ def info(bundle: BundleArgument, *, reporter: TerminalReporter) -> None:
     command = load_command("info")
     header = command.run({"bundle": bundle}, None, reporter)
     value = command.json_value(header)
-    reporter.result("\n".join(_lines(header, value["shell"])), value)
+    reporter.result(_lines(header, value["shell"]), value)
 
 
 def _lines(header: "Header", shell: list[str]) -> list[str]:

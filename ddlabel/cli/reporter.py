@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from rich.console import Console
 
 from ddlabel.commands.reporter import Reporter
-from ddlabel.core.errors import ClosedPipeError
+from ddlabel.core.errors import ClosedPipeError, StorageError
 from ddlabel.core.ranks import RANK
 
 T = TypeVar("T")
@@ -18,14 +18,13 @@ _PIPED_WIDTH = 120
 
 
 def printable(text: str) -> str:
-    """Return text without characters that could steer a terminal.
+    """Return text as one line, without characters that could steer a terminal.
 
-    Names of files and classes are data of strangers.
+    Names of files and classes are data of strangers: a newline in them could forge a line.
     """
     shown = []
     for character in text:
-        is_safe = character.isprintable() or character == "\n"
-        shown.append(character if is_safe else repr(character)[1:-1])
+        shown.append(character if character.isprintable() else repr(character)[1:-1])
     return "".join(shown)
 
 
@@ -65,15 +64,21 @@ class TerminalReporter(Reporter):
         )
         return bar
 
-    def result(self, text: str, value: Any) -> None:
-        """Print the outcome: a line of text, or JSON with --json.
+    def result(self, text: str | Iterable[str], value: Any) -> None:
+        """Print the outcome: a line of text or several, or JSON with --json.
 
         Raises:
             ClosedPipeError: The reader of standard output is gone.
+            StorageError: Standard output is closed, or its disk is full.
         """
         if RANK:
             return
+        lines = [text] if isinstance(text, str) else text
+        shown = json.dumps(value) if self.as_json else "\n".join(map(printable, lines))
         try:
-            print(json.dumps(value) if self.as_json else printable(text), flush=True)
+            print(shown, flush=True)
         except BrokenPipeError:
             raise ClosedPipeError from None
+        except OSError as error:
+            reason = error.strerror or error
+            raise StorageError(f"cannot write to standard output: {reason}") from error

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from ddlabel.commands.adoption import existing_bundle, existing_runs
 from ddlabel.commands.command import Command, load_command
 from ddlabel.commands.reporter import SILENT, Reporter
 from ddlabel.core.errors import UsageError
@@ -33,31 +34,50 @@ def make_bundle_file(
     """Run a command that makes a bundle, and write it whole or not at all.
 
     An existing output is refused before the work. Under torchrun rank 0 alone writes. A command
-    with an input `resume` saves its state in `OUT.resume` until the bundle is written. Returns the
-    bundle, and what `--json` prints: the path, the digest and the shapes.
+    with an input `resume` saves its state in `OUT.resume` until the bundle is written; if a run was
+    killed between the two, only the state is removed. Returns the bundle, and what `--json` prints:
+    the path, the digest and the shapes.
 
     Raises:
         OutputExistsError: The output is there before the work or after it, and `force` is not set.
         StorageError: The output cannot be written.
     """
-    atomic.check_output(out, force=force)
+    resume = _resume_file(command, out)
+    if resume is not None and resume.exists() and not force:
+        existing = existing_bundle(command, inputs, options, out)
+        if existing is not None:
+            bundle, header = existing
+            reporter.note(f"{out}: an earlier run has written it; its state {resume} is removed")
+            resume.unlink()
+            return bundle, _written_value(out, header)
+    # The suffix first: if the output was forgotten, the last input stands in its place.
     formats.format_of(out)
+    atomic.check_output(out, force=force)
     if not command.makes_bundle:
         raise UsageError(f"{command.name} makes no bundle: leave out the output")
-    resume = _resume_file(out) if "resume" in command.inputs else None
     if resume is not None:
         inputs = {"resume": resume, **inputs}
-    bundle: Bundle = command.run(inputs, options, reporter, **more)
+    bundle = command.run(inputs, options, reporter, **more)
     if RANK:
         return bundle, {}
     header = formats.write(out, bundle, force=force)
     if resume is not None:
         resume.unlink(missing_ok=True)
-    return bundle, {"out": out, "digest": header.digest, "shapes": shapes_of(header)}
+    return bundle, _written_value(out, header)
 
 
-def _resume_file(out: str) -> Path | None:
-    """Return the file of the state of an unfinished run; None if the output is a stream."""
+def _written_value(out: str, header: Header) -> dict[str, Any]:
+    """Return what `--json` prints of a bundle that was written."""
+    return {"out": out, "digest": header.digest, "shapes": shapes_of(header)}
+
+
+def _resume_file(command: Command, out: str) -> Path | None:
+    """Return the file of the state of an unfinished run.
+
+    None if the command saves none, or if the output is a stream.
+    """
+    if "resume" not in command.inputs:
+        return None
     is_file = not is_standard_output(out) and not is_stream(Path(out))
     return Path(f"{out}.resume") if is_file else None
 
@@ -94,6 +114,27 @@ class Call:
             reporter=reporter,
         )
         return written
+
+    def adopt(self) -> Any:
+        """Return what `run` would, without running, if its output is there already.
+
+        The output must be what the command would make: see `adoption`. None if it is not, or if it
+        is to be replaced.
+        """
+        if self.force:
+            return None
+        if self.command.name == "train-expert":
+            runs = existing_runs(self.inputs, self.options)
+            return None if runs is None else self.command.json_value(runs)
+        if self.out is None:
+            return None
+        existing = existing_bundle(self.command, self.inputs, self.options, self.out)
+        if existing is None:
+            return None
+        resume = _resume_file(self.command, self.out)
+        if resume is not None:
+            resume.unlink(missing_ok=True)
+        return _written_value(self.out, existing[1])
 
 
 def run_command(name: str, given: Mapping[str, Any], reporter: Reporter = SILENT) -> Any:

@@ -1,24 +1,26 @@
 """Which expert runs `train-expert` makes: their folders, and the content of their `expert.json`."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from ddlabel.core.config import TrainExpertOptions
 from ddlabel.core.errors import IncompatibleError, OutputExistsError
+from ddlabel.core.ranks import RANK
+from ddlabel.data import atomic
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.expert_run import ExpertInfo, ExpertRun
 from ddlabel.data.image_folder import ImageFolder
 from ddlabel.data.provenance import canonical_json
+from ddlabel.data.run_files import INFO, RESUME, is_temporary
+from ddlabel.data.run_lock import clear_leftovers, locked_folder
 from ddlabel.methods.augmentations import augment_of
 from ddlabel.methods.optimizers import optimizer_of
 from ddlabel.methods.schedules import rate_of
 from ddlabel.training.labeler import network_of
-
-# The state that a killed run leaves in its folder.
-RESUME_FILE = "resume.pt"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +61,7 @@ class PlannedRun(NamedTuple):
     @property
     def resume_file(self) -> Path:
         """The file that is there while the run is unfinished."""
-        return self.folder / RESUME_FILE
+        return self.folder / RESUME
 
 
 def plan_runs(real: RealImages, folder: Path, options: TrainExpertOptions) -> list[PlannedRun]:
@@ -75,19 +77,71 @@ def plan_runs(real: RealImages, folder: Path, options: TrainExpertOptions) -> li
     """
     num_channels = real.sample.images.shape[1]
     augment_of(options.augment, channels=num_channels, size=real.sample.side)
-    planned = []
+    runs = _all_runs(real, folder, options)
+    for run in runs:
+        optimizer_of(options.optimizer, network_of(run.info).parameters())
+        lr_factor_of(options, run.info)
+    return _unfinished(runs, folder)
+
+
+def finished_runs(real: RealImages, folder: Path, options: TrainExpertOptions) -> list[ExpertRun]:
+    """Return the runs if all of them are complete; otherwise none.
+
+    Raises:
+        IncompatibleError: A run of other options or images is there.
+        OutputExistsError: Something else is in the folder.
+    """
+    runs = _all_runs(real, folder, options)
+    are_finished = all(_is_finished(run.folder, run.info) for run in runs)
+    return [ExpertRun(run.folder) for run in runs] if are_finished else []
+
+
+@contextmanager
+def locked_runs(planned: Sequence[PlannedRun], folder: Path) -> Iterator[list[PlannedRun]]:
+    """Make the folders of runs, and lock them for the `with` block.
+
+    The block is given the runs that are still to be made: another process may have made some
+    before it released its locks. Under torchrun rank 0 alone has the locks.
+
+    Raises:
+        OutputExistsError: Another process is training one of them, or has made all of them.
+    """
+    with ExitStack() as locks:
+        if RANK == 0:
+            for run in planned:
+                atomic.make_folder(run.folder)
+                locks.enter_context(locked_folder(run.folder))
+        yield _unfinished(planned, folder)
+
+
+def _all_runs(real: RealImages, folder: Path, options: TrainExpertOptions) -> list[PlannedRun]:
+    """Return the folder of every run and the content of its `expert.json`."""
+    runs = []
     for number in range(options.experts):
         info = _info_of(real, replace(options, seed=options.seed + number, experts=1))
-        optimizer_of(options.optimizer, network_of(info).parameters())
-        lr_factor_of(options, info)
         run_folder = folder / f"expert-{number}" if options.experts > 1 else folder
-        if not _is_finished(run_folder, info):
-            planned.append(PlannedRun(run_folder, info))
-    if not planned:
+        runs.append(PlannedRun(run_folder, info))
+    return runs
+
+
+def _unfinished(runs: Sequence[PlannedRun], folder: Path) -> list[PlannedRun]:
+    """Return the runs that are not complete.
+
+    Raises:
+        IncompatibleError: A run of other options or images is there.
+        OutputExistsError: All runs are complete, or something else is in the folder.
+    """
+    unfinished = []
+    for run in runs:
+        if _is_finished(run.folder, run.info):
+            clear_leftovers(run.folder)
+        else:
+            unfinished.append(run)
+    if not unfinished:
         raise OutputExistsError(
             f"{folder}: the expert run is complete already; give another folder"
         )
-    return planned
+    return unfinished
 
 
 def lr_factor_of(options: TrainExpertOptions, info: ExpertInfo) -> Callable[[int], float]:
@@ -139,7 +193,7 @@ def _is_finished(folder: Path, info: ExpertInfo) -> bool:
     """
     if folder.exists() and not folder.is_dir():
         raise OutputExistsError(f"{folder} is a file: an expert run is a folder; give a new one")
-    if not (folder / "expert.json").exists():
+    if not (folder / INFO).exists():
         _check_has_only_runs(folder)
         return False
     run = ExpertRun(folder)
@@ -149,13 +203,15 @@ def _is_finished(folder: Path, info: ExpertInfo) -> bool:
             f"{folder} holds a run of other {', '.join(different)}: give another folder, or the "
             "same options and images"
         )
-    return run.complete and not (folder / RESUME_FILE).exists()
+    return run.complete and not (folder / RESUME).exists()
 
 
 def _check_has_only_runs(folder: Path) -> None:
     """Raise OutputExistsError if a folder holds something and none of it is an expert run."""
-    is_used = folder.exists() and any(folder.iterdir())
-    if is_used and not list(folder.glob("expert-*/expert.json")):
+    names = [path.name for path in folder.iterdir()] if folder.exists() else []
+    # A process that was killed while it wrote the first file leaves a temporary one.
+    is_used = not all(is_temporary(name) for name in names)
+    if is_used and not list(folder.glob(f"expert-*/{INFO}")):
         raise OutputExistsError(f"{folder} is a folder with other things in it: give a new one")
 
 

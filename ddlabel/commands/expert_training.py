@@ -4,11 +4,10 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, Self
+from typing import Self
 
 import torch
 from torch import nn
-from torch.optim import Optimizer
 
 from ddlabel.commands.expert_plan import (
     PlannedRun,
@@ -16,12 +15,14 @@ from ddlabel.commands.expert_plan import (
     checkpoint_steps,
     lr_factor_of,
 )
+from ddlabel.commands.expert_state import Expert, Record, resume, save_checkpoint
 from ddlabel.core import rng
 from ddlabel.core.config import TrainExpertOptions
 from ddlabel.data import whitening
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.expert_run import ExpertRun
 from ddlabel.data.image_folder import SAMPLE_SIZE
+from ddlabel.data.run_files import INFO
 from ddlabel.data.schema import require
 from ddlabel.methods.augmentations import augment_of
 from ddlabel.methods.losses import loss_of
@@ -34,11 +35,9 @@ from ddlabel.training.device_data import DeviceBundle, predict
 from ddlabel.training.image_stream import split_crop, streamed_batches
 from ddlabel.training.labeler import network_of
 from ddlabel.training.loop import Batch, LossCallback, Progress, TrainSpec, fit
-from ddlabel.training.resume import loaded_state, save_state
 from ddlabel.training.runtime import Runtime
 from ddlabel.training.stacking import Forward
 
-Record = dict[str, Any]
 # Takes the record of a checkpoint when it is saved.
 Report = Callable[[Record], None]
 
@@ -55,7 +54,7 @@ def train_run(
     """Train one expert, or go on with a run that was killed, to the same bytes.
 
     The record of a checkpoint has the mean training loss since the last one and the accuracy on a
-    fixed sample of training images and, with `test`, on the test images.
+    fixed sample of training images and, with `test`, on the test images and the digest of these.
 
     Raises:
         ResourceError: The device is not there.
@@ -67,12 +66,14 @@ def train_run(
     expert = training.begin()
     forward = training.forward(expert.network.body)
     trained = training.parallel_forward(expert.network.body, forward)
-    start, records = _resume(planned, expert)
+    steps = checkpoint_steps(info, options.save_every)
+    start, records = resume(planned, expert, steps)
     saver = _CheckpointSaver(
         planned=planned,
         expert=expert,
         forward=forward,
         tested_on=training.tested_on(test if rank == 0 else None),
+        test_digest=None if test is None else test.digest,
         records=records,
         report=report,
     )
@@ -83,7 +84,7 @@ def train_run(
             [training.spec(expert, remaining)],
             steps=progress(remaining),
             layer_seed=partial(rng.stream, info.seed, _layer_stream(rank)),
-            callbacks=saver.callbacks(checkpoint_steps(info, options.save_every)),
+            callbacks=saver.callbacks(steps),
             scale_losses=training.runtime.precision == "fp16",
         )
     if rank == 0:
@@ -96,7 +97,7 @@ def _open_run(planned: PlannedRun, real: RealImages) -> ExpertRun:
     folder, info = planned
     rank, _ = distributed.rank_and_world_size()
     if rank == 0:
-        is_there = (folder / "expert.json").exists()
+        is_there = (folder / INFO).exists()
         run = ExpertRun(folder) if is_there else ExpertRun.create(folder, info)
         if info.zca and not run.has_whitening:
             mean, matrix = whitening.fit(real.sample.images)
@@ -108,14 +109,6 @@ def _open_run(planned: PlannedRun, real: RealImages) -> ExpertRun:
 def _layer_stream(rank: int) -> str:
     """Return the name of the random stream of layers such as dropout: every rank has another."""
     return f"layers of rank {rank}" if rank else "layers"
-
-
-class _Expert(NamedTuple):
-    """An expert in training: its run, its network and the optimizer of the network."""
-
-    run: ExpertRun
-    network: Network
-    optimizer: Optimizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,12 +133,12 @@ class _Training:
             in_memory=DeviceBundle.of(real.sample, runtime.device),
         )
 
-    def begin(self) -> _Expert:
+    def begin(self) -> Expert:
         """Make or find the folder of the run, and build its network with fresh weights."""
         run = _open_run(self.planned, self.real)
         network = network_of(self.planned.info, run).to(self.runtime.device)
         optimizer = optimizer_of(self.options.optimizer, network.body.parameters())
-        return _Expert(run, network, optimizer)
+        return Expert(run, network, optimizer)
 
     def forward(self, body: nn.Module) -> Forward:
         """Return the network as a function of images, compiled if its training is long enough."""
@@ -178,7 +171,7 @@ class _Training:
             tested_on["test_accuracy"] = DeviceBundle.of(test, device)
         return tested_on
 
-    def spec(self, expert: _Expert, steps: range) -> TrainSpec:
+    def spec(self, expert: Expert, steps: range) -> TrainSpec:
         """Return how the network is trained in these steps."""
         whole_batch = self._batches(expert.network, steps)
         batch, loss = distributed.shard_batch(whole_batch, loss_of("ce"))
@@ -224,9 +217,10 @@ class _CheckpointSaver:
     """Saves the checkpoints of a run; ranks other than 0 only check that training is sound."""
 
     planned: PlannedRun
-    expert: _Expert
+    expert: Expert
     forward: Forward
     tested_on: Mapping[str, DeviceBundle]
+    test_digest: str | None
     records: list[Record]
     report: Report
 
@@ -251,42 +245,12 @@ class _CheckpointSaver:
         record: Record = {"step": step, "epoch": self.expert.run.epoch_of(step), "loss": loss}
         for name, images in self.tested_on.items():
             record[name] = self._accuracy(images)
+        if self.test_digest is not None:
+            record["test"] = self.test_digest
         self.records.append(record)
-        self._save(record)
+        save_checkpoint(self.planned, self.expert, self.records)
         self.report(record)
 
     def _accuracy(self, data: DeviceBundle) -> float:
         logits = predict([self.expert.network], self.forward, data)[0]
         return int(correct(logits, data.hard)) / len(data)
-
-    def _save(self, record: Record) -> None:
-        """Write the checkpoint, its record, and then the state that a killed run goes on from."""
-        run, network, optimizer = self.expert
-        body = network.body.state_dict()
-        # Copies: on a CPU `numpy()` shares the memory of the live weights, and every checkpoint
-        # would be the last one.
-        weights = {name: tensor.detach().cpu().numpy().copy() for name, tensor in body.items()}
-        record["sha256"] = run.save_weights(record["step"], weights)
-        run.save_metrics(self.records)
-        state = {
-            "body": body,
-            "optimizer": optimizer.state_dict(),
-            "step": record["step"],
-        }
-        save_state(self.planned.resume_file, state)
-
-
-def _resume(planned: PlannedRun, expert: _Expert) -> tuple[int, list[Record]]:
-    """Load the state that a killed run left.
-
-    Returns:
-        The step to go on from, and the records up to it.
-    """
-    if not planned.resume_file.exists():
-        return 0, []
-    run, network, optimizer = expert
-    with loaded_state(planned.resume_file) as state:
-        network.body.load_state_dict(state["body"])
-        optimizer.load_state_dict(state["optimizer"])
-        step = int(state["step"])
-    return step, [record for record in run.metrics() if record["step"] <= step]

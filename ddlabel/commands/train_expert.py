@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ddlabel.commands.command import command
-from ddlabel.commands.expert_plan import PlannedRun, RealImages, plan_runs
+from ddlabel.commands.expert_plan import PlannedRun, RealImages, locked_runs, plan_runs
 from ddlabel.commands.expert_training import train_run
 from ddlabel.commands.inputs import BundleLike, check_one_standard_input, open_bundle
 from ddlabel.commands.reporter import Reporter
@@ -45,7 +45,8 @@ def train_expert(
         UsageError: A spec is unknown, or does not fit the images.
         IncompatibleError: `out` has a run of other options or images, or the test images have
             other classes or another shape.
-        OutputExistsError: All runs are complete, or something else is in `out`.
+        OutputExistsError: All runs are complete, something else is in `out`, or another process is
+            training one of the runs.
         InvalidInputError: An input cannot be read, or training diverges.
         ResourceError: The device is not there.
     """
@@ -55,22 +56,30 @@ def train_expert(
     planned = plan_runs(images, Path(out), options)
     if tested is not None:
         check_same_task(f"the test set {tested.name}", images.sample, tested.bundle)
-    _join_ranks(images, planned, options)
     test = None if tested is None else tested.bundle
-    runs = []
-    for plan in planned:
-        if plan.resume_file.exists():
-            reporter.note(f"{plan.folder}: going on where an earlier run stopped")
-        run = train_run(
-            images,
-            plan,
-            options,
-            test=test,
-            report=lambda record: reporter.note(_record_line(record)),
-            progress=reporter.progress,
-        )
-        runs.append(run)
-    return runs
+    with locked_runs(planned, Path(out)) as unfinished:
+        _join_ranks(images, unfinished, options)
+        return [_train(images, plan, options, test, reporter) for plan in unfinished]
+
+
+def _train(
+    images: RealImages,
+    plan: PlannedRun,
+    options: TrainExpertOptions,
+    test: Bundle | None,
+    reporter: Reporter,
+) -> ExpertRun:
+    """Train one expert and report its checkpoints."""
+    if plan.resume_file.exists():
+        reporter.note(f"{plan.folder}: going on where an earlier run stopped")
+    return train_run(
+        images,
+        plan,
+        options,
+        test=test,
+        report=lambda record: reporter.note(_record_line(record)),
+        progress=reporter.progress,
+    )
 
 
 def open_real_images(real: BundleLike, options: TrainExpertOptions) -> RealImages:

@@ -6,20 +6,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ddlabel.core.errors import UsageError
-from ddlabel.data import atomic
+from ddlabel.data import atomic, run_files
 from ddlabel.data.provenance import canonical_json, sha256_of_file, sha256_of_text
 from ddlabel.data.reading import reading
+from ddlabel.data.run_files import INFO, METRICS, WHITENING, Arrays
 from ddlabel.data.schema import require
 
 FORMAT = 1
-_INFO = "expert.json"
-_METRICS = "metrics.jsonl"
-_WHITENING = "whitening.safetensors"
-Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +37,31 @@ class ExpertInfo:
     options: dict[str, Any]
     format: int = FORMAT
 
+    @property
+    def digest(self) -> str:
+        """sha256 of all fields."""
+        return sha256_of_text(canonical_json(asdict(self)))
+
+    def to_json(self) -> str:
+        """Return the text of `expert.json`: the fields and their digest."""
+        values = run_files.with_digest(asdict(self))
+        return json.dumps(values, indent=1, sort_keys=True) + "\n"
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Self:
+        """Read the text of `expert.json` and verify its digest.
+
+        Raises:
+            InvalidInputError: It is damaged, or of another format version.
+            ValueError, TypeError, KeyError, RecursionError: It has another form.
+        """
+        version = json.loads(text)["format"]
+        require(version == FORMAT, f"expert run format {version} is not format {FORMAT}")
+        values = run_files.without_digest(text, name=INFO)
+        for name in ("classes", "mean", "std"):
+            values[name] = tuple(values[name])
+        return cls(**values)
+
 
 class ExpertRun:
     """An expert run on disk. `epoch` is the epoch that its path named, or empty."""
@@ -51,21 +70,17 @@ class ExpertRun:
         """Read `expert.json` of a folder.
 
         Raises:
-            InvalidInputError: The folder is not an expert run, or of another format version.
+            InvalidInputError: The folder is not an expert run, its `expert.json` is damaged, or it
+                is of another format version.
         """
         self.folder = folder
         self.epoch = epoch
-        path = folder / _INFO
-        with reading(folder, f"{_INFO} cannot be read as an expert run's"):
+        path = folder / INFO
+        with reading(folder, f"{INFO} cannot be read as an expert run's"):
             require(
-                path.exists(), f"not an expert run: it has no {_INFO}; make one with train-expert"
+                path.exists(), f"not an expert run: it has no {INFO}; make one with train-expert"
             )
-            fields = json.loads(path.read_text(encoding="utf-8"))
-            for name in ("classes", "mean", "std"):
-                fields[name] = tuple(fields[name])
-            self.about = ExpertInfo(**fields)
-            version = self.about.format
-            require(version == FORMAT, f"expert run format {version} is not format {FORMAT}")
+            self.about = ExpertInfo.from_json(path.read_bytes())
 
     @classmethod
     def create(cls, folder: Path, about: ExpertInfo) -> Self:
@@ -75,8 +90,7 @@ class ExpertRun:
             StorageError: The operating system refuses.
         """
         atomic.make_folder(folder)
-        text = json.dumps(asdict(about), indent=1, sort_keys=True)
-        _write(folder / _INFO, f"{text}\n".encode())
+        run_files.write_file(folder / INFO, about.to_json().encode())
         return cls(folder)
 
     @classmethod
@@ -97,23 +111,26 @@ class ExpertRun:
             folder.is_dir(),
             f"{path}: there is no such expert run; make one with 'ddlabel train-expert'",
         )
-        if (folder / _INFO).exists():
+        if (folder / INFO).exists():
             return [cls(folder, epoch)]
-        subfolders = sorted(info.parent for info in folder.glob(f"*/{_INFO}"))
+        subfolders = sorted(info.parent for info in folder.glob(f"*/{INFO}"))
         # Without any, opening the folder itself raises the error that names it.
         return [cls(run_folder, epoch) for run_folder in subfolders or [folder]]
 
     @property
     def epochs(self) -> dict[int, float]:
         """The epoch of each checkpoint on disk by its step, in order."""
-        files = self.folder.glob("step-*.safetensors")
-        steps = sorted(int(file.stem.removeprefix("step-")) for file in files)
-        return {step: self.epoch_of(step) for step in steps}
+        steps = []
+        for path in self.folder.iterdir():
+            step = run_files.checkpoint_step(path.name)
+            if step is not None:
+                steps.append(step)
+        return {step: self.epoch_of(step) for step in sorted(steps)}
 
     @property
     def complete(self) -> bool:
         """Whether the record of the last step is there."""
-        return any(record["step"] == self.about.steps for record in self.metrics())
+        return any(record["step"] == self.about.steps for record in self.saved_metrics())
 
     def epoch_of(self, step: int) -> float:
         """Return the epoch of a step, which may be a fraction."""
@@ -145,30 +162,36 @@ class ExpertRun:
         """Return the sha256 that stands for a checkpoint: its weights, its run and the ZCA."""
         content = [sha256_of_file(self._checkpoint(step)), canonical_json(asdict(self.about))]
         if self.about.zca:
-            content.append(sha256_of_file(self.folder / _WHITENING))
+            content.append(sha256_of_file(self.folder / WHITENING))
         return sha256_of_text(canonical_json(content))
 
     def weights(self, step: int) -> Arrays:
         """Return the parameters and buffers of a checkpoint by name.
 
         Raises:
-            InvalidInputError: The file is missing, damaged or not the one of its record's sha256.
+            InvalidInputError: The file is missing, damaged or not the one of its record's sha256,
+                or it has no record.
         """
-        sha256 = None
-        for record in self.metrics():
-            if record["step"] == step:
-                sha256 = record.get("sha256")
-                break
-        return _read_arrays(self._checkpoint(step), sha256)
+        sha256_of_step = {record["step"]: record.get("sha256") for record in self.metrics()}
+        path = self._checkpoint(step)
+        sha256 = sha256_of_step.get(step)
+        require(sha256, f"{path}: {METRICS} has no sha256 of this checkpoint: train the run on")
+        return run_files.read_arrays(path, str(sha256))
 
     def save_weights(self, step: int, weights: Arrays) -> str:
         """Write a checkpoint and return its sha256, which belongs in its record."""
-        return _write_arrays(self._checkpoint(step), weights)
+        return run_files.write_arrays(self._checkpoint(step), weights)
+
+    def remove_weights_after(self, step: int) -> None:
+        """Remove the checkpoints after a step: training makes them again."""
+        for later in self.epochs:
+            if later > step:
+                self._checkpoint(later).unlink(missing_ok=True)
 
     @property
     def has_whitening(self) -> bool:
         """Whether the file of the ZCA mean and matrix is there."""
-        return (self.folder / _WHITENING).exists()
+        return (self.folder / WHITENING).exists()
 
     def whitening(self) -> Arrays:
         """Return the run's ZCA as `mean` [1, C, H, W] and `matrix` [D, D].
@@ -176,32 +199,56 @@ class ExpertRun:
         Raises:
             InvalidInputError: The file is missing or damaged.
         """
-        return _read_arrays(self.folder / _WHITENING)
+        return run_files.read_signed_arrays(self.folder / WHITENING)
 
     def save_whitening(self, arrays: Arrays) -> None:
         """Write the ZCA mean and matrix."""
-        _write_arrays(self.folder / _WHITENING, arrays)
+        run_files.write_signed_arrays(self.folder / WHITENING, arrays)
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return the records of the checkpoints, in order.
 
         Raises:
-            InvalidInputError: The file cannot be read.
+            InvalidInputError: The file cannot be read or is damaged, or a checkpoint has no record.
         """
-        path = self.folder / _METRICS
+        records = self.saved_metrics()
+        recorded = {record["step"] for record in records}
+        for step in self.epochs:
+            require(
+                step in recorded,
+                f"{self.folder / METRICS}: step {step} has a checkpoint and no record: train the "
+                "run on, or remove the checkpoint",
+            )
+        return records
+
+    def saved_metrics(self) -> list[dict[str, Any]]:
+        """Return the records that are saved. A killed run can have a checkpoint without one.
+
+        Raises:
+            InvalidInputError: The file cannot be read or is damaged.
+        """
+        path = self.folder / METRICS
         with reading(path, "cannot be read"):
             if not path.exists():
                 return []
-            lines = path.read_text(encoding="utf-8").splitlines()
-            return [json.loads(line) for line in lines]
+            records = []
+            last_step = 0
+            for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+                record = run_files.without_digest(line, name=f"line {number}")
+                is_next = record["step"] > last_step
+                require(is_next, f"line {number} is of an earlier step: the file is damaged")
+                last_step = record["step"]
+                records.append(record)
+            return records
 
-    def save_metrics(self, records: list[dict[str, Any]]) -> None:
+    def save_metrics(self, records: Sequence[dict[str, Any]]) -> None:
         """Replace the records of the checkpoints."""
-        lines = [f"{canonical_json(record)}\n" for record in records]
-        _write(self.folder / _METRICS, "".join(lines).encode())
+        lines = [canonical_json(run_files.with_digest(record)) for record in records]
+        content = "".join(f"{line}\n" for line in lines)
+        run_files.write_file(self.folder / METRICS, content.encode())
 
     def _checkpoint(self, step: int) -> Path:
-        return self.folder / f"step-{step:08d}.safetensors"
+        return self.folder / run_files.checkpoint_name(step)
 
 
 class Checkpoint(NamedTuple):
@@ -222,26 +269,3 @@ class Checkpoint(NamedTuple):
 
 
 Checkpoints = Sequence[Checkpoint]
-
-
-def _write(path: Path, content: bytes) -> None:
-    atomic.write(str(path), [content], size=len(content), force=True)
-
-
-def _write_arrays(path: Path, arrays: Arrays) -> str:
-    from safetensors.numpy import save
-
-    # The library writes wrong numbers for an array that is not contiguous.
-    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    _write(path, save(contiguous))
-    return sha256_of_file(path)
-
-
-def _read_arrays(path: Path, sha256: str | None = None) -> Arrays:
-    from safetensors.numpy import load_file
-
-    with reading(path, "the checkpoint is damaged"):
-        require(path.exists(), "the checkpoint is missing")
-        intact = sha256 is None or sha256_of_file(path) == sha256
-        require(intact, "the checkpoint does not match its sha256: the file is damaged")
-        return dict(load_file(path))

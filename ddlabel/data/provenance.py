@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _CHUNK_BYTES = 1 << 24
+# The deepest header that this program writes has 7 levels: a list in the options of a command.
+_MAX_DEPTH = 32
 
 
 def canonical_json(value: Any) -> str:
@@ -24,6 +26,25 @@ def canonical_json(value: Any) -> str:
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
+
+
+def check_depth(value: Any) -> None:
+    """Check that lists and objects do not lie in one another too deep for what copies them.
+
+    Raises:
+        ValueError: There are more than 32 levels.
+    """
+    level = [value]
+    for _ in range(_MAX_DEPTH):
+        inner: list[Any] = []
+        for part in level:
+            if isinstance(part, dict):
+                inner += part.values()
+            elif isinstance(part, list):
+                inner += part
+        level = inner
+    if any(isinstance(part, dict | list) for part in level):
+        raise ValueError(f"more than {_MAX_DEPTH} lists and objects lie in one another")
 
 
 def sha256_of_text(text: str) -> str:

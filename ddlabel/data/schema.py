@@ -7,12 +7,10 @@ from typing import Any, Literal, Self, get_args
 
 from ddlabel.core.errors import DDLabelError, IncompatibleError, InvalidInputError
 from ddlabel.data.arrays import ARRAYS
-from ddlabel.data.provenance import Entry, canonical_json, sha256_of_text
+from ddlabel.data.provenance import Entry, canonical_json, check_depth, sha256_of_text
 
 FORMAT = 1
 MAX_BYTES = 1 << 20
-# The deepest header that this program writes has 7 levels: a list in the options of a command.
-MAX_DEPTH = 32
 PixelSpace = Literal["uint8", "unit"]
 Space = Literal["logits", "probs", "mass", "direction"]
 
@@ -87,7 +85,7 @@ class Header:
         """
         try:
             body = json.loads(text)
-            _check_depth(body)
+            check_depth(body)
             header = cls._parse(body)
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise InvalidInputError(
@@ -226,21 +224,6 @@ def check_length(size: int) -> None:
         InvalidInputError: It has more.
     """
     require(size <= MAX_BYTES, f"the header has {size} bytes: at most {MAX_BYTES} are allowed")
-
-
-def _check_depth(value: Any) -> None:
-    """Check that lists and objects do not lie in one another too deep for what copies them."""
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        inner: list[Any] = []
-        for part in level:
-            if isinstance(part, dict):
-                inner += part.values()
-            elif isinstance(part, list):
-                inner += part
-        level = inner
-    is_flat = not any(isinstance(part, dict | list) for part in level)
-    require(is_flat, f"the header has more than {MAX_DEPTH} lists in one another")
 
 
 def _index_of(name: str) -> str:

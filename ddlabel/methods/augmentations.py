@@ -3,17 +3,16 @@
 Every image draws its own parameters. Nothing loops over images or waits for the device.
 """
 
-import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ddlabel.core import rng
 from ddlabel.core.registry import Registry, as_usage_error, with_options_of
+from ddlabel.methods import image_operations as operations
 from ddlabel.methods.labels import views
 
 Augment = Callable[[Tensor, int], Tensor]
@@ -61,13 +60,13 @@ def flip(images: Tensor, seed: int, *, probability: float = 0.5) -> Tensor:
     Raises:
         ValueError: The probability is not in [0, 1].
     """
-    return _flip(images, _Random(images, seed), probability)
+    return operations.flip(images, operations.RandomNumbers(images, seed), probability)
 
 
 @augmentations.add
 def crop(images: Tensor, seed: int, *, padding: int = 4) -> Tensor:
     """Pad with `padding` zeros on each side and cut a window of the old size (He et al. 2016)."""
-    return _shift(images, _Random(images, seed), padding)
+    return operations.shift(images, operations.RandomNumbers(images, seed), padding)
 
 
 @augmentations.add
@@ -86,7 +85,7 @@ def random_resized_crop(
         raise ValueError(
             f"low {low:g}, high {high:g}, ratio {ratio:g}: expected 0 < low <= high <= 1 <= ratio"
         )
-    random = _Random(images, seed)
+    random = operations.RandomNumbers(images, seed)
     height, width = images.shape[2:]
     boxes = views.draw_boxes(random.uniform, height, width, low=low, high=high, ratio=ratio)
     return views.crop(images, boxes)
@@ -108,7 +107,7 @@ def patch_shuffle(images: Tensor, seed: int, *, factor: int = 2, strips: bool = 
         raise ValueError(
             f"{height} x {width} px cannot be cut into {factor} x {factor} equal patches"
         )
-    order = _patch_order(_Random(images, seed), factor, strips=strips)
+    order = _patch_order(operations.RandomNumbers(images, seed), factor, strips=strips)
     patch_height = height // factor
     patch_width = width // factor
     grid = images.reshape(num_images, channels, factor, patch_height, factor, patch_width)
@@ -119,7 +118,7 @@ def patch_shuffle(images: Tensor, seed: int, *, factor: int = 2, strips: bool = 
     return grid.permute(0, 3, 1, 4, 2, 5).reshape(images.shape)
 
 
-def _patch_order(random: "_Random", factor: int, *, strips: bool) -> Tensor:
+def _patch_order(random: operations.RandomNumbers, factor: int, *, strips: bool) -> Tensor:
     """Draw for each image which of its patches stands where: numbers [B, factor²]."""
     if not strips:
         return random.uniform(factor**2).argsort(1)
@@ -143,21 +142,23 @@ def _siamese(
     contrast_ratio: float = 0.5,
 ) -> Tensor:
     """Apply the named operations in turn; colour is brightness, then saturation, then contrast."""
-    operations: dict[str, list[tuple[Callable[[Tensor, _Random, Any], Tensor], float]]] = {
+    operations_of: dict[
+        str, list[tuple[Callable[[Tensor, operations.RandomNumbers, Any], Tensor], float]]
+    ] = {
         "colour": [
-            (_brightness, brightness_ratio),
-            (_saturation, saturation_ratio),
-            (_contrast, contrast_ratio),
+            (operations.brightness, brightness_ratio),
+            (operations.saturation, saturation_ratio),
+            (operations.contrast, contrast_ratio),
         ],
-        "crop": [(_shift, int(images.shape[2] * crop_pad + 0.5))],
-        "cutout": [(_cutout, cutout_ratio)],
-        "flip": [(_flip, flip_probability)],
-        "scale": [(_scale, scale_ratio)],
-        "rotate": [(_rotate, rotate_degrees)],
+        "crop": [(operations.shift, int(images.shape[2] * crop_pad + 0.5))],
+        "cutout": [(operations.cutout, cutout_ratio)],
+        "flip": [(operations.flip, flip_probability)],
+        "scale": [(operations.scale, scale_ratio)],
+        "rotate": [(operations.rotate, rotate_degrees)],
     }
-    random = _Random(images, seed)
+    random = operations.RandomNumbers(images, seed)
     for name in names:
-        for operation, strength in operations[name]:
+        for operation, strength in operations_of[name]:
             images = operation(images, random, strength)
     return images
 
@@ -188,112 +189,3 @@ def diffaug(images: Tensor, seed: int, **ranges: float) -> Tensor:
     index = seed % len(_DIFFAUG_CHOICES)
     names = ["flip", "colour", _DIFFAUG_CHOICES[index], "cutout"]
     return _siamese(images, seed, names, **ranges)
-
-
-class _Random:
-    """Random numbers for the images of a batch, from one seed, on their device."""
-
-    def __init__(self, images: Tensor, seed: int) -> None:
-        self.device = images.device
-        self.num_images = len(images)
-        self.generator = torch.Generator(images.device).manual_seed(seed)
-
-    def uniform(self, *shape: int) -> Tensor:
-        """Draw numbers [B, *shape] in [0, 1), or [B, 1, 1, 1] if no shape is given."""
-        shape = shape or (1, 1, 1)
-        return torch.rand(self.num_images, *shape, device=self.device, generator=self.generator)
-
-    def integer(self, low: int, high: int) -> Tensor:
-        """Draw one integer from `low` to `high`, both included, for each image: [B, 1, 1]."""
-        return torch.randint(
-            low,
-            high + 1,
-            (self.num_images, 1, 1),
-            device=self.device,
-            generator=self.generator,
-        )
-
-
-def _brightness(images: Tensor, random: _Random, ratio: float) -> Tensor:
-    """Add ratio · (u − ½)."""
-    return images + ratio * (random.uniform() - 0.5)
-
-
-def _saturation(images: Tensor, random: _Random, ratio: float) -> Tensor:
-    """Multiply the distance from the pixel's mean over channels by ratio · u."""
-    mean = images.mean(1, keepdim=True)
-    return mean + (images - mean) * (ratio * random.uniform())
-
-
-def _contrast(images: Tensor, random: _Random, ratio: float) -> Tensor:
-    """Multiply the distance from the image's mean by ratio + u."""
-    mean = images.mean((1, 2, 3), keepdim=True)
-    return mean + (images - mean) * (ratio + random.uniform())
-
-
-def _flip(images: Tensor, random: _Random, probability: float) -> Tensor:
-    """Flip images from left to right with this probability."""
-    if not 0 <= probability <= 1:
-        raise ValueError(f"flip probability is {probability}: expected 0 to 1")
-    return torch.where(random.uniform() < probability, images.flip(3), images)
-
-
-def _shift(images: Tensor, random: _Random, pixels: int) -> Tensor:
-    """Move images by up to `pixels` in each direction and fill with zeros.
-
-    The same as a random crop of the image padded by `pixels`.
-
-    Raises:
-        ValueError: `pixels` is below 0.
-    """
-    if pixels < 0:
-        raise ValueError(f"the padding is {pixels} px: expected at least 0")
-    height, width = images.shape[2:]
-    dy = random.integer(-pixels, pixels)
-    dx = random.integer(-pixels, pixels)
-    # One zero on each side is enough: indices beyond it are clamped to it.
-    padded = F.pad(images, (1, 1, 1, 1))
-    rows = torch.arange(height, device=images.device).view(1, -1, 1) + dy + 1
-    columns = torch.arange(width, device=images.device).view(1, 1, -1) + dx + 1
-    rows = rows.clamp(0, height + 1)
-    columns = columns.clamp(0, width + 1)
-    batch = torch.arange(len(images), device=images.device).view(-1, 1, 1)
-    shifted = padded.permute(0, 2, 3, 1)[batch, rows, columns]
-    return shifted.permute(0, 3, 1, 2)
-
-
-def _cutout(images: Tensor, random: _Random, ratio: float) -> Tensor:
-    """Set a box of `ratio` of each side to zero, with its centre anywhere in the image."""
-    height, width = images.shape[2:]
-    box_height = int(height * ratio + 0.5)
-    box_width = int(width * ratio + 0.5)
-    top = random.integer(0, height - box_height % 2) - box_height // 2
-    left = random.integer(0, width - box_width % 2) - box_width // 2
-    bottom = top + box_height
-    right = left + box_width
-    boxes = torch.cat([top / height, left / width, bottom / height, right / width], 1)
-    return images.masked_fill(views.inside(boxes.squeeze(2), height, width), 0)
-
-
-def _scale(images: Tensor, random: _Random, ratio: float) -> Tensor:
-    """Scale height and width by two factors, uniform in 1/ratio … ratio; zeros outside."""
-    span = ratio - 1 / ratio
-    sy = 1 / ratio + span * random.uniform().flatten()
-    sx = 1 / ratio + span * random.uniform().flatten()
-    zero = torch.zeros_like(sy)
-    return _affine(images, torch.stack([sx, zero, zero, zero, sy, zero], 1))
-
-
-def _rotate(images: Tensor, random: _Random, degrees: float) -> Tensor:
-    """Rotate by an angle uniform in −degrees … degrees; zeros outside."""
-    angle = (2 * random.uniform().flatten() - 1) * degrees * math.pi / 180
-    cos = angle.cos()
-    sin = angle.sin()
-    zero = torch.zeros_like(angle)
-    return _affine(images, torch.stack([cos, -sin, zero, sin, cos, zero], 1))
-
-
-def _affine(images: Tensor, theta: Tensor) -> Tensor:
-    """Sample images at the affine transform theta [B, 6], bilinearly, with zeros outside."""
-    grid = F.affine_grid(theta.view(-1, 2, 3), list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)

@@ -1,5 +1,6 @@
 """Files from which a killed run is resumed."""
 
+import hashlib
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,14 +11,20 @@ import torch
 
 from ddlabel.data import atomic
 from ddlabel.data.reading import reading
+from ddlabel.data.schema import require
+
+# The first line of the file has the sha256 of the rest, which is what `torch.save` writes.
+_HEAD = "sha256 {}\n"
+_HEAD_BYTES = len(_HEAD.format("0" * 64))
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Write tensors and numbers to a file, whole or not at all."""
+    """Write tensors and numbers to a file, whole or not at all, after a line with their sha256."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     content = buffer.getbuffer()
-    atomic.write(str(path), [content], size=content.nbytes, force=True)
+    head = _head_of(content)
+    atomic.write(str(path), [head, content], size=len(head) + content.nbytes, force=True)
 
 
 @contextmanager
@@ -28,4 +35,15 @@ def loaded_state(path: Path) -> Iterator[dict[str, Any]]:
         InvalidInputError: The file is damaged, or the block cannot use its state.
     """
     with reading(path, "cannot be read; delete it to begin again"):
-        yield torch.load(path, map_location="cpu", weights_only=True)
+        file = memoryview(path.read_bytes())
+        content = file[_HEAD_BYTES:]
+        # Some damages of the archive give other numbers and no error.
+        require(
+            file[:_HEAD_BYTES] == _head_of(content),
+            "does not match its sha256: the file is damaged; delete it to begin again",
+        )
+        yield torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+
+
+def _head_of(content: memoryview) -> bytes:
+    return _HEAD.format(hashlib.sha256(content).hexdigest()).encode()

@@ -13,6 +13,7 @@ from samples import FIXTURES, records
 from ddlabel.commands.sweep import sweep
 from ddlabel.core.errors import InvalidInputError, OutputExistsError, SweepError, UsageError
 from ddlabel.data import formats
+from ddlabel.data.expert_run import ExpertRun
 
 OUT = Path("sweep.jsonl")
 
@@ -113,9 +114,8 @@ class TestReruns:
 
     def test_see_that_an_expert_has_changed(self, digits):
         sweep(RELABEL)
-        metrics = Path("expert/metrics.jsonl")
-        lines = [record | {"sha256": "0" * 64} for record in records(metrics)]
-        metrics.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+        run = ExpertRun(Path("expert"))
+        run.save_metrics([record | {"sha256": "0" * 64} for record in run.metrics()])
         for path in Path().glob("soft-*"):
             path.unlink()
         with pytest.raises(SweepError) as failed:
@@ -131,8 +131,9 @@ class TestReruns:
         assert sweep(RELABEL).num_run == 1
         assert Path("soft-1.safetensors").read_bytes() == made
 
-    def test_replace_an_output_that_no_record_owns_only_with_force(self, digits):
-        sweep(RELABEL)
+    def test_replace_an_output_of_another_command_only_with_force(self, digits):
+        other = changed(RELABEL, options={"expert": "expert@2"})
+        sweep(other)
         OUT.unlink()
         made = Path("soft-1.safetensors").stat().st_mtime_ns
         with pytest.raises(SweepError) as failed:

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 from experts import SMALL, train_small_expert
-from samples import TINY, make_bundle, records
+from samples import TINY, make_bundle
 from students import easy_bundle
 
 from ddlabel.commands.reporter import Reporter
 from ddlabel.commands.train_expert import train_expert
 from ddlabel.core.errors import IncompatibleError, InvalidInputError, UsageError
 from ddlabel.data import formats, whitening
+from ddlabel.data.expert_run import ExpertRun
 from ddlabel.training.device_data import to_unit
 from ddlabel.training.labeler import Labeler, network_of
 from ddlabel.training.runtime import Runtime
@@ -173,9 +174,10 @@ class TestCommandLine:
     def test_json_has_the_records_of_the_checkpoints(self, cli, digits):
         words = ["train-expert", "real.safetensors", "new", *TINY, "--batch-size", 300]
         done = cli(*words, "--test", "test.safetensors", "--json")
-        metrics = records(digits / "new" / "metrics.jsonl")
+        metrics = ExpertRun(digits / "new").metrics()
         assert json.loads(done.out) == {"out": "new", "checkpoints": metrics}
         assert "test_accuracy" in metrics[0]
+        assert metrics[0]["test"] == formats.read_header("test.safetensors").digest
 
     def test_a_killed_run_goes_on_from_its_last_checkpoint(self, cli, digits):
         options = {"net": "convnet-d1:width=4", "epochs": 2, "precision": "fp32"}

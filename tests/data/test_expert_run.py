@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,6 +86,7 @@ def test_a_checkpoint_is_a_pair_with_a_digest(run):
 def test_the_digest_is_of_weights_and_description(run, tmp_path):
     weights = hashlib.sha256((run.folder / "step-00000004.safetensors").read_bytes()).hexdigest()
     info = json.loads((run.folder / "expert.json").read_text())
+    del info["digest"]
     canonical = {"sort_keys": True, "separators": (",", ":")}
     text = json.dumps([weights, json.dumps(info, **canonical)], **canonical)
     assert run.digest(4) == hashlib.sha256(text.encode()).hexdigest()
@@ -122,20 +122,34 @@ def test_a_folder_without_a_run_is_refused(tmp_path, name):
         ExpertRun.find(str(tmp_path / name))
 
 
+def signed(values: dict) -> str:
+    """The text of a description with the digest that belongs to it."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(values | {"digest": hashlib.sha256(text.encode()).hexdigest()})
+
+
 BAD_INFO = {
     "no JSON": "{",
     "a list": "[]",
-    "a field missing": json.dumps({"net": "x"}),
-    "a later format": json.dumps(vars(INFO) | {"format": 2}),
-    "a field more": json.dumps(vars(INFO) | {"extra": 1}),
+    "lists in lists": "[" * 100_000,
+    "a field missing": signed({"net": "x", "format": 1}),
+    "a later format": signed(vars(INFO) | {"format": 2}),
+    "a field more": signed(vars(INFO) | {"extra": 1}),
+    "no digest": json.dumps(vars(INFO)),
+    "the digest of another": signed(vars(INFO)).replace("0.25", "0.5"),
 }
 
 
 @pytest.mark.parametrize("text", BAD_INFO)
 def test_a_description_of_another_form_is_refused(run, text):
     (run.folder / "expert.json").write_text(BAD_INFO[text])
-    with pytest.raises(InvalidInputError, match="expert"):
+    with pytest.raises(InvalidInputError, match=r"expert"):
         ExpertRun(run.folder)
+
+
+def test_a_description_with_its_digest_is_read(run):
+    (run.folder / "expert.json").write_text(signed(vars(INFO)))
+    assert ExpertRun(run.folder).about == INFO
 
 
 def test_a_run_is_complete_when_its_last_step_is_recorded(run):
@@ -156,10 +170,59 @@ def test_a_damaged_checkpoint_is_refused(run):
         run.weights(4)
 
 
-def test_damaged_metrics_are_refused(run):
-    Path(run.folder / "metrics.jsonl").write_text("{\n")
+def test_a_checkpoint_without_a_record_is_refused(run):
+    run.save_metrics(run.metrics()[:-1])
+    for read in (run.metrics, lambda: run.weights(12)):
+        with pytest.raises(InvalidInputError, match=r"metrics\.jsonl"):
+            read()
+    assert [record["step"] for record in run.saved_metrics()] == [1, 4]
+
+
+def test_a_file_of_another_name_is_no_checkpoint(run):
+    for name in ("step-4.safetensors", "step-0000000x.safetensors", "step-00000005.h5"):
+        (run.folder / name).touch()
+    assert list(run.epochs) == [1, 4, 12]
+
+
+def test_every_record_has_the_digest_of_its_other_fields(run):
+    lines = (run.folder / "metrics.jsonl").read_text().splitlines()
+    for line, record in zip(lines, run.metrics(), strict=True):
+        assert json.loads(line) == json.loads(signed(record))
+
+
+BAD_METRICS = {
+    "no JSON": lambda lines: ["{"],
+    "lists in lists": lambda lines: ["[" * 100_000],
+    "a list": lambda lines: ["[1]"],
+    "no digest": lambda lines: ['{"step": 1}'],
+    "another number": lambda lines: [lines[0].replace("0.3", "0.9"), *lines[1:]],
+    "a line twice": lambda lines: [*lines, lines[-1]],
+    "lines in another order": lambda lines: lines[::-1],
+    "a line less": lambda lines: lines[1:],
+}
+
+
+@pytest.mark.parametrize("damage", BAD_METRICS)
+def test_damaged_metrics_are_refused(run, damage):
+    path = run.folder / "metrics.jsonl"
+    lines = BAD_METRICS[damage](path.read_text().splitlines())
+    path.write_text("".join(f"{line}\n" for line in lines))
     with pytest.raises(InvalidInputError, match=r"metrics\.jsonl"):
         run.metrics()
+
+
+def test_damaged_whitening_is_refused(tmp_path):
+    run = ExpertRun.create(tmp_path / "expert", replace(INFO, zca=True))
+    run.save_whitening({"mean": np.zeros((1, 1, 2, 2)), "matrix": np.eye(4)})
+    path = run.folder / "whitening.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InvalidInputError, match=path.name):
+        run.whitening()
+    path.unlink()
+    with pytest.raises(InvalidInputError, match=path.name):
+        run.whitening()
 
 
 @pytest.mark.parametrize(
@@ -179,6 +242,7 @@ def test_early_stopping_needs_accuracies_and_the_checkpoint(run):
     (run.folder / "step-00000004.safetensors").unlink()
     with pytest.raises(InvalidInputError, match="step 4"):
         early_stop(run, 1)
+    (run.folder / "step-00000012.safetensors").unlink()
     run.save_metrics([{"step": 1}])
     with pytest.raises(InvalidInputError, match="--epoch"):
         early_stop(run, 1)

@@ -68,7 +68,7 @@ def test_standard_input_becomes_a_file_without_a_name(monkeypatch, tmp_path):
     content = b"content" * 500_000
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
     monkeypatch.chdir(tmp_path)
-    path = spool_standard_input(lambda file: len(content))
+    path = spool_standard_input(lambda _: len(content))
     assert path.read_bytes() == content
     assert list(tmp_path.iterdir()) == []
     os.close(int(path.name))
@@ -77,7 +77,7 @@ def test_standard_input_becomes_a_file_without_a_name(monkeypatch, tmp_path):
 def test_one_byte_more_than_declared_is_copied_of_an_endless_stream(monkeypatch):
     with Path("/dev/zero").open() as stream:
         monkeypatch.setattr(sys, "stdin", stream)
-        path = spool_standard_input(lambda file: 3_000_000)
+        path = spool_standard_input(lambda _: 3_000_000)
     assert path.stat().st_size == 3_000_001
     os.close(int(path.name))
 
@@ -86,14 +86,14 @@ def test_a_stream_that_declares_more_than_the_disk_holds_is_not_copied(monkeypat
     with Path("/dev/zero").open() as stream:
         monkeypatch.setattr(sys, "stdin", stream)
         with pytest.raises(StorageError):
-            spool_standard_input(lambda file: 1 << 60)
+            spool_standard_input(lambda _: 1 << 60)
 
 
 @pytest.mark.parametrize("stdin", [io.TextIOWrapper(io.BytesIO()), Terminal()])
 def test_an_empty_standard_input_and_a_terminal_are_refused(monkeypatch, stdin):
     monkeypatch.setattr(sys, "stdin", stdin)
     with pytest.raises(InvalidInputError):
-        spool_standard_input(lambda file: 0)
+        spool_standard_input(lambda _: 0)
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EIO])

@@ -12,14 +12,15 @@ from scipy import ndimage, stats
 from torchvision.transforms import functional
 
 from ddlabel.methods import augmentations as augment
-from ddlabel.methods.augmentations import _Random
+from ddlabel.methods import image_operations as operations
+from ddlabel.methods.image_operations import RandomNumbers
 
 IMAGES = torch.rand(64, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 MANY = torch.rand(4000, 3, 4, 4, generator=torch.Generator().manual_seed(1))
 
 
 def random(images=IMAGES, seed=3):
-    return _Random(images, seed)
+    return RandomNumbers(images, seed)
 
 
 def uniforms(images=IMAGES, seed=3):
@@ -29,19 +30,19 @@ def uniforms(images=IMAGES, seed=3):
 
 class TestOperations:
     def test_brightness_adds_a_shift(self):
-        out = augment._brightness(IMAGES, random(), 1.0)
+        out = operations.brightness(IMAGES, random(), 1.0)
         torch.testing.assert_close(out, IMAGES + uniforms() - 0.5)
 
     def test_saturation_scales_distances_from_the_grey_image(self):
         grey = IMAGES.mean(1, keepdim=True)
-        out = augment._saturation(IMAGES, random(), 2.0)
+        out = operations.saturation(IMAGES, random(), 2.0)
         torch.testing.assert_close(out, IMAGES * 2 * uniforms() + grey * (1 - 2 * uniforms()))
         torch.testing.assert_close(out.mean(1, keepdim=True), grey)
 
     def test_contrast_scales_distances_from_the_mean(self):
         factor = 0.5 + uniforms()
         mean = IMAGES.mean((1, 2, 3), keepdim=True)
-        out = augment._contrast(IMAGES, random(), 0.5)
+        out = operations.contrast(IMAGES, random(), 0.5)
         torch.testing.assert_close(out, IMAGES * factor + mean * (1 - factor))
 
     def test_flip_mirrors_some_images(self):
@@ -62,14 +63,14 @@ class TestOperations:
 
     def test_cutout_removes_a_square_around_any_centre(self):
         white = torch.ones(500, 1, 8, 8)
-        out = augment._cutout(white, random(white), 0.5)
+        out = operations.cutout(white, random(white), 0.5)
         holes = (out == 0).flatten(1).sum(1)
         # Centres are 0 … 8 in each direction and the square is 4 × 4, so that 2, 3 or 4 of its rows
         # and of its columns lie inside the image.
         assert set(holes.tolist()) == {a * b for a in (2, 3, 4) for b in (2, 3, 4)}
 
     def test_rotate_equals_torchvisions_affine(self):
-        out = augment._rotate(IMAGES, random(), 15.0)
+        out = operations.rotate(IMAGES, random(), 15.0)
         angles = (2 * uniforms().flatten() - 1) * 15
         for before, after, angle in zip(IMAGES, out, angles, strict=True):
             expected = functional.affine(
@@ -83,7 +84,7 @@ class TestOperations:
             torch.testing.assert_close(after, expected, rtol=0, atol=1e-4)
 
     def test_scale_about_the_centre_equals_scipys_transform(self):
-        out = augment._scale(IMAGES, random(), 1.2)
+        out = operations.scale(IMAGES, random(), 1.2)
         numbers = random()
         down = 1 / 1.2 + (1.2 - 1 / 1.2) * numbers.uniform().flatten()
         across = 1 / 1.2 + (1.2 - 1 / 1.2) * numbers.uniform().flatten()
@@ -100,26 +101,26 @@ class TestDraws:
     """The distribution of the drawn numbers, measured by their effect on many images."""
 
     def test_brightness_shifts_uniformly(self):
-        shift = augment._brightness(MANY, random(MANY), 0.8) - MANY
+        shift = operations.brightness(MANY, random(MANY), 0.8) - MANY
         assert is_uniform(shift[:, 0, 0, 0], -0.4, 0.4)
 
     def test_saturation_factor_is_uniform(self):
-        out = augment._saturation(MANY, random(MANY), 2.0)
+        out = operations.saturation(MANY, random(MANY), 2.0)
         factor = out.std(1).sum((1, 2)) / MANY.std(1).sum((1, 2))
         assert is_uniform(factor, 0, 2)
 
     def test_contrast_factor_is_uniform(self):
-        factor = augment._contrast(MANY, random(MANY), 0.5).std((1, 2, 3)) / MANY.std((1, 2, 3))
+        factor = operations.contrast(MANY, random(MANY), 0.5).std((1, 2, 3)) / MANY.std((1, 2, 3))
         assert is_uniform(factor, 0.5, 1.5)
 
     def test_flip_has_its_probability(self):
         images = coordinates(4000, 4)
-        flipped = augment._flip(images, random(images), 0.3)[:, 1, 0, 0] == 4
+        flipped = operations.flip(images, random(images), 0.3)[:, 1, 0, 0] == 4
         assert stats.binomtest(int(flipped.sum()), 4000, 0.3).pvalue > SIGNIFICANCE
 
     def test_every_shift_is_equally_likely(self):
         images = coordinates(4000, 5)
-        centre = augment._shift(images, random(images), 2)[:, :, 2, 2] - 3
+        centre = operations.shift(images, random(images), 2)[:, :, 2, 2] - 3
         shifts = map(tuple, centre.int().tolist())
         assert is_even(shifts, list(itertools.product(range(-2, 3), repeat=2)))
 
@@ -128,7 +129,7 @@ class TestDraws:
     def test_every_centre_of_cutout_is_equally_likely(self, ratio, centres):
         images = torch.ones(6000, 1, 8, 8)
         box = int(8 * ratio)
-        hole = augment._cutout(images, random(images), ratio)[:, 0] == 0
+        hole = operations.cutout(images, random(images), ratio)[:, 0] == 0
         # The rows (or columns) of a hole tell its centre c: they start at c − box // 2.
         spans = {
             tuple(row for row in range(8) if 0 <= row - centre + box // 2 < box): centre
@@ -142,7 +143,7 @@ class TestDraws:
     def test_scale_factors_are_uniform_and_independent(self):
         # The pixels below and right of the centre show where they came from.
         ramps = coordinates(4000, 5) - 3
-        scaled = augment._scale(ramps, random(ramps), 1.2)
+        scaled = operations.scale(ramps, random(ramps), 1.2)
         vertical = scaled[:, 0, 3, 2]
         horizontal = scaled[:, 1, 2, 3]
         assert is_uniform(vertical, 1 / 1.2, 1.2)
@@ -151,7 +152,7 @@ class TestDraws:
 
     def test_angles_are_uniform(self):
         ramps = coordinates(4000, 5) - 3
-        rotated = augment._rotate(ramps, random(ramps), 15.0)
+        rotated = operations.rotate(ramps, random(ramps), 15.0)
         angles = torch.atan2(rotated[:, 0, 2, 3], rotated[:, 1, 2, 3])
         assert is_uniform(angles.rad2deg(), -15, 15)
 

@@ -12,14 +12,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ddlabel.core import rng
 from ddlabel.core.errors import UsageError
 from ddlabel.methods import augmentations as augment
-from ddlabel.methods.augmentations import _Random, augment_of, augmentations
+from ddlabel.methods import image_operations as operations
+from ddlabel.methods.augmentations import augment_of, augmentations
+from ddlabel.methods.image_operations import RandomNumbers
 
 IMAGES = torch.rand(64, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 SIAMESE = ("colour", "crop", "cutout", "flip", "scale", "rotate")
 
 
 def random(images=IMAGES, seed=3):
-    return _Random(images, seed)
+    return RandomNumbers(images, seed)
 
 
 # GIFT, Table 14.
@@ -35,23 +37,23 @@ VALUES = {
 }
 
 
-def operations(seed, names, **changed):
+def apply_operations(seed, names, **changed):
     """Apply the operations of these names in turn, with numbers from one stream."""
     numbers = random(seed=seed)
     values = VALUES | changed
 
     def colour(x):
-        x = augment._brightness(x, numbers, values["brightness_ratio"])
-        x = augment._saturation(x, numbers, values["saturation_ratio"])
-        return augment._contrast(x, numbers, values["contrast_ratio"])
+        x = operations.brightness(x, numbers, values["brightness_ratio"])
+        x = operations.saturation(x, numbers, values["saturation_ratio"])
+        return operations.contrast(x, numbers, values["contrast_ratio"])
 
     known = {
         "colour": colour,
-        "crop": lambda x: augment._shift(x, numbers, round(16 * values["crop_pad"])),
-        "cutout": lambda x: augment._cutout(x, numbers, values["cutout_ratio"]),
-        "flip": lambda x: augment._flip(x, numbers, values["flip_probability"]),
-        "scale": lambda x: augment._scale(x, numbers, values["scale_ratio"]),
-        "rotate": lambda x: augment._rotate(x, numbers, values["rotate_degrees"]),
+        "crop": lambda x: operations.shift(x, numbers, round(16 * values["crop_pad"])),
+        "cutout": lambda x: operations.cutout(x, numbers, values["cutout_ratio"]),
+        "flip": lambda x: operations.flip(x, numbers, values["flip_probability"]),
+        "scale": lambda x: operations.scale(x, numbers, values["scale_ratio"]),
+        "rotate": lambda x: operations.rotate(x, numbers, values["rotate_degrees"]),
     }
     images = IMAGES
     for name in names:
@@ -63,20 +65,20 @@ class TestSiamese:
     @pytest.mark.parametrize(("seed", "name"), list(enumerate(SIAMESE)))
     def test_mode_s_applies_one_operation_to_the_whole_batch(self, seed, name):
         out = augmentations.resolve("dsa")(IMAGES, seed)
-        assert torch.equal(out, operations(seed, [name]))
+        assert torch.equal(out, apply_operations(seed, [name]))
         assert not any(
-            torch.equal(out, operations(seed, [other])) for other in SIAMESE if other != name
+            torch.equal(out, apply_operations(seed, [other])) for other in SIAMESE if other != name
         )
 
     @pytest.mark.parametrize("seed", [7, 12])
     def test_mode_m_applies_all(self, seed):
         assert torch.equal(
-            augmentations.resolve("dsa:mode=m")(IMAGES, seed), operations(seed, SIAMESE)
+            augmentations.resolve("dsa:mode=m")(IMAGES, seed), apply_operations(seed, SIAMESE)
         )
 
     @pytest.mark.parametrize(("seed", "name"), [(9, "crop"), (10, "scale"), (11, "rotate")])
     def test_diffaug_applies_flip_colour_one_of_three_and_cutout(self, seed, name):
-        expected = operations(seed, ["flip", "colour", name, "cutout"])
+        expected = apply_operations(seed, ["flip", "colour", name, "cutout"])
         assert torch.equal(augmentations.resolve("diffaug")(IMAGES, seed), expected)
 
     def test_streams_choose_every_operation_equally_often(self):
@@ -88,11 +90,11 @@ class TestSiamese:
     def test_each_option_reaches_its_operation(self, option):
         changed = {option: VALUES[option] / 2}
         spec = f"{option}={VALUES[option] / 2}"
-        expected = operations(1, SIAMESE, **changed)
-        assert not torch.equal(expected, operations(1, SIAMESE))
+        expected = apply_operations(1, SIAMESE, **changed)
+        assert not torch.equal(expected, apply_operations(1, SIAMESE))
         assert torch.equal(augmentations.resolve(f"dsa:mode=m,{spec}")(IMAGES, 1), expected)
         for seed, name in enumerate(("crop", "scale", "rotate")):
-            expected = operations(seed, ["flip", "colour", name, "cutout"], **changed)
+            expected = apply_operations(seed, ["flip", "colour", name, "cutout"], **changed)
             assert torch.equal(augmentations.resolve(f"diffaug:{spec}")(IMAGES, seed), expected)
 
     def test_defaults_are_those_of_gifts_table_14(self):

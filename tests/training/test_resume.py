@@ -35,12 +35,23 @@ def test_a_damaged_file_is_refused_by_name(tmp_path, num_bytes):
         pass
 
 
+@pytest.mark.parametrize("place", [0, 70, 80, -1000, -300])
+def test_a_changed_byte_is_refused_by_name(tmp_path, place):
+    path = tmp_path / "resume.pt"
+    save_state(path, {"weights": torch.zeros(1000)})
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InvalidInputError, match=r"resume\.pt"), loaded_state(path):
+        pass
+
+
 def test_code_in_a_file_is_not_run(tmp_path):
     class Call:
         def __reduce__(self):
             return (open, (str(tmp_path / "made"), "w"))
 
-    torch.save({"step": Call()}, tmp_path / "resume.pt")
+    save_state(tmp_path / "resume.pt", {"step": Call()})
     with pytest.raises(InvalidInputError), loaded_state(tmp_path / "resume.pt"):
         pass
     assert not (tmp_path / "made").exists()

@@ -46,6 +46,19 @@ class SweepResult:
             "failed": len(self.failures),
         }
 
+    def raise_for_failures(self) -> None:
+        """Raise an error if cells failed.
+
+        Raises:
+            SweepError: Some cells failed. Its `result` is this object.
+        """
+        if self.failures:
+            raise SweepError(
+                f"{len(self.failures)} of {self.num_run} cells failed: correct what their lines "
+                "say and run the same command again, which tries only these",
+                result=self,
+            )
+
     def __repr__(self) -> str:
         return (
             f"<SweepResult: {self.num_cells} cells, {self.num_run} of them run now, "
@@ -65,7 +78,9 @@ def sweep(
 
     `grid` is a TOML file, or a dict of the same form: `command`, a table `options`, and a table
     `axes` with a list of values for each option that varies. Each finished cell is appended to the
-    results file as a record. With `plan`, no cell is run and the result is their estimated cost.
+    results file as a record. A sweep can be killed between the output of a cell and its record:
+    such an output is recorded without running the cell again. With `plan`, no cell is run and the
+    result is their estimated cost.
 
     Raises:
         UsageError: The grid, one of its cells or the shard cannot be used. No cell is run.
@@ -79,8 +94,9 @@ def sweep(
     cells = Grid.of(grid).cells()[shard - 1 :: num_shards]
     records = results.read("cell", reporter.note)
     missing = [cell for cell in cells if not _is_finished(cell, records)]
-    num_finished = len(cells) - len(missing)
-    reporter.note(f"{num_finished} of {len(cells)} cells are in {options.out} already")
+    reporter.note(
+        f"{len(cells) - len(missing)} of {len(cells)} cells are in {results.path} already"
+    )
     if options.plan:
         return plan_cells(missing)
     failures = {}
@@ -90,7 +106,8 @@ def sweep(
         return not _is_finished(cell, results.read_new())
 
     for cell, record, error in _run(missing, is_missing, options, reporter):
-        num_run += 1
+        # A cell that an earlier sweep had made costs nothing.
+        num_run += record is None or bool(record.cost)
         if record is not None:
             results.append_new(record)
         elif is_missing(cell):
@@ -102,12 +119,7 @@ def sweep(
         num_run=num_run,
         failures=failures,
     )
-    if failures:
-        raise SweepError(
-            f"{len(failures)} of {num_run} cells failed: correct what their lines say and run "
-            "the same command again, which tries only these",
-            result=result,
-        )
+    result.raise_for_failures()
     return result
 
 
@@ -144,7 +156,7 @@ def _run(
             reporter.warn(f"{name} failed: {outcome.error}")
             yield cell, None, outcome.error
             continue
-        reporter.note(f"{name} ({outcome.seconds:.1f} s)")
+        reporter.note(f"{name} ({outcome.duration})")
         record = Record(
             kind="cell",
             key=cell.key,
@@ -152,7 +164,7 @@ def _run(
             inputs=cell.inputs,
             options=cell.options,
             result=outcome.result,
-            cost={"seconds": outcome.seconds},
+            cost=outcome.cost,
         )
         yield cell, record, ""
 

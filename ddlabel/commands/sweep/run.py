@@ -6,31 +6,50 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ddlabel.commands.execute import run_command
+from ddlabel.commands.execute import prepare_call
 from ddlabel.core.errors import DDLabelError
 from ddlabel.data.provenance import canonical_json
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """The result of a cell, or its error in one line, and how long it took in seconds."""
+    """The result of a cell, or its error in one line, and how long it took in seconds.
+
+    The seconds are None where an earlier sweep, which was killed, had made the output.
+    """
 
     result: Any = None
-    seconds: float = 0.0
+    seconds: float | None = None
     error: str = ""
+
+    @property
+    def duration(self) -> str:
+        """How long it took, for people."""
+        if self.seconds is None:
+            return "made by an earlier sweep that was killed"
+        return f"{self.seconds:.1f} s"
+
+    @property
+    def cost(self) -> dict[str, Any]:
+        """The cost of a record."""
+        return {} if self.seconds is None else {"seconds": self.seconds}
 
 
 def run_cell(command: str, given: Mapping[str, Any], folder: str = ".") -> Outcome:
-    """Run a cell in a folder. No exception leaves it."""
+    """Run a cell in a folder, unless its output is there already. No exception leaves it."""
     started = time.perf_counter()
     try:
         with contextlib.chdir(folder):
-            result = run_command(command, given)
+            call = prepare_call(command, given)
+            result = call.adopt()
+            is_adopted = result is not None
+            if not is_adopted:
+                result = call.run()
         # A result that cannot be written to the record is an error of this cell alone.
         canonical_json([dict(given), result])
     except Exception as error:
         return Outcome(error=error_line(error))
-    return Outcome(result=result, seconds=time.perf_counter() - started)
+    return Outcome(result=result, seconds=None if is_adopted else time.perf_counter() - started)
 
 
 def error_line(error: Exception) -> str:

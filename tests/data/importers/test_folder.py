@@ -7,9 +7,9 @@ import pytest
 from foreign_sources import load, save_png, zip_folder
 from PIL import Image
 
-from ddlabel.core.errors import (
-    InvalidInputError,
-)
+from ddlabel.core.config import ImportOptions
+from ddlabel.core.errors import InvalidInputError
+from ddlabel.data import importers
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -141,3 +141,82 @@ def test_size_keeps_what_lies_in_the_centre_and_averages_before_it_shrinks(tmp_p
     )
     inside = load(tmp_path / "x", size=4).images[0, 0, :, 1:3].astype(int)
     assert abs(inside - 100).max() <= 10
+
+
+def notes_of(path, **options) -> list[str]:
+    notes = []
+    importers.load([path], ImportOptions(**options), notes.append)
+    return notes
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparency_that_is_left_out_is_said(tmp_path, mode):
+    opaque = Image.new(mode, (4, 4), (7,) * (len(mode) - 1) + (255,))
+    half = Image.new(mode, (4, 4), (7,) * (len(mode) - 1) + (128,))
+    (tmp_path / "cat").mkdir()
+    opaque.save(tmp_path / "cat" / "1.png")
+    assert notes_of(tmp_path) == []
+    half.save(tmp_path / "cat" / "2.png")
+    half.save(tmp_path / "cat" / "3.png")
+    (note,) = notes_of(tmp_path)
+    assert "2 images" in note
+    assert "2.png" in note
+    assert load(tmp_path).images.max() == 7
+
+
+def test_a_colour_that_stands_for_transparency_is_said_too(tmp_path):
+    (tmp_path / "cat").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "cat" / "1.png", transparency=(0, 0, 0))
+    (note,) = notes_of(tmp_path)
+    assert "1.png" in note
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_class_folders_of_several_data_sets_are_not_merged(tmp_path, packed):
+    folder = tmp_path / "sets"
+    for subset in ("first", "second", "third"):
+        save_png(folder / subset / "cat" / "1.png", np.zeros((2, 2)))
+    with pytest.raises(InvalidInputError, match="first"):
+        load(zip_folder(folder) if packed else folder)
+    assert len(load(folder / "second")) == 1
+
+
+def test_parts_of_several_data_sets_are_not_merged(tmp_path):
+    for subset in ("first", "second"):
+        save_png(tmp_path / subset / "train" / "cat" / "1.png", np.zeros((2, 2)))
+    with pytest.raises(InvalidInputError, match="first"):
+        load(tmp_path)
+
+
+def test_class_folders_of_different_depth_are_not_merged(tmp_path):
+    save_png(tmp_path / "cat" / "1.png", np.zeros((2, 2)))
+    save_png(tmp_path / "more" / "dog" / "1.png", np.zeros((2, 2)))
+    with pytest.raises(InvalidInputError, match="more"):
+        load(tmp_path)
+
+
+def test_images_beside_the_parts_are_named(tmp_path):
+    save_png(tmp_path / "train" / "cat" / "1.png", np.zeros((2, 2)))
+    assert notes_of(tmp_path) == []
+    save_png(tmp_path / "extra" / "cat" / "2.png", np.zeros((2, 2)))
+    (note,) = notes_of(tmp_path)
+    assert "1 image" in note
+    assert "2.png" in note
+
+
+def test_a_class_folder_that_is_a_symbolic_link_is_refused(animals):
+    (animals / "linked").symlink_to(animals / "ant")
+    with pytest.raises(InvalidInputError, match="linked"):
+        load(animals)
+
+
+@pytest.mark.parametrize("target", ["x.png", "nothing"], ids=["itself", "nothing"])
+def test_an_image_that_is_a_symbolic_link_to_nowhere_is_refused(animals, target):
+    (animals / "ant" / "x.png").symlink_to(target)
+    with pytest.raises(InvalidInputError, match=r"x\.png"):
+        load(animals)
+
+
+def test_an_image_that_is_a_symbolic_link_is_read(animals):
+    (animals / "ant" / "x.png").symlink_to(animals / "bee" / "1.png")
+    assert load(animals).images[:, 0, 0, 0].tolist() == [20, 11, 12, 31, 31, 32, 33]

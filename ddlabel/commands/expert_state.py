@@ -1,0 +1,85 @@
+"""An expert in training: its checkpoints, and the state that a killed run goes on from."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from torch.optim import Optimizer
+
+from ddlabel.commands.expert_plan import PlannedRun
+from ddlabel.core.errors import IncompatibleError
+from ddlabel.core.ranks import RANK
+from ddlabel.data.expert_run import ExpertRun
+from ddlabel.data.run_files import METRICS
+from ddlabel.data.schema import require
+from ddlabel.methods.nets import Network
+from ddlabel.training.resume import loaded_state, save_state
+
+Record = dict[str, Any]
+
+
+class Expert(NamedTuple):
+    """An expert in training: its run, its network and the optimizer of the network."""
+
+    run: ExpertRun
+    network: Network
+    optimizer: Optimizer
+
+
+def save_checkpoint(planned: PlannedRun, expert: Expert, records: Sequence[Record]) -> None:
+    """Write the weights after the step of the last record, the records, and the state to resume.
+
+    The last record is given the sha256 of the weights.
+    """
+    run, network, optimizer = expert
+    record = records[-1]
+    body = network.body.state_dict()
+    # Copies: on a CPU `numpy()` shares the memory of the live weights, and every checkpoint would
+    # be the last one.
+    weights = {name: tensor.detach().cpu().numpy().copy() for name, tensor in body.items()}
+    record["sha256"] = run.save_weights(record["step"], weights)
+    run.save_metrics(records)
+    state = {
+        "run": planned.info.digest,
+        "body": body,
+        "optimizer": optimizer.state_dict(),
+        "step": record["step"],
+    }
+    save_state(planned.resume_file, state)
+
+
+def resume(
+    planned: PlannedRun, expert: Expert, checkpoint_steps: Sequence[int]
+) -> tuple[int, list[Record]]:
+    """Load the state that a killed run left, and remove the checkpoints after it.
+
+    Returns:
+        The step to go on from, and the records up to it.
+
+    Raises:
+        InvalidInputError: The state or the records are damaged.
+        IncompatibleError: The state is of another run.
+    """
+    run, network, optimizer = expert
+    step = 0
+    records: list[Record] = []
+    if planned.resume_file.exists():
+        with loaded_state(planned.resume_file) as state:
+            if state["run"] != planned.info.digest:
+                raise IncompatibleError("left by another run: delete it to begin again")
+            network.body.load_state_dict(state["body"])
+            optimizer.load_state_dict(state["optimizer"])
+            step = int(state["step"])
+        records = [record for record in run.saved_metrics() if record["step"] <= step]
+        _check_records(planned, records, [saved for saved in checkpoint_steps if saved <= step])
+    if RANK == 0:
+        run.remove_weights_after(step)
+    return step, records
+
+
+def _check_records(planned: PlannedRun, records: Sequence[Record], steps: Sequence[int]) -> None:
+    """Raise InvalidInputError unless the records are those of these steps."""
+    require(
+        [record["step"] for record in records] == list(steps),
+        f"{planned.folder / METRICS}: records are missing: delete {planned.resume_file} to begin "
+        "again",
+    )

@@ -1,0 +1,143 @@
+"""The files of an expert run: each is written whole, and verified when it is read."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddlabel.data import atomic
+from ddlabel.data.provenance import (
+    canonical_json,
+    sha256_of_array,
+    sha256_of_file,
+    sha256_of_text,
+)
+from ddlabel.data.reading import reading
+from ddlabel.data.schema import require
+
+INFO = "expert.json"
+METRICS = "metrics.jsonl"
+WHITENING = "whitening.safetensors"
+# The state that a killed run leaves.
+RESUME = "resume.pt"
+_CHECKPOINT = re.compile(r"step-(\d{8,})\.safetensors")
+_PART = re.compile(r"\.(?P<name>.+)\.\d+-[0-9a-f]+\.part")
+_DIGEST = "digest"
+Arrays = dict[str, NDArray[Any]]
+
+
+def checkpoint_name(step: int) -> str:
+    """Return the name of the file of a checkpoint."""
+    return f"step-{step:08d}.safetensors"
+
+
+def checkpoint_step(name: str) -> int | None:
+    """Return the step of a checkpoint's file; None if the name is not that of one."""
+    match = _CHECKPOINT.fullmatch(name)
+    return None if match is None else int(match[1])
+
+
+def is_temporary(name: str) -> bool:
+    """Return whether a file is a temporary one of a run's file, which `atomic.write` makes."""
+    match = _PART.fullmatch(name)
+    if match is None:
+        return False
+    target = match["name"]
+    is_file_of_run = target in (INFO, METRICS, WHITENING, RESUME)
+    return is_file_of_run or checkpoint_step(target) is not None
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write or replace a file.
+
+    Raises:
+        StorageError: The operating system refuses.
+    """
+    atomic.write(str(path), [content], size=len(content), force=True)
+
+
+def with_digest(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values with the sha256 of their canonical JSON as `digest`."""
+    return {**values, _DIGEST: _digest_of(values)}
+
+
+def without_digest(text: bytes, *, name: str) -> dict[str, Any]:
+    """Return the values of a JSON text that `with_digest` signed.
+
+    Raises:
+        InvalidInputError: They do not match their digest; `name` says whose they are.
+        ValueError, RecursionError: The text is not JSON.
+    """
+    values: dict[str, Any] = json.loads(text)
+    require(isinstance(values, dict), f"{name} is not a JSON object")
+    digest = values.pop(_DIGEST, None)
+    is_intact = digest == _digest_of(values)
+    require(is_intact, f"{name} does not match its digest: the file is damaged")
+    return values
+
+
+def _digest_of(values: Mapping[str, Any]) -> str:
+    return sha256_of_text(canonical_json(values))
+
+
+def write_arrays(path: Path, arrays: Arrays) -> str:
+    """Write arrays, and return the sha256 of the file."""
+    _write_safetensors(path, arrays)
+    return sha256_of_file(path)
+
+
+def read_arrays(path: Path, sha256: str) -> Arrays:
+    """Return the arrays of a file with this sha256.
+
+    Raises:
+        InvalidInputError: The file is missing, damaged or another.
+    """
+    from safetensors.numpy import load_file
+
+    with reading(path, "the checkpoint is damaged"):
+        require(path.exists(), "the checkpoint is missing")
+        is_intact = sha256_of_file(path) == sha256
+        require(is_intact, "the checkpoint does not match its sha256: the file is damaged")
+        return dict(load_file(path))
+
+
+def write_signed_arrays(path: Path, arrays: Arrays) -> None:
+    """Write arrays with a digest of them all in the metadata."""
+    _write_safetensors(path, arrays, {_DIGEST: _digest_of_arrays(arrays)})
+
+
+def read_signed_arrays(path: Path) -> Arrays:
+    """Return the arrays that `write_signed_arrays` wrote.
+
+    Raises:
+        InvalidInputError: The file is missing or damaged.
+    """
+    from safetensors import safe_open
+
+    with reading(path, "the file is damaged"):
+        require(path.exists(), "the file is missing")
+        with safe_open(path, framework="numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            metadata = file.metadata() or {}
+        is_intact = metadata.get(_DIGEST) == _digest_of_arrays(arrays)
+        require(is_intact, "the file does not match its digest: it is damaged")
+        return arrays
+
+
+def _digest_of_arrays(arrays: Arrays) -> str:
+    content = {}
+    for name, array in arrays.items():
+        content[name] = [array.dtype.str, list(array.shape), sha256_of_array(array)]
+    return _digest_of(content)
+
+
+def _write_safetensors(path: Path, arrays: Arrays, metadata: dict[str, str] | None = None) -> None:
+    from safetensors.numpy import save
+
+    # The library writes wrong numbers for an array that is not contiguous.
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    write_file(path, save(contiguous, metadata))
