@@ -29,7 +29,7 @@ from ddlabel.data import formats
 from ddlabel.data.expert_run import ExpertRun
 from ddlabel.data.run_files import RESUME
 
-CALLS = ("open", "write", "fsync", "replace", "link", "unlink", "mkdir")
+CALLS = ("open", "write", "fsync", "replace", "_rename_exclusively", "unlink", "mkdir")
 EXISTS = 6
 TRAIN = {
     "net": "convnet-d1:width=2,norm=batch",
