@@ -15,7 +15,7 @@ from ddlabel.data import exclusive
 
 OS_CALLS = ("open", "write", "fsync", "close", "fchmod", "lseek", "ftruncate", "pread")
 OS_CALLS += ("link", "replace", "unlink", "dup", "stat", "fstat")
-CALLS = {name: os for name in OS_CALLS}
+CALLS = dict.fromkeys(OS_CALLS, os)
 # The call of Linux that renames without replacing is not among Python's.
 CALLS |= {"flock": fcntl, "_rename_exclusively": exclusive}
 Act = Callable[..., Any]
