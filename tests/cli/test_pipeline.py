@@ -95,6 +95,8 @@ def test_evaluate_gives_the_same_lines_and_records_from_python_and_from_the_shel
     assert printed == "\n".join(evaluation.lines()) + "\n"
     assert len(records_without_cost(Path("python.jsonl"))) == 4
     assert records_without_cost(Path("python.jsonl")) == records_without_cost(Path("shell.jsonl"))
-    accuracies = {one["key"]: one["result"]["accuracy"] for one in records_without_cost(Path("shell.jsonl"))}
+    accuracies = {
+        one["key"]: one["result"]["accuracy"] for one in records_without_cost(Path("shell.jsonl"))
+    }
     assert {one.key: one.result["accuracy"] for one in evaluation.records} == accuracies
     assert {one.options["labels"] for one in evaluation.records} == {"dense"}
