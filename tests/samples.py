@@ -42,6 +42,15 @@ def records(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def records_without_cost(path: Path) -> list[dict]:
+    """The records without the seconds that students took, and without the sum over them."""
+    differing = ("cost", "sha256")
+    return [
+        {name: value for name, value in record.items() if name not in differing}
+        for record in records(path)
+    ]
+
+
 def bundle_of(**fields) -> Bundle:
     """A bundle from arrays under their names in a file, and LabelMeta as `soft` and `dense`."""
     for name in ("soft", "dense"):
