@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ddlabel import __version__
 from ddlabel.commands.reporter import SILENT, Reporter
 from ddlabel.core.errors import UsageError
+from ddlabel.core.memory import is_out_of_memory, out_of_memory_error
 from ddlabel.core.options import Options
 from ddlabel.core.registry import nearest
 
@@ -82,11 +83,20 @@ class Command:
     def run(
         self, inputs: Mapping[str, Any], options: Any, reporter: Reporter = SILENT, **more: Any
     ) -> Any:
-        """Run the body, and append the command to the history of the bundle that it made."""
+        """Run the body, and append the command to the history of the bundle that it made.
+
+        Raises:
+            ResourceError: There is not enough memory.
+        """
         parameters = inspect.signature(self.body).parameters
         shared = {"options": options, "reporter": reporter}
         accepted = {name: value for name, value in shared.items() if name in parameters}
-        result = self.body(**inputs, **accepted, **more)
+        try:
+            result = self.body(**inputs, **accepted, **more)
+        except (MemoryError, OSError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                raise out_of_memory_error({field.name for field in fields(self.config)}) from error
+            raise
         if not isinstance(result, Made):
             return result
         from ddlabel.data.provenance import Entry

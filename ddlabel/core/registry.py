@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, TypeVar, cast
 
 from ddlabel.core.errors import UsageError
+from ddlabel.core.memory import is_out_of_memory
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -31,15 +32,17 @@ def nearest(word: str, known: Collection[str]) -> str:
 def as_usage_error(prefix: str) -> Iterator[None]:
     """Raise a UsageError in place of the errors that functions raise for unusable values.
 
-    These are ValueError, RuntimeError and ZeroDivisionError. The message is `prefix` and the first
-    line of theirs.
+    These are ValueError, RuntimeError, OverflowError and ZeroDivisionError. The message is `prefix`
+    and the first line of theirs. An error that says that memory is exhausted passes.
 
     Raises:
         UsageError: The block raised one of these errors.
     """
     try:
         yield
-    except (RuntimeError, ValueError, ZeroDivisionError) as error:
+    except (RuntimeError, ValueError, OverflowError, ZeroDivisionError) as error:
+        if is_out_of_memory(error):
+            raise
         lines = str(error).splitlines() or [type(error).__name__]
         raise UsageError(f"{prefix}: {lines[0]}") from error
 

@@ -13,6 +13,7 @@ from pathlib import Path, PurePath
 from typing import IO, BinaryIO, TextIO
 
 from ddlabel.core.errors import DDLabelError, InvalidInputError, StorageError
+from ddlabel.core.memory import is_out_of_memory
 from ddlabel.data.schema import MAX_BYTES, require
 
 STANDARD = "-"
@@ -27,7 +28,8 @@ def reading(name: PurePath | str, failure: str) -> Iterator[None]:
     """Turn every error inside the block into one of ours that begins with the file's name.
 
     An error of ours keeps its type. Anything else that a decoder raises means that the file is
-    damaged or foreign; `failure` says so in the message. A MemoryError passes.
+    damaged or foreign; `failure` says so in the message. An error that says that memory is
+    exhausted passes.
 
     Raises:
         InvalidInputError: The block raised an error that is not ours.
@@ -37,14 +39,16 @@ def reading(name: PurePath | str, failure: str) -> Iterator[None]:
         yield
     except DDLabelError as error:
         raise type(error)(f"{name}: {error}") from error
-    except MemoryError:
-        raise
     except OSError as error:
+        if is_out_of_memory(error):
+            raise
         # Decoders raise an OSError too, without the system's number.
         if error.errno in _REFUSALS:
             raise StorageError(f"cannot read {name}: {error.strerror}") from error
         raise InvalidInputError(f"{name}: {failure}{_reason(error)}") from error
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         raise InvalidInputError(f"{name}: {failure}{_reason(error)}") from error
 
 

@@ -11,8 +11,8 @@ from ddlabel.core.errors import IncompatibleError
 from ddlabel.data.expert_run import Checkpoints, ExpertInfo, ExpertRun
 from ddlabel.methods.nets import Network, build
 from ddlabel.methods.nets.prepare import Prepare, normalisation
-from ddlabel.training.chunking import cache_sized_chunks
 from ddlabel.training.cost import flops
+from ddlabel.training.memory import ChunkedFunction
 from ddlabel.training.runtime import Runtime
 
 # The least norm to divide by, for an image whose logits are all 0.
@@ -91,6 +91,7 @@ class Labeler:
         if not weights:
             weights = [1.0] * len(checkpoints)
         shares = torch.tensor(weights, device=runtime.device)
+        self._label_chunks = ChunkedFunction(self._label)
         self._combine = partial(
             combine, weights=shares / shares.sum(), mean=mean, temperature=temperature
         )
@@ -99,7 +100,7 @@ class Labeler:
     def __call__(self, images: Tensor) -> Tensor:
         """Return logits [B, K] of images [B, C, H, W] in unit space."""
         with self.runtime.matmul_precision():
-            return torch.cat([self._label(chunk) for chunk in cache_sized_chunks(images)])
+            return self._label_chunks(images)
 
     def after(self, prepared: Prepare) -> Callable[[Tensor], Tensor]:
         """Return the same for images that were prepared, and maybe augmented, for another network.

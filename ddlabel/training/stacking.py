@@ -8,6 +8,8 @@ from torch.func import functional_call
 
 # Returns the logits [S, B, K] of S networks for images [S, B, C, H, W].
 Forward = Callable[[Tensor], Tensor]
+# Words in the errors of layers that `torch.vmap` cannot run.
+_WORDS_OF_VMAP = ("vmap", "batching rule", "batchedtensor")
 
 
 def stacked(bodies: Sequence[nn.Module]) -> Forward:
@@ -45,6 +47,12 @@ def stackable(body: nn.Module) -> bool:
     gains nothing: `torch.vmap` goes through the networks one by one.
     """
     return not any(_draws(layer) or _is_attention(layer) for layer in body.modules())
+
+
+def is_unstackable(error: BaseException) -> bool:
+    """Return whether an error of a stack says that `torch.vmap` cannot run one of its layers."""
+    message = str(error).lower()
+    return any(words in message for words in _WORDS_OF_VMAP)
 
 
 def _unstacked(body: nn.Module) -> Forward:

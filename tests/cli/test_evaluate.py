@@ -40,6 +40,7 @@ def test_a_record_that_a_crash_cut_off_is_made_again(cli, digits):
     whole = records_without_cost(out)
     out.write_bytes(out.read_bytes()[:-20])
     cli("evaluate", *words)
+    # Another training takes other seconds; all else is the same.
     assert records_without_cost(out) == whole
 
 

@@ -12,7 +12,9 @@ from samples import make_bundle
 
 from ddlabel.commands import labeling
 from ddlabel.commands.densify import densify_images
+from ddlabel.commands.relabel import relabel
 from ddlabel.core.config import DensifyOptions, RelabelOptions
+from ddlabel.core.errors import ResourceError
 from ddlabel.data import formats
 from ddlabel.data.expert_run import Checkpoint
 from ddlabel.training.batches import ViewIndex
@@ -75,3 +77,27 @@ def test_memory_does_not_grow_with_the_number_of_images(layout, checkpoint, tmp_
         tracemalloc.stop()
         peaks.append(peak)
     assert peaks[1] < 1.5 * peaks[0]
+
+
+def test_labels_in_little_memory_are_the_same_bytes(checkpoint, monkeypatch):
+    """With torch's own error for more than 4 images at once through the network."""
+    bundle = make_bundle(images=30)
+    options = RelabelOptions(**OPTIONS)
+    plain = labeling.label_images(bundle, [checkpoint], options)
+    label = Labeler._label
+
+    def label_few(self, images):
+        if len(images) > 4:
+            torch.empty(1 << 60)
+        return label(self, images)
+
+    monkeypatch.setattr(Labeler, "_label", label_few)
+    in_little_memory = labeling.label_images(bundle, [checkpoint], options)
+    assert in_little_memory.soft.values.tobytes() == plain.soft.values.tobytes()
+
+
+def test_a_labelling_that_does_not_fit_at_all_is_a_resource_error(checkpoint, monkeypatch):
+    monkeypatch.setattr(Labeler, "_label", lambda *_: torch.empty(1 << 60))
+    with pytest.raises(ResourceError) as caught:
+        relabel(make_bundle(images=30), expert=checkpoint.run, **OPTIONS)
+    assert "--batch-size" not in str(caught.value)

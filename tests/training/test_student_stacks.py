@@ -13,7 +13,11 @@ from students import easy_bundle, experiment, stack_sizes, student_results
 from ddlabel.commands.evaluate import grid
 from ddlabel.commands.evaluate.grid import train_students
 from ddlabel.core.errors import ResourceError
+from ddlabel.core.memory import is_out_of_memory
 from ddlabel.training.runtime import Runtime
+
+# Bytes.
+NO_MACHINE_HAS = 1 << 60
 
 
 def assert_close_results(first: list[list[dict]], second: list[list[dict]]) -> None:
@@ -21,6 +25,21 @@ def assert_close_results(first: list[list[dict]], second: list[list[dict]]) -> N
     for a, b in zip(chain(*first), chain(*second), strict=True):
         assert a["loss"] == pytest.approx(b["loss"], rel=2e-4)
         assert a["accuracy"] == pytest.approx(b["accuracy"], abs=0.04)
+
+
+def fail_in_stacks_above(size: int, fail, monkeypatch) -> list[int]:
+    """Let the training of a stack above a size fail; returns a list that gets the sizes tried."""
+    sizes: list[int] = []
+    train_stack = grid.train_stack
+
+    def train(cache, stack, progress):
+        sizes.append(len(stack))
+        if len(stack) > size:
+            fail()
+        return train_stack(cache, stack, progress)
+
+    monkeypatch.setattr(grid, "train_stack", train)
+    return sizes
 
 
 class TestResults:
@@ -89,17 +108,38 @@ class TestMemory:
         with pytest.raises(ResourceError, match="--stack"):
             student_results(experiment(stack=5.0, seeds=5))
 
-    def test_a_stack_that_runs_out_of_memory_is_halved(self, monkeypatch):
-        sizes = []
-        train_stack = grid.train_stack
-
-        def train_in_little_memory(cache, stack, progress):
-            sizes.append(len(stack))
-            if len(stack) > 2:
-                raise torch.OutOfMemoryError("no room")
-            return train_stack(cache, stack, progress)
+    @pytest.mark.parametrize("is_gpu", [False, True], ids=["cpu", "gpu"])
+    def test_a_stack_that_runs_out_of_memory_is_halved(self, monkeypatch, is_gpu):
+        def exhaust_memory():
+            if is_gpu:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            torch.empty(NO_MACHINE_HAS)
 
         alone = student_results(experiment(seeds=5))
-        monkeypatch.setattr(grid, "train_stack", train_in_little_memory)
+        sizes = fail_in_stacks_above(2, exhaust_memory, monkeypatch)
         assert_close_results(student_results(experiment(seeds=5, stack=5.0)), alone)
         assert sizes == [5, 2, 2, 1]
+
+    def test_a_student_that_does_not_fit_alone_is_an_error(self, monkeypatch):
+        sizes = fail_in_stacks_above(0, lambda: torch.empty(NO_MACHINE_HAS), monkeypatch)
+        with pytest.raises(RuntimeError) as caught:
+            student_results(experiment(seeds=4, stack=4.0))
+        assert is_out_of_memory(caught.value)
+        assert sizes == [4, 2, 1]
+
+
+class TestOtherErrors:
+    def test_students_with_a_layer_that_cannot_be_stacked_are_trained_alone(self, monkeypatch):
+        """The error is vmap's own, of a layer that asks for a number of its images."""
+
+        def branch_on_a_value():
+            torch.vmap(lambda image: image if image.sum() > 0 else -image)(torch.ones(3, 2))
+
+        sizes = fail_in_stacks_above(1, branch_on_a_value, monkeypatch)
+        student_results(experiment(seeds=4, stack=4.0))
+        assert sizes == [4, 1, 1, 1, 1]
+
+    def test_an_error_of_ours_in_a_stack_is_not_hidden(self, monkeypatch):
+        fail_in_stacks_above(1, lambda: torch.ones(2, 3) @ torch.ones(2, 3), monkeypatch)
+        with pytest.raises(RuntimeError, match="shapes"):
+            student_results(experiment(seeds=4, stack=4.0))

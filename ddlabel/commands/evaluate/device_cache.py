@@ -15,6 +15,7 @@ from ddlabel.methods.nets import Network
 from ddlabel.training.batches import OnlineLabels
 from ddlabel.training.device_data import DeviceBundle
 from ddlabel.training.labeler import Labeler
+from ddlabel.training.memory import release_memory
 from ddlabel.training.runtime import Runtime
 from ddlabel.training.stacking import Forward
 
@@ -41,6 +42,13 @@ class DeviceCache:
         """Drop what belongs to one seed: the bundles drawn for it and the teachers' labels."""
         self._kept_for_seed.clear()
         self._label_bytes = 0
+
+    def forget_networks(self) -> None:
+        """Drop the networks, and give the memory that torch keeps back to the device."""
+        for key in [*self._kept]:
+            if isinstance(key, tuple) and key[0] == "networks":
+                del self._kept[key]
+        release_memory()
 
     def data(self, bundle: Bundle) -> DeviceBundle:
         """Return a bundle on the device."""

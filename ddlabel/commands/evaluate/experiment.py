@@ -13,6 +13,7 @@ from ddlabel.commands.evaluate.training_plan import Whitening
 from ddlabel.core import protocols
 from ddlabel.core.config import EvaluateOptions, gift_batch_size
 from ddlabel.core.errors import UsageError
+from ddlabel.core.memory import is_out_of_memory
 from ddlabel.data.bundle import Bundle, check_same_task
 from ddlabel.data.expert_run import Checkpoints
 from ddlabel.methods.nets import Network
@@ -215,6 +216,8 @@ def _try_a_step(bundle: Bundle, experiment: Experiment) -> None:
         with torch.random.fork_rng(devices=[]):
             logits = torch.ones_like(network.body(images))
     except (RuntimeError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
         # Torch ends its message with the size of a tensor of the network.
         reason = str(error).partition(", got input size")[0]
         raise UsageError(

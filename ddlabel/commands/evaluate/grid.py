@@ -10,8 +10,10 @@ from ddlabel.commands.evaluate.experiment import Experiment
 from ddlabel.commands.evaluate.records import student_key, student_record
 from ddlabel.commands.evaluate.stacking_plan import next_stack
 from ddlabel.commands.evaluate.students import train_stack
+from ddlabel.core.memory import is_out_of_memory
 from ddlabel.data.record import Record
 from ddlabel.training.loop import Progress
+from ddlabel.training.stacking import is_unstackable
 from ddlabel.training.warning import warn_once
 
 
@@ -64,11 +66,9 @@ def train_students(
             seed_on_device = stack[0].seed
         try:
             outcomes = train_stack(cache, [candidates[index] for index in chosen], progress)
-        except RuntimeError as error:  # out of memory, or a layer that cannot be stacked
-            if len(stack) == 1:
-                raise
-            limit = len(stack) // 2
-            warn_once(f"{len(stack)} students side by side: {error}; going on with {limit}")
+        except (MemoryError, RuntimeError) as error:
+            limit = _smaller_stack(len(stack), error)
+            cache.forget_networks()
             continue
         unfinished = _without(pending, finished())
         if len(unfinished) < len(pending):
@@ -77,6 +77,22 @@ def train_students(
         for (seed, number, _), (result, cost) in zip(stack, outcomes, strict=True):
             record = student_record(experiments[number], seed, result=result, cost=cost)
             yield TrainedStudent(number, seed, record)
+
+
+def _smaller_stack(size: int, error: MemoryError | RuntimeError) -> int:
+    """Return the size of the stacks to go on with after the error of one; raise any other error.
+
+    A stack that does not fit into memory is halved. Students with a layer that cannot be stacked
+    are trained one at a time.
+    """
+    if size > 1 and is_out_of_memory(error):
+        smaller = size // 2
+        warn_once(f"{size} students side by side: out of memory; going on with {smaller}")
+        return smaller
+    if size > 1 and is_unstackable(error):
+        warn_once("the network has a layer that cannot be stacked: its students train one by one")
+        return 1
+    raise error
 
 
 def _pending_students(experiments: Sequence[Experiment]) -> list[_Pending]:

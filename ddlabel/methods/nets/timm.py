@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ddlabel.core.errors import UsageError
+from ddlabel.core.memory import is_out_of_memory
 from ddlabel.methods.nets.registry import nets
 
 
@@ -26,6 +27,8 @@ def timm(*, channels: int, size: int, num_classes: int, name: str) -> nn.Module:
         with torch.no_grad():
             net.eval()(torch.zeros(1, channels, size, size))
     except Exception as error:  # timm's models raise errors of all kinds
+        if is_out_of_memory(error):
+            raise
         first_line = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise ValueError(first_line) from error
     return net.train()

@@ -1,0 +1,46 @@
+"""Out of memory: how the error is recognised, and what to do about it."""
+
+import errno
+
+from ddlabel.core.errors import ResourceError
+
+# Torch has an error of its own for GPUs only. On a CPU it raises a RuntimeError with these words.
+_WORDS = (
+    "DefaultCPUAllocator: ",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "Cannot allocate memory",
+    "Storage size calculation overflowed",
+    "std::bad_alloc",
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that there is not enough memory, on a CPU or on a device.
+
+    These are Python's MemoryError, the operating system's ENOMEM, torch's OutOfMemoryError, and a
+    RuntimeError of torch's allocator.
+    """
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    if isinstance(error, RuntimeError):
+        message = str(error)
+        is_of_torch = type(error).__name__ == "OutOfMemoryError"
+        return is_of_torch or any(words in message for words in _WORDS)
+    return isinstance(error, MemoryError)
+
+
+def out_of_memory_error(option_names: frozenset[str] | set[str] = frozenset()) -> ResourceError:
+    """Return the error for a command with these options that nothing smaller fits.
+
+    A batch size decides the result: it is never changed here, but named.
+    """
+    advice = []
+    if "batch_size" in option_names:
+        advice.append("a smaller --batch-size (the result changes with it)")
+    if "net" in option_names:
+        advice.append("a smaller --net")
+    if "device" in option_names:
+        advice.append("another --device")
+    advice.append("a machine with more memory")
+    return ResourceError(f"out of memory: use {', or '.join(advice)}")

@@ -1,0 +1,85 @@
+"""Chunks that do not fit into memory are halved, and no value changes."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+from torch import Tensor
+
+from ddlabel.methods.nets import build
+from ddlabel.methods.nets.prepare import normalisation
+from ddlabel.training.memory import ChunkedFunction
+from ddlabel.training.warning import warn_once
+
+NO_MACHINE_HAS = 1 << 60
+
+
+class Limited:
+    """A function of images that has memory for a number of images only, and notes every size."""
+
+    def __init__(self, function, most_images: int) -> None:
+        self.function = function
+        self.most_images = most_images
+        self.sizes: list[int] = []
+
+    def __call__(self, images: Tensor) -> Tensor:
+        self.sizes.append(len(images))
+        if len(images) > self.most_images:
+            torch.empty(NO_MACHINE_HAS)
+        return self.function(images)
+
+
+def network(images: Tensor) -> Tensor:
+    net = build(
+        "convnet-d2:width=8",
+        normalisation((0.5,) * 3, (0.2,) * 3),
+        channels=3,
+        size=16,
+        num_classes=5,
+        seed=0,
+    )
+    with torch.no_grad():
+        return net.eval()(images)
+
+
+def random_images(num_images: int) -> Tensor:
+    return torch.rand(num_images, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("num_images", [2, 3, 37, 64, 300])
+@pytest.mark.parametrize("most_images", [2, 5, 16])
+def test_values_are_the_same_bytes_in_smaller_chunks(num_images, most_images):
+    images = random_images(num_images)
+    values = ChunkedFunction(Limited(network, most_images))(images)
+    assert torch.equal(values, ChunkedFunction(network)(images))
+
+
+def test_a_smaller_size_is_kept_for_later_calls_and_said_once(caplog):
+    function = Limited(lambda images: images.sum((1, 2, 3)), most_images=16)
+    chunked = ChunkedFunction(function)
+    warn_once.cache_clear()
+    with caplog.at_level(logging.WARNING, logger="ddlabel"):
+        chunked(random_images(64))
+        assert function.sizes == [64, 32, 16, 16, 16, 16]
+        chunked(random_images(64))
+    assert function.sizes[6:] == [16, 16, 16, 16]
+    assert len(caplog.records) == 1
+
+
+def test_an_error_is_raised_when_nothing_fits():
+    with pytest.raises(RuntimeError, match="allocate"):
+        ChunkedFunction(Limited(network, most_images=1))(random_images(8))
+
+
+def test_other_errors_are_raised_at_once():
+    sizes = []
+
+    def fail(images: Tensor) -> Tensor:
+        sizes.append(len(images))
+        return images @ torch.ones(3, 3)
+
+    with pytest.raises(RuntimeError):
+        ChunkedFunction(fail)(random_images(8))
+    assert sizes == [8]
