@@ -115,7 +115,7 @@ class _SavedState:
                 raise IncompatibleError(
                     "left by other options or inputs: give those, or delete it to begin again"
                 )
-        self._reporter.note(f"{self._path}: going on from iteration {state['iteration']}")
+            self._reporter.note(f"{self._path}: going on from iteration {state['iteration']}")
         return state
 
     def save(self, state: State) -> None:
