@@ -12,12 +12,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from samples import FIXTURES, records_without_cost
+from samples import records_without_cost
 
 import ddlabel
 from ddlabel.data import formats
 
-DIGITS = FIXTURES / "digits.npz"
 FP32 = {"precision": "fp32"}
 EVALUATION = {
     "net": "convnet-d1:width=8",
@@ -93,10 +92,11 @@ def test_evaluate_gives_the_same_lines_and_records_from_python_and_from_the_shel
     test = ddlabel.read("test.safetensors")
     evaluation = ddlabel.evaluate(bundle, test=test, out="python.jsonl", **EVALUATION, **FP32)
     assert printed == "\n".join(evaluation.lines()) + "\n"
-    assert len(records_without_cost(Path("python.jsonl"))) == 4
-    assert records_without_cost(Path("python.jsonl")) == records_without_cost(Path("shell.jsonl"))
-    accuracies = {
-        one["key"]: one["result"]["accuracy"] for one in records_without_cost(Path("shell.jsonl"))
-    }
+    from_python, from_shell = (
+        records_without_cost(Path(f"{name}.jsonl")) for name in ("python", "shell")
+    )
+    assert len(from_python) == 4
+    assert from_python == from_shell
+    accuracies = {one["key"]: one["result"]["accuracy"] for one in from_shell}
     assert {one.key: one.result["accuracy"] for one in evaluation.records} == accuracies
     assert {one.options["labels"] for one in evaluation.records} == {"dense"}
