@@ -209,7 +209,8 @@ def two_writers() -> dict[str, int]:
 def _stop(faults: Faults, name: str, original: Callable, *args, **options) -> None:
     """The process forks a worker, which lives on for some seconds, and stops."""
     if os.fork() == 0:
-        time.sleep(20)
+        os.closerange(0, 3)
+        time.sleep(10)
         os._exit(0)
     os.kill(os.getpid(), signal.SIGSTOP)
 

@@ -12,17 +12,19 @@ from ddlabel.data.expert_run import ExpertRun
 from ddlabel.data.run_files import METRICS
 from ddlabel.data.schema import require
 from ddlabel.methods.nets import Network
+from ddlabel.training.loop import MeanLosses
 from ddlabel.training.resume import loaded_state, save_state
 
 Record = dict[str, Any]
 
 
 class Expert(NamedTuple):
-    """An expert in training: its run, its network and the optimizer of the network."""
+    """An expert in training: its run, its network, the optimizer of the network, and its losses."""
 
     run: ExpertRun
     network: Network
     optimizer: Optimizer
+    mean_losses: MeanLosses
 
 
 def save_checkpoint(planned: PlannedRun, expert: Expert, records: Sequence[Record]) -> None:
@@ -30,19 +32,24 @@ def save_checkpoint(planned: PlannedRun, expert: Expert, records: Sequence[Recor
 
     The last record is given the sha256 of the weights.
     """
-    run, network, optimizer = expert
     record = records[-1]
-    body = network.body.state_dict()
+    body = expert.network.body.state_dict()
     # Copies: on a CPU `numpy()` shares the memory of the live weights, and every checkpoint would
     # be the last one.
     weights = {name: tensor.detach().cpu().numpy().copy() for name, tensor in body.items()}
-    record["sha256"] = run.save_weights(record["step"], weights)
-    run.save_metrics(records)
+    record["sha256"] = expert.run.save_weights(record["step"], weights)
+    expert.run.save_metrics(records)
+    save_training(planned, expert, record["step"])
+
+
+def save_training(planned: PlannedRun, expert: Expert, step: int) -> None:
+    """Write the state to resume from after any step."""
     state = {
         "run": planned.info.digest,
-        "body": body,
-        "optimizer": optimizer.state_dict(),
-        "step": record["step"],
+        "body": expert.network.body.state_dict(),
+        "optimizer": expert.optimizer.state_dict(),
+        "losses": expert.mean_losses.state(),
+        "step": step,
     }
     save_state(planned.resume_file, state)
 
@@ -59,20 +66,20 @@ def resume(
         InvalidInputError: The state or the records are damaged.
         IncompatibleError: The state is of another run.
     """
-    run, network, optimizer = expert
     step = 0
     records: list[Record] = []
     if planned.resume_file.exists():
         with loaded_state(planned.resume_file) as state:
             if state["run"] != planned.info.digest:
                 raise IncompatibleError("left by another run: delete it to begin again")
-            network.body.load_state_dict(state["body"])
-            optimizer.load_state_dict(state["optimizer"])
+            expert.network.body.load_state_dict(state["body"])
+            expert.optimizer.load_state_dict(state["optimizer"])
+            expert.mean_losses.load_state(state["losses"])
             step = int(state["step"])
-        records = [record for record in run.saved_metrics() if record["step"] <= step]
+        records = [record for record in expert.run.saved_metrics() if record["step"] <= step]
         _check_records(planned, records, [saved for saved in checkpoint_steps if saved <= step])
     if RANK == 0:
-        run.remove_weights_after(step)
+        expert.run.remove_weights_after(step)
     return step, records
 
 

@@ -15,8 +15,14 @@ from ddlabel.commands.expert_plan import (
     checkpoint_steps,
     lr_factor_of,
 )
-from ddlabel.commands.expert_state import Expert, Record, resume, save_checkpoint
-from ddlabel.core import rng
+from ddlabel.commands.expert_state import (
+    Expert,
+    Record,
+    resume,
+    save_checkpoint,
+    save_training,
+)
+from ddlabel.core import interruption, rng
 from ddlabel.core.config import TrainExpertOptions
 from ddlabel.data import whitening
 from ddlabel.data.bundle import Bundle
@@ -34,7 +40,7 @@ from ddlabel.training.batches import BatchTransform, image_batches
 from ddlabel.training.device_data import DeviceBundle, predict
 from ddlabel.training.image_stream import split_crop, streamed_batches
 from ddlabel.training.labeler import network_of
-from ddlabel.training.loop import Batch, LossCallback, Progress, TrainSpec, fit
+from ddlabel.training.loop import Batch, LossCallback, MeanLosses, Progress, TrainSpec, fit
 from ddlabel.training.runtime import Runtime
 from ddlabel.training.stacking import Forward
 
@@ -76,15 +82,24 @@ def train_run(
         test_digest=None if test is None else test.digest,
         records=records,
         report=report,
+        saved_step=start,
     )
     remaining = range(start, info.steps)
-    with training.runtime.matmul_precision():
+    # Ranks would stop after different steps and wait for each other: they go on from a checkpoint.
+    can_stop = distributed.rank_and_world_size()[1] == 1
+    with (
+        training.runtime.matmul_precision(),
+        interruption.outlook(saver.outlook),
+        interruption.deferred(enabled=can_stop),
+    ):
         fit(
             trained,
             [training.spec(expert, remaining)],
             steps=progress(remaining),
             layer_seed=partial(rng.stream, info.seed, _layer_stream(rank)),
             callbacks=saver.callbacks(steps),
+            after_step=saver.stop_if_requested,
+            mean_losses=expert.mean_losses,
             scale_losses=training.runtime.precision == "fp16",
         )
     if rank == 0:
@@ -138,7 +153,7 @@ class _Training:
         run = _open_run(self.planned, self.real)
         network = network_of(self.planned.info, run).to(self.runtime.device)
         optimizer = optimizer_of(self.options.optimizer, network.body.parameters())
-        return Expert(run, network, optimizer)
+        return Expert(run, network, optimizer, MeanLosses(1, self.runtime.device))
 
     def forward(self, body: nn.Module) -> Forward:
         """Return the network as a function of images, compiled if its training is long enough."""
@@ -212,7 +227,7 @@ class _Training:
         return BatchTransform(prepare=network.prepare, augment=augmentation)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class _CheckpointSaver:
     """Saves the checkpoints of a run; ranks other than 0 only check that training is sound."""
 
@@ -223,6 +238,7 @@ class _CheckpointSaver:
     test_digest: str | None
     records: list[Record]
     report: Report
+    saved_step: int
 
     def callbacks(self, steps: list[int]) -> dict[int, LossCallback]:
         """Return what `fit` calls after these steps."""
@@ -249,7 +265,25 @@ class _CheckpointSaver:
             record["test"] = self.test_digest
         self.records.append(record)
         save_checkpoint(self.planned, self.expert, self.records)
+        self.saved_step = step
         self.report(record)
+
+    def stop_if_requested(self, step: int) -> None:
+        """Save the state after a step and leave, if a signal has asked for it.
+
+        Raises:
+            Interrupted: A signal has.
+        """
+        if interruption.is_requested():
+            save_training(self.planned, self.expert, step)
+            self.saved_step = step
+            interruption.leave_if_requested()
+
+    def outlook(self) -> str | None:
+        """Return what the same command does if this one ends now: see `interruption.outlook`."""
+        if self.saved_step == 0:
+            return None
+        return interruption.goes_on_from(f"step {self.saved_step}")
 
     def _accuracy(self, data: DeviceBundle) -> float:
         logits = predict([self.expert.network], self.forward, data)[0]

@@ -23,6 +23,7 @@ from ddlabel.commands.inputs import (
 from ddlabel.commands.label_report import describe_figures
 from ddlabel.commands.learners import OuterLoss, Task, learners
 from ddlabel.commands.reporter import Reporter
+from ddlabel.core import interruption
 from ddlabel.core.config import LearnOptions
 from ddlabel.core.errors import IncompatibleError, InvalidInputError, UsageError
 from ddlabel.core.registry import parse_spec
@@ -80,15 +81,16 @@ def learn(
     experts = open_experts(options.expert, reporter)
     inputs += _inputs_of_runs(experts)
     saved = _SavedState(resume, _key(options, opened.digest, inputs), reporter)
-    learned = learn_labels(
-        opened.bundle,
-        options,
-        real=real,
-        experts=experts,
-        state=saved.load(),
-        save=saved.save,
-        progress=reporter.progress,
-    )
+    with interruption.outlook(saved.outlook), interruption.deferred(enabled=resume is not None):
+        learned = learn_labels(
+            opened.bundle,
+            options,
+            real=real,
+            experts=experts,
+            state=saved.load(),
+            save=saved.save,
+            progress=reporter.progress,
+        )
     reporter.note(describe_figures(learned, "soft"))
     return Made(bundle=learned, source=opened.digest, inputs=inputs)
 
@@ -100,6 +102,13 @@ class _SavedState:
         self._path = None if path is None else Path(path)
         self._key = key
         self._reporter = reporter
+        self._iteration = 0
+
+    def outlook(self) -> str | None:
+        """Return what the same command does if this one ends now: see `interruption.outlook`."""
+        if self._iteration == 0:
+            return None
+        return interruption.goes_on_from(f"iteration {self._iteration}")
 
     def load(self) -> State | None:
         """Return the state that a killed run left, or None.
@@ -115,15 +124,22 @@ class _SavedState:
                 raise IncompatibleError(
                     "left by other options or inputs: give those, or delete it to begin again"
                 )
-        self._reporter.note(f"{self._path}: going on from iteration {state['iteration']}")
+            self._iteration = state["iteration"]
+            self._reporter.note(f"{self._path}: going on from iteration {self._iteration}")
         return state
 
     def save(self, state: State) -> None:
-        """Report the outer loss, and save the state."""
+        """Report the outer loss, and save the state. Leave if a signal has asked for it.
+
+        Raises:
+            Interrupted: A signal has.
+        """
         iteration, loss = state["iteration"], state["loss"]
         self._reporter.note(f"iteration {iteration}: outer loss {loss:.4f}")
         if self._path is not None:
             save_state(self._path, state | {"key": self._key})
+            self._iteration = iteration
+            interruption.leave_if_requested()
 
 
 def _inputs_of_runs(runs: Sequence[ExpertRun]) -> list[Input]:
@@ -156,8 +172,8 @@ def learn_labels(
 ) -> Bundle:
     """Learn soft labels [N, K], as logits, that lower the outer loss of a method.
 
-    Every `save_every` iterations `save` is given the state. Another call goes on from it, to the
-    same bytes.
+    Every `save_every` iterations, and when a signal waits, `save` is given the state. Another call
+    goes on from it, to the same bytes.
 
     Raises:
         UsageError: An option is out of its range, or the learner lacks `real` or `experts`.
@@ -179,7 +195,7 @@ def learn_labels(
             raise InvalidInputError(_divergence(iteration))
         losses.append(float(loss.detach()))
         num_done = iteration + 1
-        if num_done % options.save_every == 0:
+        if num_done % options.save_every == 0 or interruption.is_requested():
             save(_state(labels, optimizer, num_done, losses))
             losses.clear()
     meta = LabelMeta(space="logits", source=parse_spec(options.method)[0])

@@ -1,5 +1,6 @@
 """`train-expert`: labelers from real images, with a checkpoint every epoch or fraction of one."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from ddlabel.commands.expert_plan import PlannedRun, RealImages, locked_runs, pl
 from ddlabel.commands.expert_training import train_run
 from ddlabel.commands.inputs import BundleLike, check_one_standard_input, open_bundle
 from ddlabel.commands.reporter import Reporter
+from ddlabel.core import interruption
 from ddlabel.core.config import TrainExpertOptions
 from ddlabel.core.errors import UsageError
 from ddlabel.core.ranks import NUM_RANKS
@@ -59,7 +61,18 @@ def train_expert(
     test = None if tested is None else tested.bundle
     with locked_runs(planned, Path(out)) as unfinished:
         _join_ranks(images, unfinished, options)
-        return [_train(images, plan, options, test, reporter) for plan in unfinished]
+        runs: list[ExpertRun] = []
+        with interruption.outlook(lambda: _outlook(unfinished[len(runs)], planned)):
+            for plan in unfinished:
+                runs.append(_train(images, plan, options, test, reporter))
+    return runs
+
+
+def _outlook(current: PlannedRun, planned: Sequence[PlannedRun]) -> str | None:
+    """Return what the same command does if this one ends in a run before its first checkpoint."""
+    if current.resume_file.exists() or current != planned[0]:
+        return interruption.goes_on_from(f"where it stopped in {current.folder}")
+    return None
 
 
 def _train(

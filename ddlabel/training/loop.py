@@ -60,6 +60,8 @@ def fit(
     steps: Iterable[int],
     layer_seed: Callable[[int], int],
     callbacks: Mapping[int, LossCallback] | None = None,
+    after_step: Callable[[int], object] | None = None,
+    mean_losses: "MeanLosses | None" = None,
     scale_losses: bool = False,
 ) -> list[float]:
     """Train networks side by side, each by its own spec; `forward` holds them as a stack.
@@ -68,12 +70,16 @@ def fit(
     a number of finished steps to a function that is then called with the mean losses since the last
     call; it must not change the training. With `scale_losses` small gradients survive in float16.
 
+    `after_step` is then called with the number of finished steps, and may end the training by an
+    exception. A caller that goes on with this training later passes `mean_losses` and saves their
+    state.
+
     Returns:
         The mean loss of every network since the last callback; nan if no step came after it.
     """
     callbacks = callbacks or {}
     device = specs[0].device
-    mean_losses = _MeanLosses(len(specs), device)
+    mean_losses = mean_losses or MeanLosses(len(specs), device)
     scaler = torch.amp.GradScaler(device.type, enabled=scale_losses)
     # Layers draw from torch's global generator only: seed it for each step, and restore it after.
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
@@ -86,6 +92,8 @@ def fit(
             num_finished = step + 1
             if num_finished in callbacks:
                 callbacks[num_finished](mean_losses.read())
+            if after_step is not None:
+                after_step(num_finished)
     return mean_losses.read()
 
 
@@ -112,7 +120,7 @@ def shuffled_rows(
     return rows_of_step
 
 
-class _MeanLosses:
+class MeanLosses:
     """Mean losses [S] of S networks over the steps since the last reading.
 
     They are summed on the device: to read them in every step would make the host wait for it.
@@ -133,6 +141,15 @@ class _MeanLosses:
         self._total = torch.zeros_like(self._total)
         self._num_steps = 0
         return means
+
+    def state(self) -> dict[str, Any]:
+        """Return what `load_state` goes on from."""
+        return {"total": self._total.cpu(), "steps": self._num_steps}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from the state of other mean losses."""
+        self._total = state["total"].to(self._total)
+        self._num_steps = int(state["steps"])
 
 
 def _stacked_batch(specs: Sequence[TrainSpec], step: int) -> tuple[Tensor, list[Any]]:

@@ -130,7 +130,8 @@ def read_damaged(reader: Callable[[Path], Any], folder: Path) -> tuple[Any, str 
 
 
 class TestDamage:
-    @pytest.mark.parametrize("num_damages", [500, pytest.param(20_000, marks=pytest.mark.slow)])
+    @pytest.mark.timeout(1800)
+    @pytest.mark.parametrize("num_damages", [500, pytest.param(30_000, marks=pytest.mark.slow)])
     def test_a_damaged_file_is_refused_by_name_or_holds_the_same(
         self, run_folder, figure, num_damages
     ):

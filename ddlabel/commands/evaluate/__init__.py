@@ -23,6 +23,7 @@ from ddlabel.commands.evaluate.plan import Plan, plan_experiments
 from ddlabel.commands.evaluate.records import has_figures, student_key
 from ddlabel.commands.evaluate.tables import table_axes
 from ddlabel.commands.reporter import Reporter
+from ddlabel.core import interruption
 from ddlabel.core.config import EvaluateOptions
 from ddlabel.data.record import Record
 from ddlabel.data.results import Results
@@ -48,8 +49,16 @@ def evaluate(*, options: list[EvaluateOptions], reporter: Reporter) -> Evaluatio
         results.check_output()
     axes = table_axes(options)
     plan = plan_experiments(options, reporter)
-    records = _train(plan.experiments, results, reporter)
+    with interruption.outlook(lambda: _outlook(results)):
+        records = _train(plan.experiments, results, reporter)
     return Evaluation(cells=_cells(plan, records), axes=axes)
+
+
+def _outlook(results: Results | None) -> str | None:
+    """Return what the same command does if this one ends now: see `interruption.outlook`."""
+    if results is None:
+        return None
+    return f"finished students are in {results.path}, and the same command trains the others"
 
 
 def _train(

@@ -12,6 +12,7 @@ from ddlabel.commands.sweep.grid import Cell, Grid
 from ddlabel.commands.sweep.plan import SweepPlan, plan_cells
 from ddlabel.commands.sweep.ray import run_on_ray
 from ddlabel.commands.sweep.run import Outcome, run_cell
+from ddlabel.core import interruption
 from ddlabel.core.config import SweepOptions
 from ddlabel.core.errors import SweepError, UsageError
 from ddlabel.data.record import Record
@@ -105,13 +106,16 @@ def sweep(
     def is_missing(cell: Cell) -> bool:
         return not _is_finished(cell, results.read_new())
 
-    for cell, record, error in _run(missing, is_missing, options, reporter):
-        # A cell that an earlier sweep had made costs nothing.
-        num_run += record is None or bool(record.cost)
-        if record is not None:
-            results.append_new(record)
-        elif is_missing(cell):
-            failures[cell.place] = error
+    with interruption.outlook(
+        lambda: f"finished cells are in {results.path}, and the same command runs the others"
+    ):
+        for cell, record, error in _run(missing, is_missing, options, reporter):
+            # A cell that an earlier sweep had made costs nothing.
+            num_run += record is None or bool(record.cost)
+            if record is not None:
+                results.append_new(record)
+            elif is_missing(cell):
+                failures[cell.place] = error
     result = SweepResult(
         out=results.path,
         records=[records[cell.key] for cell in cells if cell.key in records],
