@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,11 +16,14 @@ import numpy as np
 import pytest
 import torch
 from fault_programs import ENVIRONMENT
-from run_programs import TRAIN
+from run_programs import LEARN, TRAIN
 from samples import make_bundle
 
+from ddlabel.commands.execute import run_command
+from ddlabel.commands.reporter import SILENT, Reporter
 from ddlabel.commands.train_expert import train_expert
 from ddlabel.core.errors import InvalidInputError
+from ddlabel.data import formats
 from ddlabel.data.expert_run import ExpertRun
 from ddlabel.training.resume import loaded_state, save_state
 
@@ -158,3 +162,61 @@ class TestDamage:
                 counts["refused"] += 1
         assert counts["refused"] > 0.9 * num_damages
         figure("run folders: damaged files", silent=0, **counts)
+
+
+class Interrupt(Reporter):
+    """Interrupts a command when it has saved its state for the first time."""
+
+    def note(self, text: str) -> None:
+        if text.startswith(("epoch", "iteration 2")):
+            raise KeyboardInterrupt
+
+
+def train(reporter: Reporter = SILENT) -> dict[str, bytes]:
+    train_expert("few.safetensors", "out", **TRAIN, reporter=reporter)
+    return {path.name: path.read_bytes() for path in Path("out").iterdir()}
+
+
+def learn(reporter: Reporter = SILENT) -> dict[str, bytes]:
+    run_command("learn", LEARN, reporter)
+    return {path.name: path.read_bytes() for path in Path("out").iterdir()}
+
+
+class TestReruns:
+    """What a killed run has left is damaged before the command is run again."""
+
+    @pytest.mark.parametrize("num_damages", [24, pytest.param(2000, marks=pytest.mark.slow)])
+    @pytest.mark.parametrize(("name", "run"), [("train-expert", train), ("learn", learn)])
+    @pytest.mark.timeout(1800)
+    def test_damage_is_refused_by_name_or_changes_nothing(
+        self, tmp_path, monkeypatch, figure, name, run, num_damages
+    ):
+        monkeypatch.chdir(tmp_path)
+        formats.write("few.safetensors", make_bundle(images=12))
+        Path("out").mkdir()
+        whole = run()
+        shutil.rmtree("out")
+        Path("out").mkdir()
+        with pytest.raises(KeyboardInterrupt):
+            run(Interrupt())
+        Path("out").rename("killed")
+        # A damaged checkpoint is refused when it is read.
+        names = [path.name for path in Path("killed").iterdir() if path.suffix != ".safetensors"]
+        names += [path.name for path in Path("killed").glob("whitening.*")]
+        assert len(names) == (4 if run is train else 1)
+        generator = random.Random(num_damages)
+        counts = {"refused": 0, "harmless": 0}
+        for number in range(num_damages):
+            shutil.rmtree("out", ignore_errors=True)
+            shutil.copytree("killed", "out")
+            path = Path("out") / names[number % len(names)]
+            path.write_bytes(generator.choice(DAMAGES)(path.read_bytes(), generator))
+            files, error = read_damaged(lambda _: run(), path)
+            if error is None:
+                assert files == whole, path.name
+                counts["harmless"] += 1
+            else:
+                assert path.name in error
+                counts["refused"] += 1
+        assert counts["refused"] > 0.8 * num_damages
+        figure(f"{name}: reruns with damaged files", silent=0, **counts)
