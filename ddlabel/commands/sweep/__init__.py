@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,9 +93,7 @@ def sweep(
     def is_missing(cell: Cell) -> bool:
         return not _is_finished(cell, results.read_new())
 
-    with interruption.outlook(
-        lambda: f"finished cells are in {results.path}, and the same command runs the others"
-    ):
+    with interruption.outlook(partial(_outlook, results)):
         for cell, record, error in _run(missing, is_missing, options, reporter):
             # A cell that an earlier sweep had made costs nothing.
             is_adopted = record is not None and not record.cost
@@ -110,13 +109,23 @@ def sweep(
         num_run=num_run,
         failures=failures,
     )
-    if failures:
+    _check_failures(result)
+    return result
+
+
+def _outlook(results: Results) -> str:
+    """Return what the same command does if this one ends now: see `interruption.outlook`."""
+    return f"finished cells are in {results.path}, and the same command runs the others"
+
+
+def _check_failures(result: SweepResult) -> None:
+    """Raise SweepError if cells failed."""
+    if result.failures:
         raise SweepError(
-            f"{len(failures)} of {num_run} cells failed: correct what their lines say and run "
-            "the same command again, which tries only these",
+            f"{len(result.failures)} of {result.num_run} cells failed: correct what their lines "
+            "say and run the same command again, which tries only these",
             result=result,
         )
-    return result
 
 
 def _read_shard(text: str) -> tuple[int, int]:
