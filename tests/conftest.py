@@ -32,6 +32,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Print the figures that tests of the fault suite report, in worker processes too."""
+    reports = terminalreporter.getreports("passed")
+    properties = [pair for report in reports for pair in report.user_properties]
+    figures = [value for name, value in properties if name == "figure"]
+    if not figures:
+        return
+    terminalreporter.section("figures of the fault suite")
+    width = max(len(name) for name, _ in figures)
+    for name, text in figures:
+        terminalreporter.write_line(f"{name:<{width}}  {text}")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def pretended_bfloat16_units(request: pytest.FixtureRequest) -> Iterator[None]:
     """Run the whole session as on a machine with or without bfloat16 units: `--pretend-bf16`."""

@@ -11,19 +11,23 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ddlabel.core.errors import DDLabelError
+from ddlabel.data import exclusive
 
 OS_CALLS = ("open", "write", "fsync", "close", "fchmod", "lseek", "ftruncate", "pread")
 OS_CALLS += ("link", "replace", "unlink", "dup", "stat", "fstat")
+CALLS = dict.fromkeys(OS_CALLS, os)
+# The call of Linux that renames without replacing is not among Python's.
+CALLS |= {"flock": fcntl, "_rename_exclusively": exclusive}
 Act = Callable[..., Any]
 
 
 class Faults:
-    """Within the block, the n-th of all calls of `OS_CALLS` and flock does what `act` does.
+    """Within the block, the n-th of all calls of `CALLS` does what `act` does.
 
     `calls` counts the calls, and `name` is that of the n-th one, empty if there were not so many.
     """
 
-    def __init__(self, nth: int, act: Act, only: tuple[str, ...] = (*OS_CALLS, "flock")) -> None:
+    def __init__(self, nth: int, act: Act, only: tuple[str, ...] = tuple(CALLS)) -> None:
         self.nth = nth
         self.act = act
         self.calls = 0
@@ -33,7 +37,7 @@ class Faults:
 
     def __enter__(self) -> Faults:
         for name in self._only:
-            module = fcntl if name == "flock" else os
+            module = CALLS.get(name, os)
             original = getattr(module, name)
             self._originals.append((module, name, original))
             setattr(module, name, self._wrapped(name, original))

@@ -41,7 +41,7 @@ def _number(declared: Field[Any], step: float) -> float:
     low, high, above = (declared.metadata[name] for name in ("low", "high", "above"))
     lowest = low if low is not None else above
     if high is not None:
-        middle = (lowest + high) / 2
+        middle = type(step)((lowest + high) / 2)
         return middle if middle != declared.default else middle / 2
     candidates = [type(step)(lowest or 0) + number * step for number in (1, 2)]
     return next(value for value in candidates if value != declared.default)

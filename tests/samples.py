@@ -42,6 +42,11 @@ def records(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def records_without_cost(path: Path) -> list[dict]:
+    """The records of a results file without what differs between equal runs: seconds, checksum."""
+    return [record | {"cost": 0, "sha256": ""} for record in records(path)]
+
+
 def bundle_of(**fields) -> Bundle:
     """A bundle from arrays under their names in a file, and LabelMeta as `soft` and `dense`."""
     for name in ("soft", "dense"):

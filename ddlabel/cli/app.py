@@ -98,7 +98,9 @@ def main() -> NoReturn:
         if not hasattr(error, "format_message"):
             raise
         message = " ".join(error.format_message().split())
-        _exit_with_error(f"{message} (see 'ddlabel COMMAND --help')", 2)
+        command = getattr(getattr(error, "ctx", None), "info_name", None)
+        place = f"ddlabel {command}" if command in MODULES else "ddlabel"
+        _exit_with_error(f"{message} (see '{place} --help')", 2)
 
 
 def _exit_with_system_error(error: MemoryError | OSError | RuntimeError) -> NoReturn:

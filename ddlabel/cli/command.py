@@ -51,9 +51,9 @@ def cli_command(
     each combination of their values. The parameter `reporter` is a `TerminalReporter`. All other
     parameters are arguments and flags of Typer.
     """
-    has_options = bool(fields(config))
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
+        has_options = "options" in inspect.signature(function).parameters
         parameters = _typer_parameters(name, function, config)
 
         def run(

@@ -12,7 +12,7 @@ from typing import Any
 from ddlabel import __version__
 from ddlabel.commands.command import Command
 from ddlabel.core.errors import DDLabelError, UsageError
-from ddlabel.data import formats
+from ddlabel.data import atomic, formats
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.expert_run import ExpertRun
 from ddlabel.data.provenance import Entry, Input, canonical_json, sha256_of_path
@@ -31,7 +31,8 @@ def existing_bundle(
     """Return the bundle in the file `out` if its history says that this very command made it.
 
     Command, version, options, and the digests of all inputs must be the same, and the file must be
-    undamaged. None if something differs, or if there is no such file.
+    undamaged. None if something differs, or if there is no such file. The temporary file that the
+    killed run may have left beside the output is removed.
     """
     if not is_regular(out):
         return None
@@ -40,6 +41,7 @@ def existing_bundle(
         bundle, header = formats.load(out)
         last = header.history[-1] if header.history else None
         if last is not None and _is_made_by(last, command, inputs, options):
+            atomic.remove_stale_parts(Path(out).resolve())
             return bundle, header
     return None
 

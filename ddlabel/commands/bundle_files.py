@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ddlabel.core.errors import UsageError
 from ddlabel.data import atomic, formats
 from ddlabel.data.bundle import Bundle
 
@@ -26,9 +27,13 @@ def write(path: str | Path, bundle: Bundle, *, force: bool = False) -> None:
 
     Raises:
         OutputExistsError: The file exists, and `force` is not set.
-        UsageError: No format has the suffix of the path.
+        UsageError: No format has the suffix of the path, or `bundle` is none.
         InvalidInputError: A number in the bundle has no meaning.
         StorageError: The disk is full or the operating system refuses.
     """
+    if not isinstance(bundle, Bundle):
+        raise UsageError(
+            f"expected write(path, bundle), got an object of type {type(bundle).__name__} as bundle"
+        )
     atomic.check_output(str(path), force=force)
     formats.write(str(path), bundle, force=force)

@@ -50,8 +50,9 @@ def make_bundle_file(
             reporter.note(f"{out}: an earlier run has written it; its state {resume} is removed")
             resume.unlink()
             return bundle, _written_value(out, header)
-    atomic.check_output(out, force=force)
+    # The suffix first: if the output was forgotten, the last input stands in its place.
     formats.format_of(out)
+    atomic.check_output(out, force=force)
     if not command.makes_bundle:
         raise UsageError(f"{command.name} makes no bundle: leave out the output")
     if resume is not None:

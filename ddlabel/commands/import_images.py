@@ -6,6 +6,7 @@ from pathlib import Path
 from ddlabel.commands.command import Made, command
 from ddlabel.commands.reporter import Reporter
 from ddlabel.core.config import ImportOptions
+from ddlabel.core.errors import UsageError
 from ddlabel.data import importers
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.provenance import Input, sha256_of_path
@@ -28,6 +29,12 @@ def import_images(
     """
     if isinstance(sources, str | os.PathLike):
         sources = [sources]
+    for source in sources:
+        if not isinstance(source, str | os.PathLike):
+            raise UsageError(
+                f"expected paths of files, got an object of type {type(source).__name__}: save "
+                "arrays with numpy.savez(images=…, labels=…) or torch.save first"
+            )
     paths = [Path(source) for source in sources]
     bundle = importers.load(paths, options, reporter.note)
     inputs = [_file_input("source", path) for path in paths]

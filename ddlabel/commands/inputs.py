@@ -35,9 +35,15 @@ def open_bundle(value: BundleLike) -> OpenBundle:
 
     Raises:
         InvalidInputError: The file is missing, foreign, cut off or damaged.
+        UsageError: The value is neither a path nor a bundle.
     """
     if isinstance(value, Bundle):
         return OpenBundle(bundle=value, digest=value.digest, name=STANDARD)
+    if not isinstance(value, str | Path):
+        raise UsageError(
+            f"expected a bundle or the path of one, got an object of type {type(value).__name__}: "
+            "make a bundle of it with ddlabel.import_images"
+        )
     bundle, header = formats.load(str(value))
     name = STANDARD if is_standard_input(value) else Path(value).name
     return OpenBundle(bundle=bundle, digest=header.digest, name=name)

@@ -124,8 +124,8 @@ class _SavedState:
                 raise IncompatibleError(
                     "left by other options or inputs: give those, or delete it to begin again"
                 )
-        self._iteration = state["iteration"]
-        self._reporter.note(f"{self._path}: going on from iteration {self._iteration}")
+            self._iteration = state["iteration"]
+            self._reporter.note(f"{self._path}: going on from iteration {self._iteration}")
         return state
 
     def save(self, state: State) -> None:

@@ -15,7 +15,8 @@ from ddlabel.methods.labels.blocks import map_labels
 from ddlabel.methods.labels.gift import gift
 from ddlabel.methods.labels.target import Target
 
-_REFINED = " refined at "
+# In the source of refined labels.
+REFINED = " refined at "
 
 
 @command("refine", RefineOptions)
@@ -43,6 +44,8 @@ def refine(bundle: BundleLike, *, options: RefineOptions, reporter: Reporter) ->
         report_trials(trials, f"gamma {settled.gamma}", reporter)
     refined = refine_labels(opened.bundle, settled)
     report_change(opened.bundle, refined, options.field, reporter)
+    if options.field == "soft" and opened.bundle.dense is not None:
+        reporter.note("note: the dense labels are not refined: use --field dense for them")
     return Made(bundle=refined, source=opened.digest, inputs=inputs)
 
 
@@ -59,7 +62,7 @@ def refine_labels(bundle: Bundle, options: RefineOptions) -> Bundle:
         raise UsageError(
             "--gamma auto is chosen on real images: name them with --real, or give a number"
         )
-    if _REFINED in bundle.labels(options.field).meta.source:
+    if REFINED in bundle.labels(options.field).meta.source:
         raise IncompatibleError(
             "the labels are refined already: refine the labels that they were made from"
         )
@@ -81,4 +84,4 @@ def refine_labels(bundle: Bundle, options: RefineOptions) -> Bundle:
             )
         return replace(target, values=values, meta=meta)
 
-    return map_labels(bundle, options.field, refine_target, how=f"{_REFINED.strip()} {gamma:g}")
+    return map_labels(bundle, options.field, refine_target, how=f"{REFINED.strip()} {gamma:g}")

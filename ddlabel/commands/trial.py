@@ -94,13 +94,14 @@ def _choose_free_epoch(
         raise IncompatibleError(
             "--epoch auto: the runs have no checkpoint, or none of the same epoch"
         )
-    epochs = [f"{epoch:g}" for epoch in _spread(sorted(common))]
+    # Not shortened to six digits: the text has to find the checkpoint again.
+    epochs = [repr(epoch) for epoch in _spread(sorted(common))]
     variants = []
     for epoch in epochs:
         checkpoints = pick_checkpoints(bundle, runs, epoch)
         variants.append(label_images(bundle, checkpoints, options))
     accuracies = _accuracies_of_soft_labels(variants, real, options, progress)
-    names = [f"epoch {epoch}" for epoch in epochs]
+    names = [f"epoch {float(epoch):g}" for epoch in epochs]
     return epochs[_best(accuracies)], dict(zip(names, accuracies, strict=True))
 
 

@@ -116,6 +116,8 @@ class Conditions:
         expected = _any_of(self.only_with, situation.flags)
         settings = [situation.setting(each.name) for each in self.only_with if each.values]
         got = f" (got {', '.join(settings)})" if settings else ""
+        if not flag.startswith("-"):
+            raise UsageError(f"{flag} needs {expected}: add that")
         raise UsageError(f"{flag} is only used with {expected}{got}: add that, or leave {flag} out")
 
     def _check_not_with(self, name: str, situation: Situation) -> None:

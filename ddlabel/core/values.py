@@ -56,7 +56,8 @@ def from_python(
 ) -> Any:
     """Return the value of a Python call as the type of the option `name`.
 
-    A path becomes a text, and so does a number where a text is expected (`epoch=12`).
+    A path becomes a text, and so does a number where a text is expected (`epoch=12`). A tuple for an
+    option of one text becomes the text with commas (`mean=(0.49, 0.48, 0.45)`).
 
     Args:
         name: The name of the option.
@@ -77,6 +78,10 @@ def from_python(
         parts = [_as_text(part) for part in parts]
     converted = parts if has_several else parts[0]
     has_object = any(not isinstance(part, str | bool | int | float) for part in parts)
+    is_text_alone = takes_text and not is_list and typing.get_origin(annotation) is not tuple
+    if isinstance(value, tuple) and is_text_alone and not has_object:
+        # Several numbers in one text, such as the means of the channels.
+        return ",".join(str(part) for part in parts)
     if has_object and takes_text and may_be_object:
         takes_several = typing.get_origin(annotation) is tuple
         return parts if takes_several else converted

@@ -53,7 +53,7 @@ def _check_file(path: str, *, force: bool) -> None:
     require(not target.is_dir(), f"{path} is a folder: give the name of a file", OutputExistsError)
     if target.is_file() and not force:
         # A writer that was killed after it had given the file its name leaves another name of it.
-        _remove_stale_parts(target.resolve())
+        remove_stale_parts(target.resolve())
         raise _exists(path)
     require(
         folder.is_dir(),
@@ -159,7 +159,7 @@ def _write_file(
         f"cannot write {target.name}: it needs {size} bytes, the disk has {free} free",
         StorageError,
     )
-    _remove_stale_parts(target)
+    remove_stale_parts(target)
     part = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
@@ -204,7 +204,7 @@ def write_all(descriptor: int, content: Chunk) -> None:
         rest = rest[num_written:]
 
 
-def _remove_stale_parts(target: Path) -> None:
+def remove_stale_parts(target: Path) -> None:
     """Remove the temporary files that killed writers of the same target left behind.
 
     A writer removes its temporary file itself unless it is killed. The file's name holds the

@@ -8,32 +8,25 @@ from pathlib import Path
 
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
-# The errors of file systems without hard links (exFAT, some network and cloud drives).
-_NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EINVAL)
-# The errors of systems and file systems that cannot rename without replacing.
+# The errors of systems and file systems that cannot rename without replacing (NFS).
 _NO_EXCLUSIVE_RENAME = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
+# The errors of file systems without hard links (some network and cloud drives).
+_NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EINVAL)
 
 
 def move_to_free_name(part: Path, target: Path) -> None:
     """Give the file `part` the name `target` in one step, unless the name is taken.
 
-    With hard links `part` stays as a second name of the file, and the caller removes it.
+    Where this takes a hard link, `part` stays as a second name of the file until the caller removes
+    it.
 
     Raises:
         FileExistsError: `target` exists. It is left as it is.
         OSError: The operating system refuses.
     """
-    try:
-        os.link(part, target)
-    except FileExistsError:
-        # A network file system may repeat a request that succeeded, and then finds its own link.
-        if part.stat().st_nlink == 1:
-            raise
-    except OSError as error:
-        if error.errno not in _NO_HARD_LINKS:
-            raise
-        if not _rename_exclusively(part, target):
-            _rename_over_placeholder(part, target)
+    if _rename_exclusively(part, target) or _link(part, target):
+        return
+    _rename_over_placeholder(part, target)
 
 
 def _rename_exclusively(part: Path, target: Path) -> bool:
@@ -56,13 +49,33 @@ def _rename_exclusively(part: Path, target: Path) -> bool:
     raise OSError(code, os.strerror(code), str(target))
 
 
+def _link(part: Path, target: Path) -> bool:
+    """Give a file a second name. Return False where the file system has no hard links.
+
+    Raises:
+        OSError: The name is taken, or the operating system refuses.
+    """
+    try:
+        os.link(part, target)
+    except FileExistsError:
+        # A network file system may repeat a request that succeeded, and then finds its own link.
+        if part.stat().st_nlink == 1:
+            raise
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        return False
+    return True
+
+
 def _rename_over_placeholder(part: Path, target: Path) -> None:
     """Take the name with an empty file, and replace it.
 
     This is the last resort: a process that is killed in between leaves the empty file.
     """
-    os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    placeholder = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
+        os.close(placeholder)
         part.replace(target)
     except BaseException:
         with suppress(OSError):

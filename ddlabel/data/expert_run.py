@@ -56,11 +56,14 @@ class ExpertInfo:
             ValueError, TypeError, KeyError, RecursionError: It has another form.
         """
         version = json.loads(text)["format"]
-        require(version == FORMAT, f"expert run format {version} is not format {FORMAT}")
+        require(version == FORMAT, f"{INFO} is of format {version}: expected format {FORMAT}")
         values = run_files.without_digest(text, name=INFO)
         for name in ("classes", "mean", "std"):
             values[name] = tuple(values[name])
-        return cls(**values)
+        info = cls(**values)
+        # A change of spaces or a field that is there twice has no effect on the digest.
+        require(info.to_json().encode() == text, f"{INFO} is damaged: it has another layout")
+        return info
 
 
 class ExpertRun:
@@ -231,21 +234,21 @@ class ExpertRun:
         with reading(path, "cannot be read"):
             if not path.exists():
                 return []
+            content = path.read_bytes()
             records = []
             last_step = 0
-            for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+            for number, line in enumerate(content.splitlines(), start=1):
                 record = run_files.without_digest(line, name=f"line {number}")
                 is_next = record["step"] > last_step
                 require(is_next, f"line {number} is of an earlier step: the file is damaged")
                 last_step = record["step"]
                 records.append(record)
+            require(content == _lines_of(records), "it is damaged: a line has another layout")
             return records
 
     def save_metrics(self, records: Sequence[dict[str, Any]]) -> None:
         """Replace the records of the checkpoints."""
-        lines = [canonical_json(run_files.with_digest(record)) for record in records]
-        content = "".join(f"{line}\n" for line in lines)
-        run_files.write_file(self.folder / METRICS, content.encode())
+        run_files.write_file(self.folder / METRICS, _lines_of(records))
 
     def _checkpoint(self, step: int) -> Path:
         return self.folder / run_files.checkpoint_name(step)
@@ -269,3 +272,9 @@ class Checkpoint(NamedTuple):
 
 
 Checkpoints = Sequence[Checkpoint]
+
+
+def _lines_of(records: Sequence[dict[str, Any]]) -> bytes:
+    """Return the content of `metrics.jsonl`: a line for each record, with its digest."""
+    lines = [canonical_json(run_files.with_digest(record)) for record in records]
+    return "".join(f"{line}\n" for line in lines).encode()

@@ -93,6 +93,9 @@ class ViewIndex:
 
     `whole` is the label of the whole image, `hard` or `soft`, or `none` to leave it out. Item
     i·items_per_image + j is the j-th of image i; the whole image comes first.
+
+    Raises:
+        IncompatibleError: The bundle has no dense labels.
     """
 
     def __init__(self, data: DeviceBundle, whole: str) -> None:

@@ -93,6 +93,9 @@ def to_torch(
         IncompatibleError: The bundle has no such labels.
         UsageError: An argument has another value.
     """
+    if not isinstance(bundle, Bundle):
+        kind = type(bundle).__name__
+        raise UsageError(f"expected a bundle, got an object of type {kind}: use ddlabel.read first")
     if views:
         labels = "dense"
     if labels == "auto":

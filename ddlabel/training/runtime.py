@@ -28,13 +28,13 @@ def pick_device(name: str) -> torch.device:
     """Return the device of a name; `auto` is a GPU where there is one.
 
     Raises:
-        UsageError: The name is not one of a device.
+        UsageError: There is no kind of device of this name.
         ResourceError: There is no such device on this machine.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", name):
-        raise UsageError(f"--device is {name!r}: expected auto, cpu, cuda or cuda:N")
+        raise UsageError(f"--device is {name!r}: expected auto, cpu, mps, cuda or cuda:N")
     device = torch.device(name)
     try:
         torch.empty(0, device=device)

@@ -69,7 +69,7 @@ def measure_bundle(settings: Settings) -> Result:
     path = settings.work / "large.safetensors"
     copy = settings.work / "large.copy"
     work: dict[str, Callable[[], object]] = {
-        "write": partial(formats.write, str(path), bundle),
+        "write": partial(formats.write, str(path), bundle, force=True),
         "copy": partial(_copy, path, copy),
         "open": partial(_open, path),
         "read": partial(formats.read, str(path)),

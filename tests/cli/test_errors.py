@@ -30,8 +30,8 @@ def raising(cli, monkeypatch):
 @pytest.mark.parametrize(
     ("error", "code", "named"),
     [
-        (MemoryError(), 8, "--batch-size"),
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"), 8, "--device cpu"),
+        (MemoryError(), 8, "memory"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"), 8, "memory"),
         (RuntimeError("[../gloo/transport/tcp/pair.cc] Connection closed by peer"), 8, "rank"),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), 8, "--workers"),
         (OSError(28, "No space left on device", "out.h5"), 7, "out.h5: No space left on device"),

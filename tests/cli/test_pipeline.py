@@ -12,12 +12,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from samples import FIXTURES, records
+from samples import records_without_cost
 
 import ddlabel
 from ddlabel.data import formats
 
-DIGITS = FIXTURES / "digits.npz"
 FP32 = {"precision": "fp32"}
 EVALUATION = {
     "net": "convnet-d1:width=8",
@@ -82,11 +81,6 @@ def test_bundle_of_the_pipes_has_a_refined_label_for_every_view(tmp_path, piped)
     assert bundle.dense.meta.space == "probs"
 
 
-def results_in(path: str) -> list[dict]:
-    """The records of a results file without what students cost."""
-    return [record | {"cost": 0} for record in records(Path(path))]
-
-
 def test_evaluate_gives_the_same_lines_and_records_from_python_and_from_the_shell(
     cli, digits, piped
 ):
@@ -98,8 +92,11 @@ def test_evaluate_gives_the_same_lines_and_records_from_python_and_from_the_shel
     test = ddlabel.read("test.safetensors")
     evaluation = ddlabel.evaluate(bundle, test=test, out="python.jsonl", **EVALUATION, **FP32)
     assert printed == "\n".join(evaluation.lines()) + "\n"
-    assert len(results_in("python.jsonl")) == 4
-    assert results_in("python.jsonl") == results_in("shell.jsonl")
-    accuracies = {one["key"]: one["result"]["accuracy"] for one in results_in("shell.jsonl")}
+    from_python, from_shell = (
+        records_without_cost(Path(f"{name}.jsonl")) for name in ("python", "shell")
+    )
+    assert len(from_python) == 4
+    assert from_python == from_shell
+    accuracies = {one["key"]: one["result"]["accuracy"] for one in from_shell}
     assert {one.key: one.result["accuracy"] for one in evaluation.records} == accuracies
     assert {one.options["labels"] for one in evaluation.records} == {"dense"}

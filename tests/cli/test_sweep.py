@@ -69,8 +69,10 @@ def test_after_a_signal_the_missing_cells_alone_are_run(cli, digits, number, cod
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    while running.poll() is None and not (OUT.exists() and OUT.stat().st_size):
+    while running.poll() is None and not (OUT.exists() and b"\n" in OUT.read_bytes()):
         time.sleep(0.002)
+    # A signal while the line is being written would take it back.
+    time.sleep(0.2)
     running.send_signal(number)
     assert running.wait() == code
     before = OUT.read_bytes()

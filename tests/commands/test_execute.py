@@ -131,7 +131,7 @@ class TestResume:
     ):
         run_command("learn", LEARN | {"out": "whole.safetensors"})
 
-        def fail(path, bundle):
+        def fail(path, bundle, *, force):
             raise StorageError("the disk is full")
 
         with monkeypatch.context() as patch:

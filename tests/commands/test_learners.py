@@ -93,7 +93,8 @@ class TestMTT:
             name: (parameter - parameter.grad).detach().numpy()
             for name, parameter in network.body.named_parameters()
         }
-        run.save_metrics([{"step": 1, "sha256": run.save_weights(1, arrived)}])
+        first, second = run.metrics()
+        run.save_metrics([first | {"sha256": run.save_weights(1, arrived)}, second])
         options = LearnOptions(
             method="mtt:steps=1,latest=0",
             iterations=1,

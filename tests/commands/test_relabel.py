@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from samples import TINY, records
+from samples import TINY
 
 from ddlabel.commands.trial import TEMPERATURES
 from ddlabel.data import formats
@@ -61,14 +60,13 @@ def test_label_of_an_ensemble_is_the_mean_of_the_logits(cli, relabel):
 
 
 def test_auto_takes_the_first_checkpoint_whose_training_accuracy_is_good_enough(relabel, digits):
-    metrics = digits / "expert" / "metrics.jsonl"
+    run = ExpertRun(digits / "expert")
     accuracies = (0.3, 0.5, 0.7, 0.8)
-    lines = []
-    for record, accuracy in zip(records(metrics), accuracies, strict=True):
+    changed = []
+    for record, accuracy in zip(run.metrics(), accuracies, strict=True):
         # Test accuracy points the other way: it must not be read.
-        changed = record | {"train_accuracy": accuracy, "test_accuracy": 1 - accuracy}
-        lines.append(json.dumps(changed) + "\n")
-    metrics.write_text("".join(lines))
+        changed.append(record | {"train_accuracy": accuracy, "test_accuracy": 1 - accuracy})
+    run.save_metrics(changed)
     # IPC 2 asks for 0.6 + 0.2·log10(2) of the best accuracy.
     goal = (0.6 + 0.2 * math.log10(2)) * max(accuracies)
     assert accuracies[1] < goal < accuracies[2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +16,15 @@ from students import easy_bundle
 
 from ddlabel.commands.reporter import Reporter
 from ddlabel.commands.train_expert import train_expert
-from ddlabel.core.errors import IncompatibleError, InvalidInputError, UsageError
+from ddlabel.core.errors import (
+    IncompatibleError,
+    InvalidInputError,
+    OutputExistsError,
+    UsageError,
+)
 from ddlabel.data import formats, whitening
 from ddlabel.data.expert_run import ExpertRun
+from ddlabel.data.run_lock import locked_folder
 from ddlabel.training.device_data import to_unit
 from ddlabel.training.labeler import Labeler, network_of
 from ddlabel.training.runtime import Runtime
@@ -134,6 +141,47 @@ class TestResuming:
         (tmp_path / "run" / "resume.pt").write_bytes(b"no")
         with pytest.raises(InvalidInputError, match=r"resume\.pt"):
             train_expert(real, tmp_path / "run", **self.OPTIONS)
+
+    def test_a_state_of_another_run_is_refused(self, tmp_path):
+        real = make_bundle(images=40)
+        for name, seed in (("run", 0), ("other", 1)):
+            with pytest.raises(KeyboardInterrupt):
+                train_expert(
+                    real, tmp_path / name, **self.OPTIONS, seed=seed, reporter=StopAfter(1)
+                )
+        shutil.copy(tmp_path / "other" / "resume.pt", tmp_path / "run" / "resume.pt")
+        with pytest.raises(IncompatibleError, match=r"resume\.pt"):
+            train_expert(real, tmp_path / "run", **self.OPTIONS)
+
+    def test_a_state_whose_records_are_lost_is_refused(self, tmp_path):
+        real = make_bundle(images=40)
+        with pytest.raises(KeyboardInterrupt):
+            train_expert(real, tmp_path / "run", **self.OPTIONS, reporter=StopAfter(2))
+        metrics = tmp_path / "run" / "metrics.jsonl"
+        metrics.write_bytes(metrics.read_bytes().splitlines(keepends=True)[0])
+        with pytest.raises(InvalidInputError, match=r"metrics\.jsonl"):
+            train_expert(real, tmp_path / "run", **self.OPTIONS)
+
+    def test_a_folder_with_only_a_dead_temporary_file_is_a_new_one(self, tmp_path):
+        real = make_bundle(images=40)
+        whole = train_small_expert(real, tmp_path / "whole").folder
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / ".expert.json.1-0a1b2c3d.part").write_text("{")
+        assert read_files(train_small_expert(real, tmp_path / "run").folder) == read_files(whole)
+
+    def test_a_complete_run_is_cleared_of_temporary_files(self, tmp_path):
+        real = make_bundle(images=40)
+        before = read_files(train_small_expert(real, tmp_path).folder)
+        (tmp_path / ".resume.pt.1-0a1b2c3d.part").touch()
+        with pytest.raises(OutputExistsError):
+            train_small_expert(real, tmp_path)
+        assert read_files(tmp_path) == before
+
+    def test_a_run_that_another_process_trains_is_refused(self, tmp_path):
+        real = make_bundle(images=40)
+        with locked_folder(tmp_path), pytest.raises(OutputExistsError, match=tmp_path.name):
+            train_small_expert(real, tmp_path)
+        assert list(tmp_path.iterdir()) == []
 
 
 class TestInputs:

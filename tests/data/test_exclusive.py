@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,13 +20,17 @@ def refuse_links(monkeypatch, code: int = errno.EPERM) -> None:
     monkeypatch.setattr(os, "link", refuse)
 
 
-@pytest.fixture(params=["hard link", "exclusive rename", "placeholder"])
+def refuse_renames(monkeypatch) -> None:
+    monkeypatch.setattr(exclusive, "_rename_exclusively", lambda *_: False)
+
+
+@pytest.fixture(params=["exclusive rename", "hard link", "placeholder"])
 def way(request, monkeypatch) -> str:
     """One of the three ways; on Linux each of them works on the file system of the tests."""
-    if request.param != "hard link":
-        refuse_links(monkeypatch)
+    if request.param != "exclusive rename":
+        refuse_renames(monkeypatch)
     if request.param == "placeholder":
-        monkeypatch.setattr(exclusive, "_rename_exclusively", lambda *_: False)
+        refuse_links(monkeypatch)
     return request.param
 
 
@@ -50,6 +55,14 @@ def test_a_taken_name_is_left_as_it_is(way, part):
     assert (target.read_bytes(), part.read_bytes()) == (b"old", b"new")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the system call is Linux's")
+def test_on_linux_the_file_never_has_two_names(part, monkeypatch):
+    """A kill between a link and the removal of the first name would leave it behind."""
+    monkeypatch.setattr(os, "link", pytest.fail)
+    move_to_free_name(part, part.with_name("target"))
+    assert [path.name for path in part.parent.iterdir()] == ["target"]
+
+
 def test_a_dangling_symbolic_link_is_a_taken_name(way, part):
     target = part.with_name("target")
     target.symlink_to("nowhere")
@@ -60,7 +73,7 @@ def test_a_dangling_symbolic_link_is_a_taken_name(way, part):
 
 def test_a_placeholder_is_removed_if_it_cannot_be_replaced(part, monkeypatch):
     refuse_links(monkeypatch)
-    monkeypatch.setattr(exclusive, "_rename_exclusively", lambda *_: False)
+    refuse_renames(monkeypatch)
 
     def fail(*paths):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -73,6 +86,7 @@ def test_a_placeholder_is_removed_if_it_cannot_be_replaced(part, monkeypatch):
 
 def test_a_link_that_was_made_although_it_was_refused_counts(part, monkeypatch):
     """NFS repeats a request whose answer was lost, and then finds the name taken by itself."""
+    refuse_renames(monkeypatch)
     link = os.link
 
     def link_and_fail(*paths, **options):
@@ -87,6 +101,7 @@ def test_a_link_that_was_made_although_it_was_refused_counts(part, monkeypatch):
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES, errno.EIO])
 def test_other_errors_are_no_reason_to_try_another_way(part, monkeypatch, code):
+    refuse_renames(monkeypatch)
     refuse_links(monkeypatch, code)
     with pytest.raises(OSError, match=os.strerror(code)):
         move_to_free_name(part, part.with_name("target"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -29,3 +31,17 @@ def test_statistics_are_numpys_whatever_the_number_of_blocks(num_images):
     assert mean == pytest.approx(exact.mean((0, 2, 3)), abs=1e-6)
     assert std == pytest.approx(exact.std((0, 2, 3)), abs=1e-6)
     assert all(round(value, 6) == value for value in mean + std)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3000, 2000), (700, 3, 64, 64), (5, 3, 1, 1)])
+def test_statistics_of_bytes_are_exact_whatever_the_blocks(shape):
+    """Integers without a bound give the sums; the blocks split images, and images into lines."""
+    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    mean, std = statistics(images)
+    for channel in range(shape[1]):
+        values = images[:, channel].ravel().astype(np.int64)
+        total, squares, count = int(values.sum()), int((values * values).sum()), len(values)
+        exact_mean = Fraction(total, 255 * count)
+        exact_variance = Fraction(squares, 255**2 * count) - exact_mean**2
+        assert mean[channel] == round(float(exact_mean), 6)
+        assert std[channel] == round(float(exact_variance) ** 0.5, 6)

@@ -84,8 +84,9 @@ def _train(
         return records.keys()
 
     for number, seed, record in train_students(experiments, finished, reporter.progress):
-        experiment = "" if len(experiments) == 1 else f" of case {number + 1} of {len(experiments)}"
-        name = f"student {seed}{experiment}"
+        num_experiments = len(experiments)
+        cell = "" if num_experiments == 1 else f" of cell {number + 1} of {num_experiments}"
+        name = f"student {seed}{cell}"
         if results is None:
             records[record.key] = record
         elif not results.append_new(record):

@@ -26,7 +26,7 @@ _WIDTH = 120
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """The result of `evaluate`. `print` shows its table.
+    """The result of `evaluate`. `print` shows its table, and lines of its comparisons.
 
     Attributes:
         cells: One cell for each combination of the options' values.
@@ -42,7 +42,9 @@ class Evaluation:
     def __str__(self) -> str:
         text = io.StringIO()
         Console(file=text, width=_WIDTH, color_system=None).print(self.table())
-        return text.getvalue().rstrip("\n")
+        table = text.getvalue().rstrip("\n")
+        is_compared = any(cell.against is not None or cell.controls for cell in self.cells)
+        return "\n".join([table, *self.lines()]) if is_compared else table
 
     @property
     def accuracy(self) -> Summary:

@@ -15,6 +15,7 @@ from ddlabel.commands.inputs import (
     open_bundle,
     open_experts,
 )
+from ddlabel.commands.refine import REFINED
 from ddlabel.commands.reporter import Reporter
 from ddlabel.core.config import EvaluateOptions
 from ddlabel.core.errors import UsageError
@@ -166,9 +167,26 @@ def _report_doubts(cells: Sequence[Experiment], reporter: Reporter) -> None:
         if options.loss == "ce" and options.labels in ("soft", "online"):
             reporter.note("note: the loss ce learns from the hard labels alone")
             break
+    if _refines_again(cells):
+        reporter.note(
+            "note: the labels are refined already and the loss gift refines them once more: use "
+            "--loss cosine"
+        )
     digests = cells[0].digests
     if digests["bundle"] == digests["test"]:
         reporter.note("note: the test images are the training images")
+
+
+def _refines_again(cells: Sequence[Experiment]) -> bool:
+    """Return whether a cell has the loss gift on stored labels that `refine` has made."""
+    for experiment in cells:
+        options = experiment.options
+        is_gift = options.loss.partition(":")[0] == "gift"
+        if is_gift and options.labels in ("soft", "dense"):
+            bundle = experiment.bundle_for(options.seed)
+            if REFINED in bundle.labels(options.labels).meta.source:
+                return True
+    return False
 
 
 def _report_other_teacher(experiment: Experiment, teacher: Checkpoints, reporter: Reporter) -> None:

@@ -91,7 +91,7 @@ def comparison_line(cell: Cell, axes: Sequence[str]) -> str:
     difference = comparison.difference
     text = (
         f"{result_line(cell.against)} with {cell.against.options.labels} labels of --against; "
-        f"difference {difference.mean:+.2f}"
+        f"difference (this − --against) {difference.mean:+.2f}"
     )
     if difference.interval is None or comparison.p_value is None:
         return _after_place(cell, axes, f"{text} points (1 pair)")

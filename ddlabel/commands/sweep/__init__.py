@@ -48,6 +48,19 @@ class SweepResult:
             "failed": len(self.failures),
         }
 
+    def raise_for_failures(self) -> None:
+        """Raise an error if cells failed.
+
+        Raises:
+            SweepError: Some cells failed. Its `result` is this object.
+        """
+        if self.failures:
+            raise SweepError(
+                f"{len(self.failures)} of {self.num_run} cells failed: correct what their lines "
+                "say and run the same command again, which tries only these",
+                result=self,
+            )
+
     def __repr__(self) -> str:
         return (
             f"<SweepResult: {self.num_cells} cells, {self.num_run} of them run now, "
@@ -83,8 +96,9 @@ def sweep(
     cells = Grid.of(grid).cells()[shard - 1 :: num_shards]
     records = results.read("cell", reporter.note)
     missing = [cell for cell in cells if not _is_finished(cell, records)]
-    num_finished = len(cells) - len(missing)
-    reporter.note(f"{num_finished} of {len(cells)} cells are in {options.out} already")
+    reporter.note(
+        f"{len(cells) - len(missing)} of {len(cells)} cells are in {results.path} already"
+    )
     if options.plan:
         return plan_cells(missing)
     failures = {}
@@ -96,8 +110,7 @@ def sweep(
     with interruption.outlook(partial(_outlook, results)):
         for cell, record, error in _run(missing, is_missing, options, reporter):
             # A cell that an earlier sweep had made costs nothing.
-            is_adopted = record is not None and not record.cost
-            num_run += not is_adopted
+            num_run += record is None or bool(record.cost)
             if record is not None:
                 results.append_new(record)
             elif is_missing(cell):
@@ -109,23 +122,13 @@ def sweep(
         num_run=num_run,
         failures=failures,
     )
-    _check_failures(result)
+    result.raise_for_failures()
     return result
 
 
 def _outlook(results: Results) -> str:
     """Return what the same command does if this one ends now: see `interruption.outlook`."""
     return f"finished cells are in {results.path}, and the same command runs the others"
-
-
-def _check_failures(result: SweepResult) -> None:
-    """Raise SweepError if cells failed."""
-    if result.failures:
-        raise SweepError(
-            f"{len(result.failures)} of {result.num_run} cells failed: correct what their lines "
-            "say and run the same command again, which tries only these",
-            result=result,
-        )
 
 
 def _read_shard(text: str) -> tuple[int, int]:
