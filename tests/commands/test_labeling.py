@@ -66,7 +66,7 @@ def test_memory_does_not_grow_with_the_number_of_images(layout, checkpoint, tmp_
     path = str(tmp_path / "b.safetensors")
     peaks = []
     for num_images in (1500, 12000):
-        formats.write(path, make_bundle(images=num_images))
+        formats.write(path, make_bundle(images=num_images), force=True)
         bundle = formats.read(path)
         tracemalloc.start()
         if layout is None:
