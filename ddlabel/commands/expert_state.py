@@ -5,13 +5,15 @@ from typing import Any, NamedTuple
 
 from torch.optim import Optimizer
 
-from ddlabel.commands.expert_plan import PlannedRun
+from ddlabel.commands.expert_plan import PlannedRun, RealImages
 from ddlabel.core.errors import IncompatibleError
 from ddlabel.core.ranks import RANK
+from ddlabel.data import whitening
 from ddlabel.data.expert_run import ExpertRun
-from ddlabel.data.run_files import METRICS
+from ddlabel.data.run_files import INFO, METRICS
 from ddlabel.data.schema import require
 from ddlabel.methods.nets import Network
+from ddlabel.training import distributed
 from ddlabel.training.loop import MeanLosses
 from ddlabel.training.resume import loaded_state, save_state
 
@@ -25,6 +27,20 @@ class Expert(NamedTuple):
     network: Network
     optimizer: Optimizer
     mean_losses: MeanLosses
+
+
+def open_run(planned: PlannedRun, real: RealImages) -> ExpertRun:
+    """Make the folder of a run, with its whitening if it has one, unless it is there already."""
+    folder, info = planned
+    rank, _ = distributed.rank_and_world_size()
+    if rank == 0:
+        is_there = (folder / INFO).exists()
+        run = ExpertRun(folder) if is_there else ExpertRun.create(folder, info)
+        if info.zca and not run.has_whitening:
+            mean, matrix = whitening.fit(real.sample.images)
+            run.save_whitening({"mean": mean, "matrix": matrix})
+    distributed.wait_for_all()
+    return ExpertRun(folder)
 
 
 def save_checkpoint(planned: PlannedRun, expert: Expert, records: Sequence[Record]) -> None:

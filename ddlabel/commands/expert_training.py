@@ -18,17 +18,16 @@ from ddlabel.commands.expert_plan import (
 from ddlabel.commands.expert_state import (
     Expert,
     Record,
+    open_run,
     resume,
     save_checkpoint,
     save_training,
 )
 from ddlabel.core import interruption, rng
 from ddlabel.core.config import TrainExpertOptions
-from ddlabel.data import whitening
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.expert_run import ExpertRun
 from ddlabel.data.image_folder import SAMPLE_SIZE
-from ddlabel.data.run_files import INFO
 from ddlabel.data.schema import require
 from ddlabel.methods.augmentations import augment_of
 from ddlabel.methods.losses import loss_of
@@ -72,8 +71,8 @@ def train_run(
     expert = training.begin()
     forward = training.forward(expert.network.body)
     trained = training.parallel_forward(expert.network.body, forward)
-    steps = checkpoint_steps(info, options.save_every)
-    start, records = resume(planned, expert, steps)
+    steps_to_save = checkpoint_steps(info, options.save_every)
+    start, records = resume(planned, expert, steps_to_save)
     saver = _CheckpointSaver(
         planned=planned,
         expert=expert,
@@ -84,9 +83,25 @@ def train_run(
         report=report,
         saved_step=start,
     )
-    remaining = range(start, info.steps)
+    _fit(training, expert, trained, saver, range(start, info.steps), progress)
+    if rank == 0:
+        planned.resume_file.unlink(missing_ok=True)
+    return expert.run
+
+
+def _fit(
+    training: "_Training",
+    expert: Expert,
+    trained: Forward,
+    saver: "_CheckpointSaver",
+    steps: range,
+    progress: Progress,
+) -> None:
+    """Train an expert in these steps with the function `trained`, and save its checkpoints."""
+    rank, world_size = distributed.rank_and_world_size()
+    planned, options = training.planned, training.options
     # Ranks would stop after different steps and wait for each other: they go on from a checkpoint.
-    can_stop = distributed.rank_and_world_size()[1] == 1
+    can_stop = world_size == 1
     with (
         training.runtime.matmul_precision(),
         interruption.outlook(saver.outlook),
@@ -94,31 +109,14 @@ def train_run(
     ):
         fit(
             trained,
-            [training.spec(expert, remaining)],
-            steps=progress(remaining),
-            layer_seed=partial(rng.stream, info.seed, _layer_stream(rank)),
-            callbacks=saver.callbacks(steps),
+            [training.spec(expert, steps)],
+            steps=progress(steps),
+            layer_seed=partial(rng.stream, planned.info.seed, _layer_stream(rank)),
+            callbacks=saver.callbacks(checkpoint_steps(planned.info, options.save_every)),
             after_step=saver.stop_if_requested,
             mean_losses=expert.mean_losses,
             scale_losses=training.runtime.precision == "fp16",
         )
-    if rank == 0:
-        planned.resume_file.unlink(missing_ok=True)
-    return expert.run
-
-
-def _open_run(planned: PlannedRun, real: RealImages) -> ExpertRun:
-    """Make the folder of a run, with its whitening if it has one, unless it is there already."""
-    folder, info = planned
-    rank, _ = distributed.rank_and_world_size()
-    if rank == 0:
-        is_there = (folder / INFO).exists()
-        run = ExpertRun(folder) if is_there else ExpertRun.create(folder, info)
-        if info.zca and not run.has_whitening:
-            mean, matrix = whitening.fit(real.sample.images)
-            run.save_whitening({"mean": mean, "matrix": matrix})
-    distributed.wait_for_all()
-    return ExpertRun(folder)
 
 
 def _layer_stream(rank: int) -> str:
@@ -150,7 +148,7 @@ class _Training:
 
     def begin(self) -> Expert:
         """Make or find the folder of the run, and build its network with fresh weights."""
-        run = _open_run(self.planned, self.real)
+        run = open_run(self.planned, self.real)
         network = network_of(self.planned.info, run).to(self.runtime.device)
         optimizer = optimizer_of(self.options.optimizer, network.body.parameters())
         return Expert(run, network, optimizer, MeanLosses(1, self.runtime.device))
