@@ -1,10 +1,11 @@
 """Training one expert run, from its beginning or from where a killed run stopped."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -37,9 +38,10 @@ from ddlabel.methods.optimizers import optimizer_of
 from ddlabel.training import distributed
 from ddlabel.training.batches import BatchTransform, image_batches
 from ddlabel.training.device_data import DeviceBundle, predict
+from ddlabel.training.environment import environment
 from ddlabel.training.image_stream import split_crop, streamed_batches
 from ddlabel.training.labeler import network_of
-from ddlabel.training.loop import Batch, LossCallback, MeanLosses, Progress, TrainSpec, fit
+from ddlabel.training.loop import Batch, MeanLosses, Progress, TrainSpec, fit
 from ddlabel.training.runtime import Runtime
 from ddlabel.training.stacking import Forward
 
@@ -66,62 +68,35 @@ def train_run(
         InvalidInputError: Training diverges, or an image of a folder cannot be read.
     """
     training = _Training.of(real, planned, options)
-    rank, _ = distributed.rank_and_world_size()
-    info = planned.info
     expert = training.begin()
     forward = training.forward(expert.network.body)
     trained = training.parallel_forward(expert.network.body, forward)
-    steps_to_save = checkpoint_steps(info, options.save_every)
-    start, records = resume(planned, expert, steps_to_save)
+    steps = checkpoint_steps(planned.info, options.save_every)
+    start, records = resume(planned, expert, steps)
     saver = _CheckpointSaver(
         planned=planned,
         expert=expert,
         forward=forward,
-        tested_on=training.tested_on(test if rank == 0 else None),
+        tested_on=training.tested_on(test),
         test_digest=None if test is None else test.digest,
         records=records,
         report=report,
+        environment=training.environment(expert.network.body),
         saved_step=start,
     )
-    _fit(training, expert, trained, saver, range(start, info.steps), progress)
-    if rank == 0:
-        planned.resume_file.unlink(missing_ok=True)
-    return expert.run
-
-
-def _fit(
-    training: "_Training",
-    expert: Expert,
-    trained: Forward,
-    saver: "_CheckpointSaver",
-    steps: range,
-    progress: Progress,
-) -> None:
-    """Train an expert in these steps with the function `trained`, and save its checkpoints."""
-    rank, world_size = distributed.rank_and_world_size()
-    planned, options = training.planned, training.options
-    # Ranks would stop after different steps and wait for each other: they go on from a checkpoint.
-    can_stop = world_size == 1
-    with (
-        training.runtime.matmul_precision(),
-        interruption.outlook(saver.outlook),
-        interruption.deferred(enabled=can_stop),
-    ):
+    remaining = range(start, planned.info.steps)
+    with training.runtime.matmul_precision(), saver.saving_on_signals():
         fit(
             trained,
-            [training.spec(expert, steps)],
-            steps=progress(steps),
-            layer_seed=partial(rng.stream, planned.info.seed, _layer_stream(rank)),
-            callbacks=saver.callbacks(checkpoint_steps(planned.info, options.save_every)),
-            after_step=saver.stop_if_requested,
-            mean_losses=expert.mean_losses,
+            [training.spec(expert, remaining)],
+            steps=progress(remaining),
+            **saver.hooks(steps),
+            layer_seed=partial(rng.stream, planned.info.seed, distributed.layer_stream()),
             scale_losses=training.runtime.precision == "fp16",
         )
-
-
-def _layer_stream(rank: int) -> str:
-    """Return the name of the random stream of layers such as dropout: every rank has another."""
-    return f"layers of rank {rank}" if rank else "layers"
+    if distributed.is_first_rank():
+        planned.resume_file.unlink(missing_ok=True)
+    return expert.run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,12 +130,20 @@ class _Training:
 
     def forward(self, body: nn.Module) -> Forward:
         """Return the network as a function of images, compiled if its training is long enough."""
-        return self.runtime.forward(
-            [body],
-            num_images=self.planned.info.steps * self.options.batch_size,
-            shape=self.real.sample.images.shape[1:],
-            backward=True,
-        )
+        return self.runtime.forward([body], **self._work())
+
+    def environment(self, body: nn.Module) -> Record:
+        """Return what the training depends on besides its inputs and options."""
+        work = self.runtime.work(body, **self._work())
+        return environment(self.runtime.device) | {"precision": work.precision}
+
+    def _work(self) -> dict[str, Any]:
+        """Return the images that pass through the network, as `Runtime.work` takes them."""
+        return {
+            "num_images": self.planned.info.steps * self.options.batch_size,
+            "shape": self.real.sample.images.shape[1:],
+            "backward": True,
+        }
 
     def parallel_forward(self, body: nn.Module, forward: Forward) -> Forward:
         """Return the function to train with: `forward`, or one that averages over several ranks.
@@ -180,7 +163,7 @@ class _Training:
         generator = torch.Generator().manual_seed(seed)
         rows = torch.randperm(len(self.in_memory), generator=generator)[:SAMPLE_SIZE]
         tested_on = {"train_accuracy": self.in_memory.take(rows.to(device))}
-        if test is not None:
+        if test is not None and distributed.is_first_rank():
             tested_on["test_accuracy"] = DeviceBundle.of(test, device)
         return tested_on
 
@@ -236,11 +219,16 @@ class _CheckpointSaver:
     test_digest: str | None
     records: list[Record]
     report: Report
+    environment: Record
     saved_step: int
 
-    def callbacks(self, steps: list[int]) -> dict[int, LossCallback]:
-        """Return what `fit` calls after these steps."""
-        return {step: partial(self._after, step) for step in steps}
+    def hooks(self, steps: list[int]) -> dict[str, Any]:
+        """Return what `fit` calls after these steps and after every step, and what is saved."""
+        return {
+            "callbacks": {step: partial(self._after, step) for step in steps},
+            "after_step": self.stop_if_requested,
+            "mean_losses": self.expert.mean_losses,
+        }
 
     def _after(self, step: int, losses: list[float]) -> None:
         """Record the losses and accuracies after a step, and save the checkpoint.
@@ -253,18 +241,29 @@ class _CheckpointSaver:
             math.isfinite(loss),
             f"training diverged before step {step}: lower the learning rate in --optimizer",
         )
-        rank, _ = distributed.rank_and_world_size()
-        if rank != 0:
+        if not distributed.is_first_rank():
             return
         record: Record = {"step": step, "epoch": self.expert.run.epoch_of(step), "loss": loss}
         for name, images in self.tested_on.items():
             record[name] = self._accuracy(images)
         if self.test_digest is not None:
             record["test"] = self.test_digest
+        record["environment"] = self.environment
         self.records.append(record)
         save_checkpoint(self.planned, self.expert, self.records)
         self.saved_step = step
         self.report(record)
+
+    @contextmanager
+    def saving_on_signals(self) -> Iterator[None]:
+        """Let signals wait for `stop_if_requested`, and say what the same command does then.
+
+        Ranks would stop after different steps and wait for each other: under torchrun a signal does
+        not wait.
+        """
+        _, world_size = distributed.rank_and_world_size()
+        with interruption.outlook(self.outlook), interruption.deferred(enabled=world_size == 1):
+            yield
 
     def stop_if_requested(self, step: int) -> None:
         """Save the state after a step and leave, if a signal has asked for it.

@@ -15,6 +15,7 @@ _TOPICS = (
     "python",
     "scale",
     "errors",
+    "security",
     "reference",
 )
 

@@ -56,8 +56,8 @@ def from_python(
 ) -> Any:
     """Return the value of a Python call as the type of the option `name`.
 
-    A path becomes a text, and so does a number where a text is expected (`epoch=12`). A tuple for an
-    option of one text becomes the text with commas (`mean=(0.49, 0.48, 0.45)`).
+    A path becomes a text, and so does a number where a text is expected (`epoch=12`). A tuple for
+    an option of one text becomes the text with commas (`mean=(0.49, 0.48, 0.45)`).
 
     Args:
         name: The name of the option.

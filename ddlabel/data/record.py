@@ -32,7 +32,7 @@ class Record:
         options: the options with the seed of a student, or the command and options of a cell.
         result: the figures of a student, with its `accuracy` in [0, 1]; the values that a cell's
             command printed.
-        cost: seconds, FLOPs and the like; no part of the key.
+        cost: seconds, FLOPs, device, precision, threads, versions and the like; no part of the key.
         role: the purpose of a student beside the labels that are evaluated: own, random, hard, ….
         protocol_overridden: the presets of the protocol that an option replaced.
     """

@@ -6,6 +6,7 @@ from json import JSONDecodeError
 from pathlib import Path
 from typing import NamedTuple
 
+from ddlabel.core import interruption
 from ddlabel.core.errors import InvalidInputError, StorageError, UsageError
 from ddlabel.data import atomic
 from ddlabel.data.lines import LockedLines, locked_lines
@@ -149,8 +150,9 @@ class Results:
 
     @contextmanager
     def _locked_for_append(self) -> Iterator[LockedLines]:
+        # A signal waits until the record is written: it can be the work of hours.
         try:
-            with locked_lines(self.path, create=True) as lines:
+            with interruption.deferred(), locked_lines(self.path, create=True) as lines:
                 yield lines
         except OSError as error:
             raise StorageError(f"cannot write {self.path}: {error.strerror or error}") from error

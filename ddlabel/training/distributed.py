@@ -62,6 +62,18 @@ def rank_and_world_size() -> tuple[int, int]:
     return dist.get_rank(), dist.get_world_size()
 
 
+def is_first_rank() -> bool:
+    """Return whether this process is rank 0, which tests and saves."""
+    rank, _ = rank_and_world_size()
+    return rank == 0
+
+
+def layer_stream() -> str:
+    """Return the name of the random stream of layers such as dropout: every rank has another."""
+    rank, _ = rank_and_world_size()
+    return f"layers of rank {rank}" if rank else "layers"
+
+
 def average(value: float) -> float:
     """Average `value` over all ranks. Blocks until every rank calls it."""
     _, world_size = rank_and_world_size()

@@ -61,6 +61,14 @@ class TestRecords:
                 classes = labeler(to_unit(torch.from_numpy(bundle.images))).argmax(1).numpy()
                 assert record[name] == np.mean(classes == bundle.hard_labels)
 
+    def test_every_record_has_the_environment_and_expert_json_has_not(self, tmp_path):
+        run = train_small_expert(make_bundle(), tmp_path / "run", epochs=2)
+        for record in run.metrics():
+            assert record["environment"]["threads"] == torch.get_num_threads()
+            assert record["environment"]["versions"]["torch"] == torch.__version__
+            assert record["environment"]["precision"] == "fp32"
+        assert "threads" not in (tmp_path / "run" / "expert.json").read_text()
+
     def test_easy_images_are_learned(self, tmp_path):
         last = train_small_expert(easy_bundle(60), tmp_path / "run", **LEARNS).metrics()[-1]
         assert last["train_accuracy"] == 1
@@ -68,7 +76,7 @@ class TestRecords:
 
     def test_no_test_images_no_test_accuracy(self, tmp_path):
         (record,) = train_small_expert(easy_bundle(), tmp_path / "run").metrics()
-        assert record.keys() == {"step", "epoch", "loss", "train_accuracy", "sha256"}
+        assert record.keys() == {"step", "epoch", "loss", "train_accuracy", "environment", "sha256"}
 
     def test_test_images_change_nothing_else(self, tmp_path):
         real = easy_bundle(60)

@@ -28,6 +28,7 @@ from ddlabel.methods.nets import Network
 from ddlabel.methods.optimizers import optimizer_of
 from ddlabel.methods.schedules import rate_of
 from ddlabel.training.batches import OnlineLabels
+from ddlabel.training.environment import environment
 from ddlabel.training.loop import Progress, TrainSpec, fit
 
 Figures = dict[str, Any]
@@ -68,8 +69,8 @@ def train_stack(
     cost = {
         "seconds": (time.perf_counter() - started) / len(stack),
         "peak_memory_bytes": _peak_memory(runtime.device),
-        "device": runtime.device.type,
         "stack": len(stack),
+        **environment(runtime.device),
     }
     outcomes = []
     for result in figures:

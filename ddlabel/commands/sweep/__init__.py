@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +107,7 @@ def sweep(
     def is_missing(cell: Cell) -> bool:
         return not _is_finished(cell, results.read_new())
 
-    with interruption.outlook(
-        lambda: f"finished cells are in {results.path}, and the same command runs the others"
-    ):
+    with interruption.outlook(partial(_outlook, results)):
         for cell, record, error in _run(missing, is_missing, options, reporter):
             # A cell that an earlier sweep had made costs nothing.
             num_run += record is None or bool(record.cost)
@@ -125,6 +124,11 @@ def sweep(
     )
     result.raise_for_failures()
     return result
+
+
+def _outlook(results: Results) -> str:
+    """Return what the same command does if this one ends now: see `interruption.outlook`."""
+    return f"finished cells are in {results.path}, and the same command runs the others"
 
 
 def _read_shard(text: str) -> tuple[int, int]:

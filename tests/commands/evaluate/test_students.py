@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import pytest
 import torch
 from students import easy_bundle, experiment, student_records, student_results
 
+import ddlabel
 from ddlabel.commands.evaluate.grid import train_students
 from ddlabel.commands.evaluate.records import student_key
 
@@ -60,6 +62,26 @@ class TestFigures:
         # are 30 images and 15 epochs.
         multiplications = 2 * 9 * 8 * 64 + 3 * 128 * 3
         assert record.cost["flops"] == 30 * 15 * 2 * multiplications
+
+    def test_the_cost_names_the_environment_and_the_key_does_not_depend_on_it(self):
+        settled = experiment(seeds=1)
+        (record,) = student_records(settled)
+        num_threads = torch.get_num_threads()
+        assert record.cost["threads"] == num_threads
+        assert (record.cost["device"], record.cost["precision"]) == ("cpu", "fp32")
+        assert record.cost["versions"] == {
+            "ddlabel": ddlabel.__version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": ".".join(map(str, sys.version_info[:3])),
+        }
+        torch.set_num_threads(num_threads + 1)
+        try:
+            (other,) = student_records(settled)
+        finally:
+            torch.set_num_threads(num_threads)
+        assert other.cost["threads"] == num_threads + 1
+        assert other.key == record.key
 
     def test_a_student_that_diverges_has_a_record(self):
         ((result,),) = student_results(experiment(seeds=1, optimizer="sgd:lr=1e30"))
