@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -32,6 +34,7 @@ def start(digits):
         process = subprocess.Popen(
             [sys.executable, "-m", "ddlabel", *words],
             env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
@@ -48,6 +51,16 @@ def wait_for(process: subprocess.Popen[bytes], path: Path) -> None:
     while not path.exists() or path.stat().st_size == 0:
         assert process.poll() is None
         time.sleep(0.001)
+
+
+def wait_until_read(process: subprocess.Popen[bytes]) -> None:
+    """Wait until the process has taken everything that was written to its standard input."""
+    while True:
+        unread = fcntl.ioctl(process.stdin, termios.FIONREAD, b"\0" * 4)
+        if int.from_bytes(unread, "little") == 0:
+            return
+        assert process.poll() is None
+        time.sleep(0.01)
 
 
 def last_line(process: subprocess.Popen[bytes]) -> str:
@@ -89,8 +102,10 @@ class TestTrainExpert:
 
     def test_before_any_image_is_read_it_begins_again(self, start):
         running = start("train-expert", "-", *TRAIN[2:])
-        running.send_signal(0)
-        time.sleep(1.5)
+        # The length of a header of 1,000 bytes, which do not come.
+        running.stdin.write((1000).to_bytes(8, "little"))
+        running.stdin.flush()
+        wait_until_read(running)
         running.send_signal(signal.SIGINT)
         assert "begins again" in last_line(running)
 

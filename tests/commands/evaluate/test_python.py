@@ -39,7 +39,9 @@ def outcome(record) -> dict:
     """A record without the cost, which is measured."""
     values = record if isinstance(record, dict) else asdict(record)
     return {
-        name: value for name, value in values.items() if name not in ("cost", "protocol_overridden")
+        name: value
+        for name, value in values.items()
+        if name not in ("cost", "sha256", "protocol_overridden")
     }
 
 
