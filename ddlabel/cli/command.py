@@ -137,11 +137,14 @@ def _flag(config: type[Options], declared: "Field[Any]", kind: Any) -> Any:
         text += f" (default: {declared.default})"
     if declared.metadata["auto"]:
         kind = str
+    metavar = None
     if declared.name in config.AXES or typing.get_origin(kind) is tuple:
         kind = list[str]
+        metavar = "<str>"
         text += "; repeatable"
     names = f"{flag}/--no-{flag.removeprefix('--')}" if kind is bool else flag
-    return Annotated[kind | None, typer.Option(names, help=text + goes_with, show_default=False)]
+    flag_option = typer.Option(names, help=text + goes_with, show_default=False, metavar=metavar)
+    return Annotated[kind | None, flag_option]
 
 
 def _check_ranked(name: str, given: dict[str, Any]) -> None:
