@@ -140,7 +140,7 @@ def _flag(config: type[Options], declared: "Field[Any]", kind: Any) -> Any:
     metavar = None
     if declared.name in config.AXES or typing.get_origin(kind) is tuple:
         kind = list[str]
-        metavar = "<str>"
+        metavar = "TEXT"
         text += "; repeatable"
     names = f"{flag}/--no-{flag.removeprefix('--')}" if kind is bool else flag
     flag_option = typer.Option(names, help=text + goes_with, show_default=False, metavar=metavar)
