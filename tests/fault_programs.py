@@ -34,8 +34,13 @@ def command(name: str, *words: str | Path | int) -> list[str]:
 
 def run(name: str, *words: str | Path | int, before: tuple[str, ...] = ()) -> dict[str, int]:
     """Run a program and return its figures."""
+    return figures_of([*before, *command(name, *words)])
+
+
+def figures_of(words: list[str]) -> dict[str, int]:
+    """Run a command line that writes its figures as JSON, and return them."""
     done = subprocess.run(
-        [*before, *command(name, *words)],
+        words,
         env=os.environ | ENVIRONMENT,
         stdin=subprocess.DEVNULL,
         capture_output=True,

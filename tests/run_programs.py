@@ -89,6 +89,13 @@ def begin_again(run: Callable[[], None]) -> None:
         Path("out").mkdir()
 
 
+def whole_output(run: Callable[[], None]) -> dict[str, bytes]:
+    """The content of the output of a run that nothing interrupts."""
+    begin_again(run)
+    assert run_in_child(run) == 0
+    return content(Path("out"))
+
+
 def check_rerun(run: Callable[[], None], whole: dict[str, bytes]) -> int:
     """Run until nothing is left to do; the files are those of an uninterrupted run.
 
@@ -102,17 +109,24 @@ def check_rerun(run: Callable[[], None], whole: dict[str, bytes]) -> int:
     return int(code == EXISTS)
 
 
+def with_fault(
+    run: Callable[[], None], nth: int, act: Act, only: tuple[str, ...]
+) -> Callable[[], None]:
+    """A run in which `act` strikes at the n-th call of those in `only`."""
+
+    def run_with_fault() -> None:
+        with Faults(nth, act, only):
+            run()
+
+    return run_with_fault
+
+
 def kill_at(run: Callable[[], None], act: Act, only: tuple[str, ...]) -> Iterator[None]:
     """Run from the beginning in forks that die at the first call, at the second, …."""
     nth = 1
     while True:
         begin_again(run)
-
-        def run_and_die(nth: int = nth) -> None:
-            with Faults(nth, act, only):
-                run()
-
-        code = run_in_child(run_and_die)
+        code = run_in_child(with_fault(run, nth, act, only))
         if code == 0:
             return
         assert code == -signal.SIGKILL, code
@@ -123,9 +137,7 @@ def kill_at(run: Callable[[], None], act: Act, only: tuple[str, ...]) -> Iterato
 def kills(name: str) -> dict[str, int]:
     """Kill a command before every call, and in the middle of every write; run it again."""
     run = RUNS[name]
-    begin_again(run)
-    assert run_in_child(run) == 0
-    whole = content(Path("out"))
+    whole = whole_output(run)
     counts = {"kills": 0, "finished": 0}
     for act, only in ((kill, CALLS), (kill_after, ("write",))):
         for _ in kill_at(run, act, only):
@@ -137,17 +149,11 @@ def kills(name: str) -> dict[str, int]:
 def kill_reruns(name: str) -> dict[str, int]:
     """Kill a command at the n-th call, and every rerun at its n-th call too, until one finishes."""
     run = RUNS[name]
-    begin_again(run)
-    assert run_in_child(run) == 0
-    whole = content(Path("out"))
+    whole = whole_output(run)
     counts = {"kills": 0, "finished": 0}
     for nth in (9, 14, 23, 31):
         begin_again(run)
-
-        def run_and_die(nth: int = nth) -> None:
-            with Faults(nth, kill, CALLS):
-                run()
-
+        run_and_die = with_fault(run, nth, kill, CALLS)
         # A rerun that is killed before its first checkpoint makes no progress.
         for _ in range(5):
             if run_in_child(run_and_die) in (0, EXISTS):
@@ -160,11 +166,9 @@ def kill_reruns(name: str) -> dict[str, int]:
 def kill_at_moments(name: str, num_kills: str) -> dict[str, int]:
     """Kill a command at random moments; run it again."""
     run = RUNS[name]
-    begin_again(run)
     started = time.perf_counter()
-    assert run_in_child(run) == 0
+    whole = whole_output(run)
     seconds = time.perf_counter() - started
-    whole = content(Path("out"))
     generator = random.Random(0)
     counts = {"kills": 0, "finished": 0}
     while counts["kills"] < int(num_kills):
@@ -183,9 +187,7 @@ def kill_at_moments(name: str, num_kills: str) -> dict[str, int]:
 
 def two_writers() -> dict[str, int]:
     """One process trains a run; others are refused until it is killed, and then one goes on."""
-    begin_again(train)
-    assert run_in_child(train) == 0
-    whole = content(Path("out"))
+    whole = whole_output(train)
     begin_again(train)
     process = os.fork()
     if process == 0:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
 import random
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fault_programs import ENVIRONMENT
+from fault_programs import figures_of
 from run_programs import LEARN, TRAIN
 from samples import make_bundle
 
@@ -30,15 +27,7 @@ from ddlabel.training.resume import loaded_state, save_state
 
 def run_program(name: str, folder: Path, *words: str | int) -> dict[str, int]:
     """Run a program of `run_programs` and return its figures."""
-    done = subprocess.run(
-        [sys.executable, "-m", "run_programs", name, str(folder), *map(str, words)],
-        env=os.environ | ENVIRONMENT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    return json.loads(done.stdout)
+    return figures_of([sys.executable, "-m", "run_programs", name, str(folder), *map(str, words)])
 
 
 class TestKills:
