@@ -5,7 +5,7 @@ import typing
 from collections.abc import Callable
 from dataclasses import Field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -16,9 +16,6 @@ from ddlabel.core.errors import UsageError
 from ddlabel.core.option import flag_of
 from ddlabel.core.options import Options
 from ddlabel.core.ranks import NUM_RANKS, RANK
-
-if TYPE_CHECKING:  # numpy takes time to import, and --help needs none
-    from ddlabel.data.bundle import Bundle
 
 app = typer.Typer(
     name="ddlabel",
@@ -85,19 +82,16 @@ def write_bundle(
     reporter: TerminalReporter,
     *,
     force: bool,
-    **more: Any,
-) -> "Bundle":
+) -> None:
     """Run a command that makes a bundle, write the bundle, and print its path."""
     from ddlabel.commands.execute import make_bundle_file
-
-    bundle, written = make_bundle_file(
-        load_command(name), inputs, out, options, force=force, reporter=reporter, **more
-    )
     from ddlabel.data.reading import is_standard_output
 
+    written = make_bundle_file(
+        load_command(name), inputs, out, options, force=force, reporter=reporter
+    )
     if not is_standard_output(out):
         reporter.result(out, written)
-    return bundle
 
 
 def _typer_parameters(

@@ -6,8 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from rich.console import Console
-
 from ddlabel.commands.reporter import Reporter
 from ddlabel.core.errors import ClosedPipeError, StorageError
 from ddlabel.core.ranks import RANK
@@ -42,11 +40,15 @@ class TerminalReporter(Reporter):
 
     def warn(self, text: str) -> None:
         """Print a line for people, with --quiet too."""
+        from rich.console import Console
+
         console = Console(stderr=True, highlight=False, soft_wrap=True)
         console.print(printable(text), markup=False)
 
     def show(self, renderable: Any) -> None:
         """Print a table or another rich object for people."""
+        from rich.console import Console
+
         if not self.quiet:
             width = None if sys.stderr.isatty() else _PIPED_WIDTH
             Console(stderr=True, width=width).print(renderable)

@@ -80,9 +80,7 @@ class Command:
         """Whether the result is a bundle, which the command line writes to a file."""
         return inspect.signature(self.body, eval_str=True).return_annotation is Made
 
-    def run(
-        self, inputs: Mapping[str, Any], options: Any, reporter: Reporter = SILENT, **more: Any
-    ) -> Any:
+    def run(self, inputs: Mapping[str, Any], options: Any, reporter: Reporter = SILENT) -> Any:
         """Run the body, and append the command to the history of the bundle that it made.
 
         Raises:
@@ -92,7 +90,7 @@ class Command:
         shared = {"options": options, "reporter": reporter}
         accepted = {name: value for name, value in shared.items() if name in parameters}
         try:
-            result = self.body(**inputs, **accepted, **more)
+            result = self.body(**inputs, **accepted)
         except (MemoryError, OSError, RuntimeError) as error:
             if is_out_of_memory(error):
                 raise out_of_memory_error({field.name for field in fields(self.config)}) from error

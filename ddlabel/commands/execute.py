@@ -16,7 +16,6 @@ from ddlabel.core.ranks import RANK
 from ddlabel.core.registry import nearest
 from ddlabel.core.values import as_option_type, shown
 from ddlabel.data import atomic, formats
-from ddlabel.data.bundle import Bundle
 from ddlabel.data.reading import is_standard_output, is_stream
 from ddlabel.data.schema import Header
 
@@ -29,14 +28,13 @@ def make_bundle_file(
     *,
     force: bool = False,
     reporter: Reporter = SILENT,
-    **more: Any,
-) -> tuple[Bundle, dict[str, Any]]:
+) -> dict[str, Any]:
     """Run a command that makes a bundle, and write it whole or not at all.
 
     An existing output is refused before the work. Under torchrun rank 0 alone writes. A command
     with an input `resume` saves its state in `OUT.resume` until the bundle is written; if a run was
-    killed between the two, only the state is removed. Returns the bundle, and what `--json` prints:
-    the path, the digest and the shapes.
+    killed between the two, only the state is removed. Returns what `--json` prints: the path,
+    the digest and the shapes.
 
     Raises:
         OutputExistsError: The output is there before the work or after it, and `force` is not set.
@@ -46,10 +44,9 @@ def make_bundle_file(
     if resume is not None and resume.exists() and not force:
         existing = existing_bundle(command, inputs, options, out)
         if existing is not None:
-            bundle, header = existing
             reporter.note(f"{out}: an earlier run has written it; its state {resume} is removed")
             resume.unlink()
-            return bundle, _written_value(out, header)
+            return _written_value(out, existing[1])
     # The suffix first: if the output was forgotten, the last input stands in its place.
     formats.format_of(out)
     atomic.check_output(out, force=force)
@@ -57,13 +54,13 @@ def make_bundle_file(
         raise UsageError(f"{command.name} makes no bundle: leave out the output")
     if resume is not None:
         inputs = {"resume": resume, **inputs}
-    bundle = command.run(inputs, options, reporter, **more)
+    bundle = command.run(inputs, options, reporter)
     if RANK:
-        return bundle, {}
+        return {}
     header = formats.write(out, bundle, force=force)
     if resume is not None:
         resume.unlink(missing_ok=True)
-    return bundle, _written_value(out, header)
+    return _written_value(out, header)
 
 
 def _written_value(out: str, header: Header) -> dict[str, Any]:
@@ -105,7 +102,7 @@ class Call:
         if self.out is None:
             result = self.command.run(self.inputs, self.options, reporter)
             return self.command.json_value(result)
-        _, written = make_bundle_file(
+        return make_bundle_file(
             self.command,
             self.inputs,
             self.out,
@@ -113,7 +110,6 @@ class Call:
             force=self.force,
             reporter=reporter,
         )
-        return written
 
     def adopt(self) -> Any:
         """Return what `run` would, without running, if its output is there already.

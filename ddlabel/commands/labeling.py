@@ -16,9 +16,9 @@ from ddlabel.data.schema import LabelMeta
 from ddlabel.data.scratch import scratch_array
 from ddlabel.training import distributed
 from ddlabel.training.batches import ViewIndex
-from ddlabel.training.device_data import DeviceBundle, to_device, to_unit
+from ddlabel.training.device_data import DeviceBundle, DeviceViews, to_device, to_unit
 from ddlabel.training.labeler import Labeler
-from ddlabel.training.runtime import Runtime, pick_device
+from ddlabel.training.runtime import Runtime
 
 
 def label_images(bundle: Bundle, checkpoints: Checkpoints, options: RelabelOptions) -> Bundle:
@@ -29,7 +29,7 @@ def label_images(bundle: Bundle, checkpoints: Checkpoints, options: RelabelOptio
         ResourceError: The device is not there.
     """
     labeler = _labeler(checkpoints, options, num_images=len(bundle))
-    device = pick_device(options.device)
+    device = labeler.runtime.device
     values = scratch_array((len(bundle), bundle.num_classes), np.float32)
     for rows in distributed.chunks_for_rank(image_chunks(bundle), values):
         images = to_unit(to_device(bundle.images[rows], device))
@@ -50,13 +50,19 @@ def label_views(
     """
     num_views = views.num_views
     labeler = _labeler(checkpoints, options, num_images=len(bundle) * num_views)
-    device = pick_device(options.device)
+    device = labeler.runtime.device
     values = scratch_array((len(bundle), num_views, bundle.num_classes), np.float32)
     labels = Labels(values=values, meta=_meta(checkpoints, options))
     dense = replace(bundle, dense=labels, views=views)
+    numbers = np.arange(len(bundle))
     for rows in distributed.chunks_for_rank(image_chunks(bundle), values):
-        block = replace(dense, soft=None).take(np.arange(len(bundle))[rows])
-        index = ViewIndex(DeviceBundle.of(block, device), whole="none")
+        block = DeviceBundle(
+            images=to_device(bundle.images[rows], device),
+            hard=to_device(bundle.hard_labels[rows], device),
+            num_classes=bundle.num_classes,
+            views=DeviceViews.of(views.take(numbers[rows], len(bundle)), device),
+        )
+        index = ViewIndex(block, whole="none")
         first_view = torch.arange(len(block), device=device) * num_views
         for view in range(num_views):
             images = index.images(first_view + view)
@@ -89,9 +95,9 @@ def _meta(checkpoints: Checkpoints, options: RelabelOptions) -> LabelMeta:
 
 
 def _weights(text: str | None, num_experts: int) -> list[float]:
-    """Read the weights of the experts of an ensemble; equal ones without a text."""
+    """Read the weights of the experts of an ensemble; none, for equal ones, without a text."""
     if text is None:
-        return [1.0] * num_experts
+        return []
     if num_experts == 1:
         raise UsageError(
             "--weights is for an ensemble and there is one expert: leave it out, or name more"

@@ -1,5 +1,6 @@
 """The files of an expert run: each is written whole, and verified when it is read."""
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -86,8 +87,8 @@ def _digest_of(values: Mapping[str, Any]) -> str:
 
 def write_arrays(path: Path, arrays: Arrays) -> str:
     """Write arrays, and return the sha256 of the file."""
-    _write_safetensors(path, arrays)
-    return sha256_of_file(path)
+    content = _write_safetensors(path, arrays)
+    return hashlib.sha256(content).hexdigest()
 
 
 def read_arrays(path: Path, sha256: str) -> Arrays:
@@ -135,9 +136,12 @@ def _digest_of_arrays(arrays: Arrays) -> str:
     return _digest_of(content)
 
 
-def _write_safetensors(path: Path, arrays: Arrays, metadata: dict[str, str] | None = None) -> None:
+def _write_safetensors(path: Path, arrays: Arrays, metadata: dict[str, str] | None = None) -> bytes:
+    """Write arrays, and return the bytes of the file."""
     from safetensors.numpy import save
 
     # The library writes wrong numbers for an array that is not contiguous.
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    write_file(path, save(contiguous, metadata))
+    content = save(contiguous, metadata)
+    write_file(path, content)
+    return bytes(content)

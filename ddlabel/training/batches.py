@@ -199,11 +199,11 @@ def view_batches(
     order_seed = partial(rng.stream, seed, "order")
     rows_of_step = shuffled_rows(num_rows, batch_size, order_seed, index.data.device)
     label = index.split_target if split else index.target
+    offsets = torch.arange(index.items_per_image, device=index.data.device)
 
     def batch(step: int) -> tuple[Tensor, Any]:
         items = rows_of_step(step)
         if together:
-            offsets = torch.arange(index.items_per_image, device=items.device)
             items = (items[:, None] * index.items_per_image + offsets).flatten()
         return transform(index.images(items), label(items), seed=seed, step=step)
 

@@ -38,7 +38,8 @@ class DeviceLabels:
     @classmethod
     def of(cls, labels: Labels, device: torch.device) -> Self:
         """Decode labels and copy them to the device."""
-        return cls(values=to_device(labels.decode(), device), meta=labels.meta)
+        values = torch.from_numpy(labels.decode()).to(device)
+        return cls(values=values, meta=labels.meta)
 
 
 @dataclass(frozen=True, kw_only=True)

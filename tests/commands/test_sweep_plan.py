@@ -10,6 +10,7 @@ from samples import records
 
 from ddlabel.commands.execute import run_command
 from ddlabel.commands.sweep import sweep
+from ddlabel.core.errors import ResourceError
 
 # One image through convnet-d1:width=4 at 8 px, by hand: a convolution of 3 × 3 on 8 × 8 to 4
 # channels, and 10 classes from 4 × 4 × 4; a multiplication and an addition are two operations.
@@ -54,6 +55,13 @@ def test_plan_of_online_labels_counts_the_teacher(digits):
     )
     num_shown = NUM_IMAGES * EVALUATE["options"]["epochs"] * EVALUATE["options"]["seeds"]
     assert online[0] - stored[0] == num_shown * FORWARD
+
+
+def test_plan_uses_the_device_of_the_config_file(digits):
+    Path("machine.toml").write_text('[evaluate]\ndevice = "cuda:99"\n')
+    grid = changed(EVALUATE, options={"config": "machine.toml"})
+    with pytest.raises(ResourceError, match=r"--device cuda:99"):
+        sweep(grid, plan=True)
 
 
 def test_plan_of_labelling_counts_images_experts_and_views(digits):

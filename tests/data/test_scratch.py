@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 
 import numpy as np
 import pytest
 
+from ddlabel.core.errors import StorageError
 from ddlabel.data import scratch
 from ddlabel.data.scratch import scratch_array
 
@@ -21,3 +23,11 @@ def test_a_scratch_array_is_zeros_to_fill_and_leaves_nothing_behind(tmp_path, mo
     array[1] = 7
     assert array.tolist() == [[0, 0], [7, 7], [0, 0]]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_scratch_array_that_the_disk_cannot_hold_is_refused(monkeypatch):
+    """A mapped file on a full disk ends the process with SIGBUS when it is filled."""
+    monkeypatch.setattr(scratch, "IN_MEMORY_BYTES", 0)
+    free = shutil.disk_usage(tempfile.gettempdir()).free
+    with pytest.raises(StorageError, match="bytes of temporary space are needed"):
+        scratch_array((free + 1,), np.uint8)

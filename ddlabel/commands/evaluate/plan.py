@@ -55,8 +55,9 @@ class Plan:
             return None
         total = 0
         for experiment in self.experiments:
-            for seed in experiment.seeds:
-                total += experiment.training_flops(experiment.bundle_for(seed))
+            # Every seed has as many images of the same size.
+            bundle = experiment.bundle_for(experiment.options.seed)
+            total += len(experiment.seeds) * experiment.training_flops(bundle)
         return total
 
 

@@ -159,13 +159,12 @@ def _train_and_test(
         },
         scale_losses=cache.runtime.precision == "fp16",
     )
+    precision = cache.precision(students[0], per_epoch)
     figures = []
     outcomes = zip(students, stack.monitors, stack.test_logits(test), strict=True)
     for student, monitor, logits in outcomes:
         result = monitor.figures(logits, test.hard)
-        result["flops"] = cache.flops(student)
-        result["precision"] = cache.precision(student, per_epoch)
-        figures.append(result)
+        figures.append(result | {"flops": cache.flops(student), "precision": precision})
     return figures
 
 
@@ -174,11 +173,11 @@ def _prepare(
 ) -> tuple[list[TrainSpec], StudentStack]:
     """Return how every student is trained, and the stack of their networks with fresh weights."""
     networks, forward = cache.networks(students[0], len(students), per_epoch)
+    options = students[0].experiment.options
     specs = []
     monitors = []
     for student, network in zip(students, networks, strict=True):
         spec = _train_spec(cache, student, network, per_epoch)
-        options = students[0].experiment.options
         specs.append(spec)
         monitors.append(StudentMonitor(network.body, spec.optimizer, options))
     return specs, StudentStack(networks=networks, forward=forward, monitors=monitors)

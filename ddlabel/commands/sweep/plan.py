@@ -66,10 +66,13 @@ def _plan(cell: Cell) -> PlannedCell:
     from ddlabel.training.cost import EXPECTED_UTILISATION, matmul_rate
     from ddlabel.training.runtime import pick_device
 
-    flops = _count_flops(prepare_call(cell.command, cell.given))
+    call = prepare_call(cell.command, cell.given)
+    flops = _count_flops(call)
     seconds = None
     if flops is not None:
-        device = pick_device(cell.given.get("device", "auto"))
+        # A list of configs, which all have the same device, if the command has axes.
+        options = call.options[0] if isinstance(call.options, list) else call.options
+        device = pick_device(options.device)
         seconds = flops / matmul_rate(device) / EXPECTED_UTILISATION
     return PlannedCell(cell=cell, flops=flops, seconds=seconds)
 

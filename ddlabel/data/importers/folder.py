@@ -1,9 +1,6 @@
 """A folder or zip of class folders: real images, and the form of SRe2L, CDA, G-VBSM and RDED."""
 
-import math
 import re
-import shutil
-import tempfile
 import zipfile
 from collections.abc import Sequence
 from functools import partial
@@ -13,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ddlabel.core.config import ImportOptions
-from ddlabel.core.errors import InvalidInputError, StorageError, UnsafeInputError, UsageError
+from ddlabel.core.errors import InvalidInputError, UnsafeInputError, UsageError
 from ddlabel.data.importers import budget
 from ddlabel.data.importers.archives import is_archive, read_member
 from ddlabel.data.importers.images import Member, decode_image
@@ -21,7 +18,7 @@ from ddlabel.data.importers.source import Source
 from ddlabel.data.labels import Array
 from ddlabel.data.reading import reading
 from ddlabel.data.schema import require
-from ddlabel.data.scratch import IN_MEMORY_BYTES, scratch_array
+from ddlabel.data.scratch import scratch_array
 
 PAIR = False
 OPTIONS = {"split", "size"}
@@ -55,13 +52,13 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
         InvalidInputError: There is no image, one cannot be read, or their sizes differ.
         UnsafeInputError: An image or a member of the archive is too large or outside of it.
         UsageError: A part is asked for and there are none.
+        StorageError: The images do not fit the disk of temporary files.
     """
     path = paths[0]
     listed = list_images(path, options)
     members = listed.members
     first = decode_image(members[0], options).pixels
     shape = (len(members), *first.shape)
-    _check_scratch_space(path, math.prod(shape))
     images = scratch_array(shape, np.uint8)
     transparent = []
     for row, member in enumerate(members):
@@ -81,17 +78,6 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
 def _described(image: Array) -> str:
     num_channels, height, width = image.shape
     return f"{width} × {height} px in {'grey' if num_channels == 1 else 'colour'}"
-
-
-def _check_scratch_space(path: Path, num_bytes: int) -> None:
-    """Check that the images fit the disk of temporary files: a full one would end the process."""
-    free = shutil.disk_usage(tempfile.gettempdir()).free
-    require(
-        num_bytes <= max(free, IN_MEMORY_BYTES),
-        f"{path}: its images need {num_bytes} bytes of temporary space and {free} are free: free "
-        "some, set TMPDIR to another disk, or import smaller images with --size",
-        StorageError,
-    )
 
 
 def _transparency_note(names: Sequence[str]) -> tuple[str, ...]:
