@@ -225,6 +225,7 @@ class FakeSide(Side):
             "amount": amount,
             "seconds": self.seconds * amount,
             "rate": 10 / self.seconds,
+            "page_faults": 0,
             "peak_memory_bytes": 7,
         }
 

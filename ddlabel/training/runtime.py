@@ -14,6 +14,7 @@ from ddlabel.core.config import RuntimeOptions
 from ddlabel.core.errors import ResourceError, UsageError
 from ddlabel.training.compilation import can_compile, compiled, worth_compiling
 from ddlabel.training.cost import count_activations
+from ddlabel.training.memory import keep_freed_memory
 from ddlabel.training.stacking import Forward, stacked
 
 _AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -70,6 +71,7 @@ class Runtime:
     """A device, the precision of networks on it (fp32, tf32, bf16 or fp16) and `--compile`.
 
     To make one changes nothing in torch: run networks inside `with runtime.matmul_precision():`.
+    `of` lets the process keep freed memory if the device is a CPU: see `keep_freed_memory`.
     """
 
     device: torch.device
@@ -91,6 +93,8 @@ class Runtime:
             ResourceError: The device is not there or does not have the precision.
         """
         device = pick_device(options.device)
+        if device.type == "cpu":
+            keep_freed_memory()
         precision = options.precision
         eager_precision = None
         if precision == "auto":

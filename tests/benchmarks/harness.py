@@ -12,7 +12,13 @@ from statistics import median
 from typing import Any, Self
 
 from .figures import figure, format_number, paired_ratios
-from .machine import matmul_rates, peak_memory, reset_peak_memory, synchronised_time
+from .machine import (
+    matmul_rates,
+    page_faults,
+    peak_memory,
+    reset_peak_memory,
+    synchronised_time,
+)
 
 Result = dict[str, Any]
 # Does an amount of work and returns `count`, the number of images (labels, steps), and more.
@@ -80,7 +86,8 @@ class Side:
         """Take one turn.
 
         Returns:
-            The result of the turn with its `amount`, `seconds`, `rate` and `peak_memory_bytes`.
+            The result of the turn with its `amount`, `seconds`, `rate`, `page_faults` and
+            `peak_memory_bytes`.
 
         Raises:
             RuntimeError: The process of the side failed.
@@ -119,9 +126,11 @@ def _serve(pipe: Any, device: str, make_turn: MakeTurn) -> None:
         while True:
             amount, turn_options = pipe.recv()
             reset_peak_memory(device)
+            faults_before = page_faults()
             started = synchronised_time(device)
             result = turn(amount, **turn_options)
             result["seconds"] = synchronised_time(device) - started
+            result["page_faults"] = page_faults() - faults_before
             pipe.send(result | {"peak_memory_bytes": peak_memory(device)})
     except EOFError:
         pass
@@ -160,6 +169,7 @@ class _PacedSide:
             "amount": last["amount"],
             "set_up_seconds": self.set_up_seconds,
             "peak_memory_bytes": last["peak_memory_bytes"],
+            "page_faults": last["page_faults"],
             "rounds": [{"rate": turn["rate"], "seconds": turn["seconds"]} for turn in self.turns],
         }
         if flops is not None:

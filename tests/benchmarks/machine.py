@@ -2,6 +2,7 @@
 
 import os
 import platform
+import resource
 import time
 from contextlib import suppress
 from functools import lru_cache
@@ -111,6 +112,11 @@ def peak_memory(device: str) -> int:
     if device == "cuda":
         return torch.cuda.max_memory_allocated()
     return status_bytes("VmHWM")
+
+
+def page_faults() -> int:
+    """Return how many pages of memory this process has had to wait for so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
 def status_bytes(name: str) -> int:

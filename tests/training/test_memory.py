@@ -1,8 +1,12 @@
-"""Chunks that do not fit into memory are halved, and no value changes."""
+"""Freed memory is kept; chunks that do not fit into memory are halved, and no value changes."""
 
 from __future__ import annotations
 
 import logging
+import multiprocessing
+import platform
+import resource
+import sys
 
 import pytest
 import torch
@@ -10,7 +14,8 @@ from torch import Tensor
 
 from ddlabel.methods.nets import build
 from ddlabel.methods.nets.prepare import normalisation
-from ddlabel.training.memory import ChunkedFunction
+from ddlabel.training import memory
+from ddlabel.training.memory import ChunkedFunction, keep_freed_memory
 from ddlabel.training.warning import warn_once
 
 NO_MACHINE_HAS = 1 << 60
@@ -83,3 +88,50 @@ def test_other_errors_are_raised_at_once():
     with pytest.raises(RuntimeError):
         ChunkedFunction(fail)(random_images(8))
     assert sizes == [8]
+
+
+def new_pages() -> int:
+    """Return how many new pages ten arrays of 64 MB wait for, one after another."""
+    torch.ones(1 << 24)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        torch.ones(1 << 24)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+def report_new_pages(pipe) -> None:
+    before = new_pages()
+    keep_freed_memory()
+    pipe.send((before, new_pages()))
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has this setting")
+def test_freed_memory_is_kept_for_the_next_array():
+    """In a process of its own: the setting cannot be undone."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe()
+    process = context.Process(target=report_new_pages, args=(sender,))
+    process.start()
+    before, after = receiver.recv()
+    process.join()
+    # A new array of 64 MB takes pages of 4 KiB, or of 2 MiB.
+    assert before >= 10 * 32
+    assert after < before / 10
+
+
+def test_a_c_library_without_the_setting_is_reported_once(monkeypatch, caplog):
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())
+    for name in memory._ALLOCATOR_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    warn_once.cache_clear()
+    with caplog.at_level(logging.WARNING, "ddlabel"):
+        answers = [keep_freed_memory.__wrapped__() for _ in range(2)]
+    assert answers == [False, False]
+    assert len(caplog.records) == 1
+
+
+def test_the_users_own_setting_of_the_allocator_wins(monkeypatch):
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "0")
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: pytest.fail("it was changed"))
+    assert not keep_freed_memory.__wrapped__()
