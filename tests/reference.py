@@ -39,6 +39,7 @@ KINDS = {
     "augmentations": "`--augment`",
     "mixes": "`evaluate --mix`",
     "nets": "`--net`, `--trial-net`",
+    "formats": "`import --format`",
     "selectors": "`select --method`",
     "views": "`densify --views`",
     "edits": "`edit --op`",

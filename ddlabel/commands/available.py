@@ -24,12 +24,13 @@ _REGISTRIES = {
     "codecs": ("ddlabel.data.codecs", "codecs"),
     "prunings": ("ddlabel.methods.labels.pruning", "prunings"),
     "learners": ("ddlabel.commands.learners", "learners"),
+    "formats": ("ddlabel.data.importers", "importers"),
 }
 KINDS = (*_REGISTRIES, PROTOCOLS)
 
 
 def registry(kind: str) -> Registry[Any]:
-    """Import and return a registry; all of them but that of the codecs import torch.
+    """Import and return a registry; all but codecs and formats import torch.
 
     Raises:
         UsageError: There is no registry of this kind.

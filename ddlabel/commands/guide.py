@@ -11,6 +11,7 @@ _TOPICS = (
     "labels",
     "students",
     "protocols",
+    "import",
     "bundles",
     "python",
     "scale",

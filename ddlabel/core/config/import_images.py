@@ -12,8 +12,7 @@ class ImportOptions(Options):
 
     format: str = option(
         "auto",
-        "kind of source; auto looks at the files",
-        choices=("auto", "folder", "cifar", "idx", "npz", "pt"),
+        "kind of source; auto looks at the files ('ddlabel list formats' shows all)",
     )
     split: str | None = option(
         None, "part of the data set: train, val or test (default: train, where it has parts)"

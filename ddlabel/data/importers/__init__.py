@@ -1,10 +1,11 @@
-"""Foreign formats: an importer is one function path → `Source`; `load` picks one of them.
+"""Foreign formats: an importer is one function paths → `Source`; `load` picks one of them.
 
-An importer is a module with `recognises`, `load`, `PAIR` (whether it reads two files) and
-`OPTIONS` (which of the options that not every importer has it uses). Its `load` raises what `load`
+A module of this folder that holds an importer registers it (see `registry`). It raises what `load`
 here does.
 """
 
+import importlib
+import pkgutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,17 +14,19 @@ import numpy as np
 from ddlabel.core.config import ImportOptions
 from ddlabel.core.errors import ResourceError, StorageError, UsageError
 from ddlabel.data.bundle import Bundle
-from ddlabel.data.importers import cifar, folder, idx, npz, pt
 from ddlabel.data.importers.budget import check_source
 from ddlabel.data.importers.pixels import given_statistics
+from ddlabel.data.importers.registry import choose, importers
 from ddlabel.data.importers.source import Source, check_class_names
 from ddlabel.data.labels import Labels
-from ddlabel.data.schema import LabelMeta, Pixels, require
+from ddlabel.data.schema import LabelMeta, Pixels
 from ddlabel.data.statistics import statistics
 
-IMPORTERS = {module.__name__.rpartition(".")[2]: module for module in (folder, cifar, idx, npz, pt)}
-
 _SHOWN_CLASSES = 12
+
+# So that a new importer is one new file: every module of this folder is imported.
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
 
 
 def load(
@@ -63,13 +66,14 @@ def load(
 def _load(paths: Sequence[Path], options: ImportOptions) -> tuple[Bundle, Sequence[str]]:
     for path in paths:
         check_source(path)
-    kind = _kind_of(paths, options.format)
+    kind, found = choose(paths, options.format)
     _check_use(kind, paths, options)
     options.check_together()
-    source = IMPORTERS[kind].load(paths, options)
+    source = importers[kind].load(paths, options)
     bundle = _bundle_of(source, options)
     check_class_names(str(paths[0]), bundle.classes)
-    return bundle, [*source.notes, *_empty_classes_note(bundle)]
+    detected = [] if found is None else [f"{paths[0]}: {found.what} (--format {kind})"]
+    return bundle, [*detected, *source.notes, *_empty_classes_note(bundle)]
 
 
 def _empty_classes_note(bundle: Bundle) -> list[str]:
@@ -114,35 +118,21 @@ def _given_classes(names: str, num_classes: int) -> tuple[str, ...]:
     return classes
 
 
-def _kind_of(paths: Sequence[Path], wanted: str) -> str:
-    """Return the importer that `wanted` names; for `auto`, the only one that knows the files."""
-    if wanted != "auto":
-        return wanted
-    kinds = []
-    for name, importer in IMPORTERS.items():
-        if (importer.PAIR or len(paths) == 1) and importer.recognises(paths):
-            kinds.append(name)
-    reason = f"it could be {' or '.join(kinds)}" if kinds else "of an unknown kind"
-    require(
-        len(kinds) == 1,
-        f"{paths[0]}: {reason}: choose --format {', '.join(IMPORTERS)}",
-    )
-    return kinds[0]
-
-
 def _check_use(kind: str, paths: Sequence[Path], options: ImportOptions) -> None:
     """Refuse paths and options that the importer would leave out silently."""
-    if len(paths) > 1 and not IMPORTERS[kind].PAIR:
+    importer = importers[kind]
+    if len(paths) > importer.most_paths:
+        at_most = "one file or folder" if importer.most_paths == 1 else "a pair of files"
         raise UsageError(
-            f"a source of the kind {kind} is one file or folder, and there are {len(paths)}: "
+            f"a source of the kind {kind} is {at_most}, and there are {len(paths)}: "
             "import them one by one"
         )
     defaults = ImportOptions()
-    special = set().union(*(importer.OPTIONS for importer in IMPORTERS.values()))
-    for name in sorted(special):
-        users = [user for user, importer in IMPORTERS.items() if name in importer.OPTIONS]
+    special = frozenset().union(*(each.options for each in importers.values()))
+    for name in sorted(special - importer.options):
         value = getattr(options, name)
-        if kind not in users and value != getattr(defaults, name):
+        if value != getattr(defaults, name):
+            users = [user for user, each in importers.items() if name in each.options]
             flag = f"--{name.replace('_', '-')}"
             raise UsageError(
                 f"{flag} {value} means nothing for a source of the kind {kind} (only "

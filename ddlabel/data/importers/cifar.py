@@ -9,13 +9,12 @@ from ddlabel.core.config import ImportOptions
 from ddlabel.data.importers import budget
 from ddlabel.data.importers.archives import is_archive, is_tar, open_tar
 from ddlabel.data.importers.pickles import read_pickle
+from ddlabel.data.importers.registry import Certainty, Found, importers
 from ddlabel.data.importers.source import Source
 from ddlabel.data.labels import Array
 from ddlabel.data.reading import reading
 from ddlabel.data.schema import require
 
-PAIR = False
-OPTIONS = {"split"}
 _FILES = {
     "train": (*(f"data_batch_{number}" for number in range(1, 6)), "train"),
     "test": ("test_batch", "test"),
@@ -26,18 +25,23 @@ _NAMES = {"batches.meta": b"label_names", "meta": b"fine_label_names"}
 _MAX_MEMBERS = 1000
 
 
-def recognises(paths: Sequence[Path]) -> bool:
-    """Return whether it is a tar archive, or a folder with a `batches.meta` or `meta` file."""
+def _recognise(paths: Sequence[Path]) -> Found | None:
+    """Find a folder with a `batches.meta` or `meta` file, or a tar archive."""
     path = paths[0]
     if path.is_dir():
-        return any((path / name).is_file() for name in _NAMES)
-    return is_archive(is_tar, path)
+        names = [name for name in _NAMES if (path / name).is_file()]
+        return Found(f"a folder of CIFAR (it has {names[0]})", Certainty.CONTENT) if names else None
+    if not is_archive(is_tar, path):
+        return None
+    return Found("a tar archive, such as CIFAR's", Certainty.NAME)
 
 
+@importers.add("cifar", recognise=_recognise, options={"split"})
 def load(paths: Sequence[Path], options: ImportOptions) -> Source:
-    """Read all images of one part (`train` or `test`), in the order of the files.
+    """CIFAR-10 or CIFAR-100: the python archive of its authors, packed or unpacked.
 
-    The classes are sorted by name, which is CIFAR's order and that of class folders.
+    All images of one part (`train` or `test`) are read, in the order of the files. The classes are
+    sorted by name, which is CIFAR's order and that of class folders.
 
     Raises:
         InvalidInputError: The part is unknown, or the archive is damaged or another one.

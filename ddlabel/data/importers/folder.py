@@ -14,14 +14,13 @@ from ddlabel.core.errors import InvalidInputError, UnsafeInputError, UsageError
 from ddlabel.data.importers import budget
 from ddlabel.data.importers.archives import is_archive, read_member
 from ddlabel.data.importers.images import Member, decode_image
+from ddlabel.data.importers.registry import Certainty, Found, importers
 from ddlabel.data.importers.source import Source
 from ddlabel.data.labels import Array
 from ddlabel.data.reading import reading
 from ddlabel.data.schema import require
 from ddlabel.data.scratch import scratch_array
 
-PAIR = False
-OPTIONS = {"split", "size"}
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 _PARTS = {"train", "val", "test"}
 
@@ -35,18 +34,25 @@ class ImageList(NamedTuple):
     notes: tuple[str, ...]
 
 
-def recognises(paths: Sequence[Path]) -> bool:
-    """Return whether it is a folder or zip archive with an image in a subfolder."""
+def _recognise(paths: Sequence[Path]) -> Found | None:
+    """Find a folder or zip archive with images."""
     path = paths[0]
     readable = path.is_dir() or is_archive(zipfile.is_zipfile, path)
-    return readable and any(member.class_name for member in _members(path))
+    members = _members(path) if readable else []
+    if not members:
+        return None
+    if not any(member.class_name for member in members):
+        what = f"{len(members)} images" if len(members) > 1 else "one image"
+        return Found(what, Certainty.CONTENT, missing="class folders")
+    return Found("class folders of images", Certainty.CONTENT)
 
 
+@importers.add("folder", recognise=_recognise, options={"split", "size"})
 def load(paths: Sequence[Path], options: ImportOptions) -> Source:
-    """Read the images of class folders, sorted by class and then by name.
+    """A folder or zip of class folders: real images, and those of SRe2L, CDA, G-VBSM and RDED.
 
-    Where the folder has parts (`train/`, `val/`, `test/`), `options.split` picks one. Images of
-    several sizes need `options.size`.
+    The images are sorted by class and then by name. Where the folder has parts (`train/`, `val/`,
+    `test/`), `options.split` picks one. Images of several sizes need `options.size`.
 
     Raises:
         InvalidInputError: There is no image, one cannot be read, or their sizes differ.

@@ -10,31 +10,35 @@ import numpy as np
 
 from ddlabel.core.config import ImportOptions
 from ddlabel.data.importers import budget
+from ddlabel.data.importers.registry import Certainty, Found, importers
 from ddlabel.data.importers.source import Source, from_pair
 from ddlabel.data.labels import Array
 from ddlabel.data.reading import reading
 from ddlabel.data.schema import require
 
-PAIR = True
-OPTIONS = {"split"}
 # The longest chunk that a packed file is inflated to at once.
 _CHUNK_BYTES = 1 << 24
 _UNSIGNED_BYTES = b"\0\0\x08"
 
 
-def recognises(paths: Sequence[Path]) -> bool:
-    """Return whether there are two files named like IDX files, or a folder of such."""
+def _recognise(paths: Sequence[Path]) -> Found | None:
+    """Find two files named like IDX files, or a folder of such."""
     is_folder = len(paths) == 1 and paths[0].is_dir()
     files = list(paths[0].iterdir()) if is_folder else paths
     named = [file for file in files if "-idx" in file.name or ".idx" in file.name]
-    return len(named) >= 2
+    if not named:
+        return None
+    missing = "a file of images and one of labels" if len(named) < 2 else ""
+    what = f"{len(named)} IDX files, as of MNIST" if len(named) > 1 else "one IDX file"
+    return Found(what, Certainty.NAME, missing)
 
 
+@importers.add("idx", recognise=_recognise, options={"split"}, most_paths=2)
 def load(paths: Sequence[Path], options: ImportOptions) -> Source:
-    """Read images (IDX of 3 or 4 axes, unsigned bytes) and their labels (1 axis).
+    """IDX files of MNIST and its relatives: a folder of them, or images and labels.
 
-    Files that end in `.gz` are unpacked; where a folder has a file both packed and unpacked, the
-    unpacked one is read.
+    Images are unsigned bytes with 3 or 4 axes, and labels have 1 axis. Files that end in `.gz` are
+    unpacked; where a folder has a file both packed and unpacked, the unpacked one is read.
 
     Raises:
         InvalidInputError: A file is missing, damaged or not IDX.

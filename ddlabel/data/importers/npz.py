@@ -12,13 +12,12 @@ from ddlabel.core.config import ImportOptions
 from ddlabel.core.errors import InvalidInputError, UnsafeInputError
 from ddlabel.data.importers import budget
 from ddlabel.data.importers.archives import open_member
+from ddlabel.data.importers.registry import Certainty, Found, importers
 from ddlabel.data.importers.source import Source, from_arrays
 from ddlabel.data.labels import Array
 from ddlabel.data.reading import reading
 from ddlabel.data.schema import require
 
-PAIR = False
-OPTIONS = {"split", "pixels", "label_space", "zca_from"}
 # Known names in the order of their precedence; {} is the part, such as train.
 _IMAGES = ("images", "x", "data", "x_{}", "{}_images", "X_{}")
 _LABELS = ("labels", "y", "label", "y_{}", "{}_labels", "Y_{}", "hard_labels", "soft_labels")
@@ -26,13 +25,14 @@ _PARTS = ("train", "val", "test")
 _Members = Mapping[str, zipfile.ZipInfo]
 
 
-def recognises(paths: Sequence[Path]) -> bool:
-    """Return whether the file has the suffix .npz."""
-    return paths[0].suffix == ".npz"
+def _recognise(paths: Sequence[Path]) -> Found | None:
+    """Find a file with the suffix .npz."""
+    return Found("a NumPy archive", Certainty.NAME) if paths[0].suffix == ".npz" else None
 
 
+@importers.add("npz", recognise=_recognise, options={"split", "pixels", "label_space", "zca_from"})
 def load(paths: Sequence[Path], options: ImportOptions) -> Source:
-    """Read `images`, `x` or `x_train` with `labels`, `y` or `y_train`.
+    """A NumPy archive .npz: `images`, `x` or `x_train` with `labels`, `y` or `y_train`.
 
     Hard and soft labels are both read if there are both. With an explicit `options.split` only
     names with a part are looked for.

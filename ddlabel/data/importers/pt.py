@@ -11,6 +11,7 @@ import numpy as np
 from ddlabel.core.config import ImportOptions
 from ddlabel.core.errors import InvalidInputError, UnsafeInputError
 from ddlabel.data.importers import budget
+from ddlabel.data.importers.registry import Certainty, Found, importers
 from ddlabel.data.importers.source import Source, from_pair
 from ddlabel.data.labels import Array
 from ddlabel.data.reading import reading
@@ -19,18 +20,24 @@ from ddlabel.data.schema import require
 if TYPE_CHECKING:
     from torch import Tensor
 
-PAIR = True
-OPTIONS = {"pixels", "label_space", "zca_from"}
 _ZIP_MAGIC = b"PK\3\4"
 
 
-def recognises(paths: Sequence[Path]) -> bool:
-    """Return whether all files have the suffix .pt or .pth."""
-    return all(path.suffix in (".pt", ".pth") for path in paths)
+def _recognise(paths: Sequence[Path]) -> Found | None:
+    """Find files that all have the suffix .pt or .pth."""
+    if not all(path.suffix in (".pt", ".pth") for path in paths):
+        return None
+    missing = "" if len(paths) == 2 else "a file of images and one of labels"
+    return Found("tensors in .pt files", Certainty.NAME, missing)
 
 
+@importers.add(
+    "pt", recognise=_recognise, options={"pixels", "label_space", "zca_from"}, most_paths=2
+)
 def load(paths: Sequence[Path], options: ImportOptions) -> Source:
-    """Read one tensor of images [N, C, H, W] and one of labels [N] or [N, K], in either order.
+    """A pair of .pt tensors, as of MTT, GLaD and DATM: images and labels, in either order.
+
+    Images are [N, C, H, W] and labels [N] or [N, K].
 
     Raises:
         InvalidInputError: A file is damaged or does not hold one tensor of numbers.

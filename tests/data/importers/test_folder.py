@@ -145,7 +145,7 @@ def test_size_keeps_what_lies_in_the_centre_and_averages_before_it_shrinks(tmp_p
 
 def notes_of(path, **options) -> list[str]:
     notes = []
-    importers.load([path], ImportOptions(**options), notes.append)
+    importers.load([path], ImportOptions(format="folder", **options), notes.append)
     return notes
 
 

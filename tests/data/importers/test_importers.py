@@ -79,13 +79,13 @@ def test_a_split_is_refused_where_there_are_no_parts(tmp_path):
         load(tmp_path / "pets")
 
 
-@pytest.mark.parametrize("kind", ["auto", *importers.IMPORTERS])
+@pytest.mark.parametrize("kind", ["auto", *importers.importers])
 def test_a_missing_source_is_refused_by_name(tmp_path, kind):
     with pytest.raises(InvalidInputError, match="nothing-here"):
         load(tmp_path / "nothing-here", format=kind)
 
 
-@pytest.mark.parametrize("kind", importers.IMPORTERS)
+@pytest.mark.parametrize("kind", importers.importers)
 @pytest.mark.parametrize("content", [b"", b"hello world", bytes(2048)])
 def test_a_file_of_another_kind_is_refused(tmp_path, kind, content):
     (tmp_path / "x.bin").write_bytes(content)
@@ -93,7 +93,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path, kind, content):
         load(tmp_path / "x.bin", format=kind)
 
 
-@pytest.mark.parametrize("kind", importers.IMPORTERS)
+@pytest.mark.parametrize("kind", importers.importers)
 def test_an_empty_folder_is_refused(tmp_path, kind):
     (tmp_path / "x").mkdir()
     with pytest.raises(InvalidInputError):

@@ -80,7 +80,7 @@ def test_hard_labels_that_do_not_fit_the_soft_ones_are_refused(tmp_path, hard):
 
 def notes_of(path, **options) -> list[str]:
     notes = []
-    importers.load([path], ImportOptions(**options), notes.append)
+    importers.load([path], ImportOptions(format="npz", **options), notes.append)
     return notes
 
 
