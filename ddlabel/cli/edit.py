@@ -14,7 +14,7 @@ def edit(
     reporter: TerminalReporter,
     force: Force = False,
 ) -> None:
-    """Change labels on purpose, or take out the images of a class (Label-Worth, section 4).
+    """Change labels on purpose, rename or reorder classes, or take out the images of a class.
 
     Example: ddlabel edit soft.safetensors top3.safetensors --op top-k:k=3
     """

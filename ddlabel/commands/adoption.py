@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from ddlabel import __version__
+from ddlabel.commands.class_lists import CLASS_LISTS
 from ddlabel.commands.command import Command
 from ddlabel.core.errors import DDLabelError, UsageError
 from ddlabel.data import atomic, formats
 from ddlabel.data.bundle import Bundle
+from ddlabel.data.class_lists import read_class_list
 from ddlabel.data.expert_run import ExpertRun
 from ddlabel.data.provenance import Entry, Input, canonical_json, sha256_of_path
 from ddlabel.data.reading import is_regular, is_standard_input
@@ -77,7 +79,7 @@ def _is_made_by(entry: Entry, command: Command, inputs: Mapping[str, Any], optio
     if entry.bundle != bundle:
         return False
     named = {_SOURCE: _as_list(inputs.get("sources"))}
-    for option in _FILE_OPTIONS:
+    for option in (*_FILE_OPTIONS, *CLASS_LISTS):
         named[option] = _as_list(getattr(options, option, None))
     of_role: dict[str, list[Input]] = {role: [] for role in named}
     for given in entry.inputs:
@@ -105,6 +107,8 @@ def _candidates(role: str, values: Sequence[Any], epoch: str) -> list[set[str]]:
     """
     if role == "real":
         return [{_digest_of_bundle(value)} for value in values]
+    if role in CLASS_LISTS:
+        return [{read_class_list(role, value).digest} for value in values]
     if role != "expert":
         return [{sha256_of_path(Path(value))} for value in values]
     candidates = []

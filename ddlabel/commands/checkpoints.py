@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from ddlabel.core.errors import IncompatibleError, UsageError
-from ddlabel.data.bundle import Bundle, class_difference
+from ddlabel.data.bundle import Bundle
+from ddlabel.data.class_names import describe_difference
 from ddlabel.data.early_stopping import early_stop
 from ddlabel.data.expert_run import Checkpoint, Checkpoints, ExpertRun
 
@@ -38,10 +39,8 @@ def pick_checkpoints(bundle: Bundle, runs: Sequence[ExpertRun], epoch: str) -> C
 def _check_fits(bundle: Bundle, run: ExpertRun) -> None:
     """Check that an expert has the classes of a bundle and takes its images."""
     if run.about.classes != bundle.classes:
-        difference = class_difference(bundle.classes, run.about.classes)
-        raise IncompatibleError(
-            f"the expert {run.folder} has other classes than the bundle: {difference}"
-        )
+        difference = describe_difference(run.about.classes, bundle.classes, str(run.folder))
+        raise IncompatibleError(f"the expert {run.folder} {difference}")
     shape = bundle.images.shape[1:]
     expected = (run.about.channels, run.about.size, run.about.size)
     if shape != expected:

@@ -21,7 +21,8 @@ from ddlabel.commands.labeling import label_images
 from ddlabel.commands.reporter import Reporter
 from ddlabel.core.config import DescribeOptions, RelabelOptions, RuntimeOptions
 from ddlabel.core.errors import IncompatibleError, UsageError
-from ddlabel.data.bundle import Bundle, class_difference, image_chunks
+from ddlabel.data.bundle import Bundle, image_chunks
+from ddlabel.data.class_names import describe_difference
 from ddlabel.data.expert_run import ExpertRun
 from ddlabel.data.labels import Array
 from ddlabel.data.scratch import scratch_array
@@ -130,8 +131,8 @@ def compare_labels(first: Bundle, second: Bundle, field: str) -> dict[str, float
 def _common_shape(first: Bundle, second: Bundle, field: str) -> tuple[int, ...]:
     """Check that two bundles can be compared, and return [N] or [N, V] of their labels."""
     if first.classes != second.classes:
-        difference = class_difference(first.classes, second.classes)
-        raise IncompatibleError(f"--against has other classes: {difference}")
+        difference = describe_difference(second.classes, first.classes)
+        raise IncompatibleError(f"--against {difference}")
     if getattr(second, field) is None:
         raise IncompatibleError(f"--against has no {field} labels to compare with")
     expected = first.labels(field).shape[:-1]

@@ -1,7 +1,8 @@
-"""`edit`: labels changed on purpose, and the images of a class taken out."""
+"""`edit`: labels changed on purpose, classes renamed or reordered, images of a class taken out."""
 
 import numpy as np
 
+from ddlabel.commands.class_lists import class_list_inputs, describe_classes
 from ddlabel.commands.command import Made, command
 from ddlabel.commands.inputs import BundleLike, open_bundle
 from ddlabel.commands.label_report import report_change
@@ -9,6 +10,12 @@ from ddlabel.commands.reporter import Reporter
 from ddlabel.core.config import EditOptions
 from ddlabel.core.errors import IncompatibleError, UsageError
 from ddlabel.data.bundle import Bundle
+from ddlabel.data.class_lists import (
+    read_class_list,
+    rename_classes,
+    reorder_classes,
+    reorder_labels,
+)
 from ddlabel.methods.labels.blocks import map_labels
 from ddlabel.methods.labels.edits import edits
 from ddlabel.methods.labels.target import Target
@@ -16,37 +23,43 @@ from ddlabel.methods.labels.target import Target
 
 @command("edit", EditOptions)
 def edit(bundle: BundleLike, *, options: EditOptions, reporter: Reporter) -> Made:
-    """Change labels on purpose, or take out the images of a class (Label-Worth, section 4).
+    """Change labels on purpose, rename or reorder classes, or take out the images of a class.
 
-    Shows what in the labels teaches.
+    Edits of labels show what in them teaches (Label-Worth, section 4). Reordered classes keep their
+    images and labels.
 
     Raises:
         UsageError: There is nothing to do, or an edit does not fit the classes.
         IncompatibleError: The labels are directions, or missing.
+        InvalidInputError: A list of class names cannot be read.
     """
     opened = open_bundle(bundle)
     edited = edit_labels(opened.bundle, options)
-    if options.op:
+    if options.op or options.label_order is not None:
         report_change(opened.bundle, edited, options.field, reporter)
+    if edited.classes != opened.bundle.classes:
+        reporter.note(describe_classes(edited.classes, opened.bundle.classes))
     reporter.note(f"{len(edited)} of {len(opened.bundle)} images")
-    return Made(bundle=edited, source=opened.digest)
+    return Made(bundle=edited, source=opened.digest, inputs=class_list_inputs(options))
 
 
 def edit_labels(bundle: Bundle, options: EditOptions) -> Bundle:
-    """Take out the images of a class, then apply one edit after another to the labels.
+    """Correct the order of labels and classes, take out a class's images, then edit the labels.
 
     Raises:
         UsageError: There is nothing to do, or an edit does not fit the classes.
         IncompatibleError: The labels are directions, or missing.
     """
     changes = [edits.resolve(spec) for spec in options.op]
+    lists = (options.label_order, options.class_names, options.class_order)
+    if not changes and options.without_class is None and all(each is None for each in lists):
+        raise UsageError(
+            "nothing to do: name an edit with --op ('ddlabel list edits'), a class with "
+            "--without-class, or --class-order, --class-names or --label-order"
+        )
+    bundle = _with_classes(bundle, options)
     if options.without_class is not None:
         bundle = _without_class(bundle, options.without_class)
-    elif not changes:
-        raise UsageError(
-            "nothing to do: name an edit with --op ('ddlabel list edits') or a class with "
-            "--without-class"
-        )
     if not changes:
         return bundle
     if bundle.labels(options.field).meta.space == "direction":
@@ -60,6 +73,20 @@ def edit_labels(bundle: Bundle, options: EditOptions) -> Bundle:
         return target
 
     return map_labels(bundle, options.field, apply_all, how="edited")
+
+
+def _with_classes(bundle: Bundle, options: EditOptions) -> Bundle:
+    """Move the entries of labels to their classes, then rename the classes, then reorder them."""
+    if options.label_order is not None:
+        made_in = read_class_list("--label-order", options.label_order)
+        bundle = reorder_labels(bundle, options.field, made_in.classes)
+    if options.class_names is not None:
+        names = read_class_list("--class-names", options.class_names)
+        bundle = rename_classes(bundle, names.classes)
+    if options.class_order is not None:
+        order = read_class_list("--class-order", options.class_order)
+        bundle = reorder_classes(bundle, order.classes)
+    return bundle
 
 
 def _without_class(bundle: Bundle, name: str) -> Bundle:

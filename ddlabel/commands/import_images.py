@@ -3,15 +3,13 @@
 import os
 from pathlib import Path
 
+from ddlabel.commands.class_lists import class_list_inputs, describe_classes
 from ddlabel.commands.command import Made, command
 from ddlabel.commands.reporter import Reporter
 from ddlabel.core.config import ImportOptions
 from ddlabel.core.errors import UsageError
 from ddlabel.data import importers
-from ddlabel.data.bundle import Bundle
 from ddlabel.data.provenance import Input, sha256_of_path
-
-_SHOWN_CLASSES = 20
 
 
 @command("import", ImportOptions)
@@ -40,19 +38,11 @@ def import_images(
     inputs = [_file_input("source", path) for path in paths]
     if options.zca_from:
         inputs.append(_file_input("zca-from", Path(options.zca_from)))
-    reporter.note(_describe_classes(bundle))
+    inputs += class_list_inputs(options)
+    shape = " × ".join(map(str, bundle.images.shape[1:]))
+    reporter.note(f"{len(bundle)} images of {shape}; {describe_classes(bundle.classes)}")
     return Made(bundle=bundle, inputs=inputs)
 
 
 def _file_input(role: str, path: Path) -> Input:
     return Input(role=role, name=path.name, sha256=sha256_of_path(path))
-
-
-def _describe_classes(bundle: Bundle) -> str:
-    """Return the shape of the images, and the classes in their order, which is often wrong."""
-    shape = " × ".join(map(str, bundle.images.shape[1:]))
-    shown = enumerate(bundle.classes[:_SHOWN_CLASSES])
-    names = ", ".join(f"{number} {name}" for number, name in shown)
-    rest = bundle.num_classes - _SHOWN_CLASSES
-    more = f", … {rest} more" if rest > 0 else ""
-    return f"{len(bundle)} images of {shape}; classes in order: {names}{more}"

@@ -10,6 +10,7 @@ import numpy as np
 from ddlabel.core.errors import IncompatibleError
 from ddlabel.data.arrays import ARRAYS
 from ddlabel.data.checks import check_labels, check_rows, check_views, within
+from ddlabel.data.class_names import describe_difference
 from ddlabel.data.labels import Array, Labels, Views, take_rows
 from ddlabel.data.provenance import Entry, sha256_of_array
 from ddlabel.data.schema import ArrayInfo, Header, Pixels, require
@@ -263,25 +264,13 @@ def check_same_task(what: str, first: Bundle, second: Bundle) -> None:
         IncompatibleError: The second bundle, which the message calls `what`, differs.
     """
     if first.classes != second.classes:
-        difference = class_difference(first.classes, second.classes)
-        raise IncompatibleError(f"{what} has other classes: {difference}")
+        difference = describe_difference(second.classes, first.classes)
+        raise IncompatibleError(f"{what} {difference}")
     shape, expected = second.images.shape[1:], first.images.shape[1:]
     if shape != expected:
         raise IncompatibleError(
             f"{what} has images {list(shape)} (C, H, W): expected {list(expected)}"
         )
-
-
-def class_difference(first: Sequence[str], second: Sequence[str]) -> str:
-    """Describe the first difference of two lists of class names."""
-    if len(first) != len(second):
-        return f"{len(second)} of them, expected {len(first)}"
-    pairs = enumerate(zip(first, second, strict=True))
-    number = next(i for i, (a, b) in pairs if a != b)
-    return (
-        f"number {number} is {second[number]!r}, expected {first[number]!r} "
-        "(see --class-names of import)"
-    )
 
 
 def image_chunks(bundle: Bundle, size: int = CHUNK) -> Iterator[slice]:

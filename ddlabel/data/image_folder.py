@@ -10,9 +10,9 @@ import numpy as np
 from ddlabel.core import rng
 from ddlabel.core.config import ImportOptions
 from ddlabel.data.bundle import Bundle
+from ddlabel.data.class_names import check_class_names
 from ddlabel.data.importers.folder import list_images
 from ddlabel.data.importers.images import Cut, Member, decode
-from ddlabel.data.importers.source import check_class_names
 from ddlabel.data.labels import Array
 from ddlabel.data.provenance import canonical_json, sha256_of_text
 from ddlabel.data.schema import Pixels, require

@@ -1,6 +1,6 @@
 """Soft and dense labels of a bundle, and the views that dense labels belong to."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
@@ -96,6 +96,13 @@ class Labels:
             values = np.where(mass > 0, values / np.maximum(mass, 1e-38), uniform)
         return replace(self, values=values, index=None)
 
+    def reorder(self, columns: Array) -> Self:
+        """Return the labels with the classes in another order: class k is the old `columns[k]`."""
+        if self.index is None:
+            return replace(self, values=_map_rows(self.values, lambda rows: rows[..., columns]))
+        new_number = np.argsort(columns).astype(self.index.dtype)
+        return replace(self, index=_map_rows(self.index, lambda rows: new_number[rows]))
+
     def _rescale(self, decoded: Array, dtype: Any) -> Array:
         """Scale probabilities that were rounded to a sum of 1 (`mass`: of at most 1)."""
         if dtype == np.float32 or self.meta.space not in ("probs", "mass"):
@@ -169,6 +176,15 @@ def take_rows(array: Array, rows: slice | Array) -> Array:
         block = slice(start, start + _ROWS_AT_ONCE)
         copy[block] = array[rows[block]]
     return copy
+
+
+def _map_rows(array: Array, change: Callable[[Array], Array]) -> Array:
+    """Change an array in blocks of rows: it may be as large as the mapped file."""
+    changed = scratch_array(array.shape, array.dtype)
+    for start in range(0, len(array), _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        changed[rows] = change(array[rows])
+    return changed
 
 
 def _to_float32(stored: Array, meta: LabelMeta) -> Array:

@@ -88,6 +88,11 @@ def is_standard_input(path: str | Path) -> bool:
     return not is_named and _is_same_file(path, sys.stdin)
 
 
+def exists(path: str | Path) -> bool:
+    """Return whether a text is the path of a file or folder. One that is too long is none."""
+    return _file_type(path) is not None
+
+
 def is_regular(path: str | Path) -> bool:
     """Return whether a path is a regular file."""
     return _file_type(path) == stat.S_IFREG

@@ -60,6 +60,11 @@ CALLS = {
         "out": "out.safetensors",
     },
     "edit": {"bundle": "few.safetensors", "without_class": "3", "out": "out.h5"},
+    "edit of the order of classes": {
+        "bundle": "few.safetensors",
+        "class_order": "9,8,7,6,5,4,3,2,1,0",
+        "out": "out.h5",
+    },
     "compress": {"bundle": "soft.safetensors", "codec": "float16", "out": "out.h5"},
     "learn": LEARN,
 }

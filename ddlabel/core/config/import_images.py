@@ -47,7 +47,18 @@ class ImportOptions(Options):
         recorded=False,
         only_with="pixels=zca",
     )
-    class_names: str | None = option(None, "comma-separated class names, where the source has none")
+    class_names: str | None = option(
+        None,
+        "names of classes that the source numbers, from number 0: with commas, or a file, a "
+        "bundle or an expert run that has them",
+        recorded=False,
+    )
+    class_order: str | None = option(
+        None,
+        "the class names in another order than that of the source: with commas, or a file, a "
+        "bundle or an expert run that has them",
+        recorded=False,
+    )
 
     @property
     def part(self) -> str:

@@ -14,10 +14,12 @@ import numpy as np
 from ddlabel.core.config import ImportOptions
 from ddlabel.core.errors import ResourceError, StorageError, UsageError
 from ddlabel.data.bundle import Bundle
+from ddlabel.data.class_names import check_class_names
 from ddlabel.data.importers.budget import check_source
+from ddlabel.data.importers.class_options import with_class_options
 from ddlabel.data.importers.pixels import given_statistics
 from ddlabel.data.importers.registry import choose, importers
-from ddlabel.data.importers.source import Source, check_class_names
+from ddlabel.data.importers.source import Source
 from ddlabel.data.labels import Labels
 from ddlabel.data.schema import LabelMeta, Pixels
 from ddlabel.data.statistics import statistics
@@ -70,10 +72,10 @@ def _load(paths: Sequence[Path], options: ImportOptions) -> tuple[Bundle, Sequen
     _check_use(kind, paths, options)
     options.check_together()
     source = importers[kind].load(paths, options)
-    bundle = _bundle_of(source, options)
+    bundle, class_notes = with_class_options(_bundle_of(source, options), options)
     check_class_names(str(paths[0]), bundle.classes)
     detected = [] if found is None else [f"{paths[0]}: {found.what} (--format {kind})"]
-    return bundle, [*detected, *source.notes, *_empty_classes_note(bundle)]
+    return bundle, [*detected, *source.notes, *class_notes, *_empty_classes_note(bundle)]
 
 
 def _empty_classes_note(bundle: Bundle) -> list[str]:
@@ -90,9 +92,6 @@ def _empty_classes_note(bundle: Bundle) -> list[str]:
 
 def _bundle_of(source: Source, options: ImportOptions) -> Bundle:
     images = source.images
-    classes = source.classes
-    if options.class_names is not None:
-        classes = _given_classes(options.class_names, len(source.classes))
     if options.rgb and images.shape[1] == 1:
         images = np.repeat(images, 3, axis=1)
     mean, std = given_statistics(options, images.shape[1]) or statistics(images)
@@ -101,21 +100,12 @@ def _bundle_of(source: Source, options: ImportOptions) -> Bundle:
         meta = LabelMeta(space=source.label_space, source="import")
         soft = Labels(values=source.soft_labels, meta=meta)
     return Bundle(
-        classes=classes,
+        classes=source.classes,
         pixels=Pixels(space="uint8" if images.dtype == np.uint8 else "unit", mean=mean, std=std),
         images=images,
         hard_labels=source.hard_labels.astype(np.int64),
         soft=soft,
     )
-
-
-def _given_classes(names: str, num_classes: int) -> tuple[str, ...]:
-    classes = tuple(name.strip() for name in names.split(","))
-    if len(classes) < num_classes:
-        raise UsageError(
-            f"--class-names gives {len(classes)} names for {num_classes} classes: name them all"
-        )
-    return classes
 
 
 def _check_use(kind: str, paths: Sequence[Path], options: ImportOptions) -> None:

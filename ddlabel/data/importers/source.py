@@ -1,6 +1,5 @@
 """The common form of foreign data before it becomes a bundle, and how bare arrays are read."""
 
-import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, cast
@@ -15,8 +14,6 @@ from ddlabel.data.labels import Array
 from ddlabel.data.schema import Space, require
 
 _MAX_CLASSES = 1 << 16
-# Control characters, and separators of lines and paragraphs.
-_CONTROL_CATEGORIES = {"Cc", "Zl", "Zp"}
 
 
 class Source(NamedTuple):
@@ -32,20 +29,6 @@ class Source(NamedTuple):
     soft_labels: Array | None = None
     label_space: Space = "logits"
     notes: tuple[str, ...] = ()
-
-
-def check_class_names(name: str, classes: Sequence[str]) -> None:
-    """Check that no class name has a control character, such as a newline.
-
-    Raises:
-        InvalidInputError: A class name has one; the message shows it escaped.
-    """
-    for class_name in classes:
-        categories = {unicodedata.category(character) for character in class_name}
-        require(
-            not categories & _CONTROL_CATEGORIES,
-            f"{name}: the class name {class_name!r} has a control character: rename the class",
-        )
 
 
 def from_pair(

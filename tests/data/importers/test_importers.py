@@ -53,18 +53,6 @@ def test_statistics_that_do_not_fit_are_refused(animals, mean, std):
         load(animals, mean=mean, std=std)
 
 
-def test_class_names_replace_those_of_the_source(animals):
-    assert load(animals, class_names="x, y ,z").classes == ("x", "y", "z")
-
-
-@pytest.mark.parametrize(
-    ("given", "error"), [("x,y", UsageError), ("", UsageError), ("x,x,y", InvalidInputError)]
-)
-def test_class_names_that_are_too_few_or_not_different_are_refused(animals, given, error):
-    with pytest.raises(error):
-        load(animals, class_names=given)
-
-
 def test_a_split_is_refused_where_there_are_no_parts(tmp_path):
     with pytest.raises(InvalidInputError, match="x_test"):
         load(save_npz(tmp_path / "x.npz", x=UINT8, y=np.array([0, 1])), split="test")
