@@ -32,13 +32,21 @@ from ddlabel.cli import (  # noqa: F401 - importing a module registers its comma
     train_expert,
 )
 from ddlabel.cli.command import app
+from ddlabel.cli.parsing import is_parsing_error, message_of
 from ddlabel.cli.reporter import printable
 from ddlabel.cli.streams import discard_output, prepare_streams
 from ddlabel.commands.command import MODULES
 from ddlabel.core import interruption
-from ddlabel.core.errors import ClosedPipeError, DDLabelError, ResourceError, StorageError
+from ddlabel.core.errors import (
+    ClosedPipeError,
+    DDLabelError,
+    ResourceError,
+    StorageError,
+    UsageError,
+)
 from ddlabel.core.memory import is_out_of_memory, out_of_memory_error
 from ddlabel.core.ranks import RANK
+from ddlabel.core.registry import nearest
 
 _SECONDS_FOR_RANK_0 = 5
 # This environment variable shows the traceback of every error, of ours and of signals too.
@@ -75,8 +83,10 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, interruption.on_signal)
     signal.signal(signal.SIGINT, interruption.on_signal)
     prepare_streams()
+    words = sys.argv[1:] or ["--help"]
     try:
-        sys.exit(app(sys.argv[1:] or ["--help"], standalone_mode=False))
+        _check_command(words[0])
+        sys.exit(app(words, prog_name="ddlabel", standalone_mode=False))
     except (SystemExit, KeyboardInterrupt) as done:
         if isinstance(done.__context__, BrokenPipeError):  # Typer turns it into code 1.
             discard_output()
@@ -94,13 +104,19 @@ def main() -> NoReturn:
     except (MemoryError, OSError, RuntimeError) as error:
         _exit_with_system_error(error)
     except Exception as error:
-        # Typer's own errors, of options and arguments. The module that has their class is private.
-        if not hasattr(error, "format_message"):
+        if not is_parsing_error(error):
             raise
-        message = " ".join(error.format_message().split())
-        command = getattr(getattr(error, "ctx", None), "info_name", None)
-        place = f"ddlabel {command}" if command in MODULES else "ddlabel"
-        _exit_with_error(f"{message} (see '{place} --help')", 2)
+        _exit_with_error(message_of(error), UsageError.exit_code)
+
+
+def _check_command(name: str) -> None:
+    """Refuse a command that does not exist, in the words of this project.
+
+    Raises:
+        UsageError: There is no command of this name.
+    """
+    if not name.startswith("-") and name not in MODULES:
+        raise UsageError(f"there is no command {name!r}: {nearest(name, MODULES)}")
 
 
 def _exit_with_system_error(error: MemoryError | OSError | RuntimeError) -> NoReturn:
@@ -116,7 +132,7 @@ def _exit_with_system_error(error: MemoryError | OSError | RuntimeError) -> NoRe
             ResourceError.exit_code,
         )
     if str(error).startswith(_SYMLINK_LOOP):
-        _exit_with_error(f"{error}: its symbolic links lead back to it", 7)
+        _exit_with_error(f"{error}: its symbolic links lead back to it", StorageError.exit_code)
     raise error
 
 

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from ddlabel.cli.command import Force, OutArgument, cli_command, write_bundle
+from ddlabel.cli.command import OutArgument, cli_command, write_bundle
+from ddlabel.cli.flags import Force
 from ddlabel.cli.reporter import TerminalReporter
 from ddlabel.core.config import ImportOptions
 

@@ -1,6 +1,7 @@
 """`ddlabel select`."""
 
-from ddlabel.cli.command import BundleArgument, Force, OutArgument, cli_command, write_bundle
+from ddlabel.cli.command import BundleArgument, OutArgument, cli_command, write_bundle
+from ddlabel.cli.flags import Force
 from ddlabel.cli.reporter import TerminalReporter
 from ddlabel.core.config import SelectOptions
 

@@ -1,5 +1,6 @@
 """`guide`: the user's guide. It needs no torch."""
 
+import re
 from importlib import resources
 
 from ddlabel.commands.command import command
@@ -48,6 +49,17 @@ def read_page(topic: str) -> str:
     if topic not in _TOPICS:
         raise UsageError(f"there is no guide topic {topic!r}: {nearest(topic, _TOPICS)}")
     return (resources.files("ddlabel") / "guide" / f"{topic}.md").read_text(encoding="utf-8")
+
+
+def names_in_specs(kind: str) -> list[str]:
+    """Return the names of a kind of `ddlabel list`, such as `losses`.
+
+    They are read from the page of all names, without importing torch as `list` does: a test
+    compares the page with the code.
+    """
+    _, _, section = read_page("reference").partition(f"\n### {kind.capitalize()}\n")
+    lines = section.partition("\n### ")[0].splitlines()
+    return [re.split("[`:]", line)[1] for line in lines if line.startswith("- `")]
 
 
 def _first_sentence(page: str) -> str:

@@ -9,12 +9,23 @@ from ddlabel.core.errors import UsageError
 from ddlabel.core.registry import nearest
 
 T = TypeVar("T")
+# The panels of a command's help, in their order: first the options that decide the outcome.
+OPTIONS = "Options"
+LABELS = "Labels"
+TRIALS = "Choice by trial"
+TRAINING = "Training"
+TESTING = "Testing"
+COMPARISON = "Comparison"
+MACHINE = "Machine"
+OUTPUT = "Output"
+PANELS = (OPTIONS, LABELS, TRIALS, TRAINING, TESTING, COMPARISON, MACHINE, OUTPUT)
 
 
 def option(
     default: T,
     help: str,  # noqa: A002 - the name that typer and argparse use
     *,
+    panel: str | None = None,
     low: float | None = None,
     high: float | None = None,
     above: float | None = None,
@@ -35,6 +46,8 @@ def option(
     Args:
         default: The default value.
         help: The help text.
+        panel: The panel of the help in which it stands, one of `PANELS` (default: that of the class
+            which declares it, `Options.PANEL`).
         low: The smallest value.
         high: The largest value.
         above: A bound that every value must exceed.
@@ -51,6 +64,7 @@ def option(
     """
     metadata = {
         "help": help,
+        "panel": panel,
         "low": low,
         "high": high,
         "above": above,

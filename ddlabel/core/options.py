@@ -11,7 +11,7 @@ from ddlabel.core import protocols
 from ddlabel.core.conditions import Conditions, Situation, parse_conditions
 from ddlabel.core.config_file import read_options
 from ddlabel.core.errors import UsageError
-from ddlabel.core.option import check_value, flag_of, number_or_auto
+from ddlabel.core.option import OPTIONS, check_value, flag_of, number_or_auto
 from ddlabel.core.registry import nearest, split_specs
 from ddlabel.core.values import from_python
 
@@ -27,6 +27,8 @@ class Options:
     """
 
     AXES: ClassVar[tuple[str, ...]] = ()
+    # The panel of the help for the options that a class declares itself.
+    PANEL: ClassVar[str] = OPTIONS
 
     def __post_init__(self) -> None:
         for declared in fields(self):
@@ -107,6 +109,16 @@ class Options:
     def flags(cls) -> dict[str, str]:
         """Return every option as the user writes it, by name."""
         return {declared.name: flag_of(declared) for declared in fields(cls)}
+
+    @classmethod
+    def panels(cls) -> dict[str, str]:
+        """Return the panel of the help in which every option stands, by name."""
+        panels = {}
+        for declared in fields(cls):
+            declaring = next(base for base in cls.__mro__ if declared.name in vars(base))
+            own_panel: str = getattr(declaring, "PANEL", OPTIONS)
+            panels[declared.name] = declared.metadata["panel"] or own_panel
+        return panels
 
     def check_together(
         self,

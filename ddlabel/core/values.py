@@ -51,6 +51,22 @@ def shown(value: Any) -> str:
     return repr(value) if is_plain else f"of type {type(value).__name__}"
 
 
+def from_text(text: str, annotation: Any, flag: str) -> str | int | float:
+    """Return the text of an option as a number where its type has no texts.
+
+    Raises:
+        UsageError: It is not a number.
+    """
+    accepted = typing.get_args(annotation) or (annotation,)
+    if str in accepted or typing.get_origin(annotation) is tuple:
+        return text
+    kind = int if int in accepted else float
+    try:
+        return kind(text)
+    except ValueError:
+        raise UsageError(f"{flag} is {text!r}: expected {_EXPECTED[kind]}") from None
+
+
 def from_python(
     name: str, value: Any, annotation: Any, *, is_list: bool, may_be_object: bool
 ) -> Any:

@@ -11,6 +11,8 @@ from samples import make_bundle
 
 from ddlabel.cli.command import app
 from ddlabel.commands.command import MODULES, Command, load_command
+from ddlabel.core.config import EvaluateOptions
+from ddlabel.core.option import PANELS
 from ddlabel.data import formats
 
 
@@ -32,13 +34,43 @@ def test_help_says_which_options_go_together(cli, command, text):
     assert text in " ".join(shown.split())
 
 
+@pytest.mark.parametrize("command", MODULES)
+def test_help_has_80_columns_and_panels_in_order(cli, monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = cli(command, "--help").out.decode().splitlines()
+    assert max(map(len, lines)) <= 80
+    titles = [line.removesuffix(":") for line in lines if re.fullmatch(r"[A-Z][a-z ]+:", line)]
+    panels = [title for title in titles if title != "Arguments"]
+    assert panels == [panel for panel in PANELS if panel in panels]
+    assert panels[-1] == "Output"
+
+
+def test_an_option_stands_in_the_panel_of_the_class_that_declares_it():
+    panels = EvaluateOptions.panels()
+    wanted = {"loss": "Labels", "net": "Training", "test": "Testing", "device": "Machine"}
+    assert {name: panels[name] for name in wanted} == wanted
+
+
+SEVERAL = ["--loss", "soft-ce,kl:temperature=4", "--net", "convnet-d1", "--seeds", "2", "--curve"]
+
+
+@pytest.mark.parametrize("words", [["evaluate", *SEVERAL], ["relabel", "a", "b.h5"]])
+def test_print_config_is_a_config_file_for_the_same_options(cli, words):
+    printed = cli(*words, "--print-config").out
+    Path("printed.toml").write_bytes(printed)
+    arguments = [] if words[0] == "evaluate" else words[1:]
+    again = cli(words[0], *arguments, "--config", "printed.toml", "--print-config").out
+    assert again == printed
+    assert b"kl:temperature=4" in printed or words[0] != "evaluate"
+
+
 class Reached(BaseException):
     """A command line has been read, and its command is about to run."""
 
 
 def example_of(shown: str) -> list[str]:
     """The words of the line `Example: ddlabel …` that ends a command's description."""
-    description = re.split(r"\n\n(?:Arguments|Options):", shown)[0]
+    description = re.split(r"\n\n[A-Z][a-z ]+:\n", shown)[0]
     (example,) = re.findall(r"Example: (ddlabel .*)\Z", " ".join(description.split()))
     return shlex.split(example)
 

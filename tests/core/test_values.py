@@ -8,7 +8,7 @@ import pytest
 
 from ddlabel.core.config import EvaluateOptions, RelabelOptions, TrainExpertOptions
 from ddlabel.core.errors import UsageError
-from ddlabel.core.values import from_python
+from ddlabel.core.values import from_python, from_text
 
 
 def convert(value, annotation, *, is_list=False, may_be_object=False):
@@ -103,3 +103,28 @@ class TestOptionsFromPython:
     def test_unknown_option_is_refused_with_the_nearest_name(self):
         with pytest.raises(UsageError, match="'loss'"):
             EvaluateOptions.from_python({"los": "ce"})
+
+
+@pytest.mark.parametrize(
+    ("text", "annotation", "expected"),
+    [
+        ("3", int, 3),
+        ("3", int | None, 3),
+        ("0.5", float, 0.5),
+        ("1e-3", float | None, 0.001),
+        ("auto", float | str, "auto"),
+        ("12", str | None, "12"),
+        ("12", tuple[str, ...], "12"),
+    ],
+)
+def test_text_of_a_flag_becomes_the_type_of_its_option(text, annotation, expected):
+    assert from_text(text, annotation, "--x") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "annotation", "wanted"),
+    [("3.5", int, "a whole number"), ("", int, "a whole number"), ("x", float | None, "a number")],
+)
+def test_text_of_a_flag_that_is_no_number_is_refused(text, annotation, wanted):
+    with pytest.raises(UsageError, match=f"--x is '{text}': expected {wanted}"):
+        from_text(text, annotation, "--x")

@@ -3,17 +3,21 @@
 from dataclasses import dataclass
 
 from ddlabel.core.config.shared import TrainOptions
-from ddlabel.core.option import option
+from ddlabel.core.option import COMPARISON, LABELS, MACHINE, OUTPUT, TESTING, TRAINING, option
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOptions(TrainOptions):
     """`evaluate`: students from scratch (defaults: GIFT, Table 15)."""
 
+    PANEL = LABELS
+
     AXES = ("labels", "net", "loss", "optimizer", "schedule", "augment", "mix")
 
     protocol: str | None = option(
-        None, "preset the options of a paper's evaluation; 'list protocols' shows them"
+        None,
+        "preset the options of a paper's evaluation; 'list protocols' shows them",
+        panel=TRAINING,
     )
     labels: str = option(
         "auto",
@@ -28,13 +32,14 @@ class EvaluateOptions(TrainOptions):
         "blend images and their labels: cutmix, mixup, none",
         not_with=("labels=hard", "dense_loss"),
     )
-    seeds: int = option(5, "number of students, with successive seeds", low=1)
+    seeds: int = option(5, "number of students, with successive seeds", low=1, panel=TRAINING)
     stack: float | str = option(
         "auto",
         "students trained side by side; auto: as many as fit a GPU, one on a CPU",
         low=1,
         recorded=False,
         auto=True,
+        panel=MACHINE,
     )
     dense_batches: str = option(
         "mix",
@@ -53,7 +58,11 @@ class EvaluateOptions(TrainOptions):
         None, "loss of the views (default: that of --loss)", only_with="labels=dense"
     )
     ema: float | None = option(
-        None, "test a running mean of the weights, with this decay", above=0, high=0.9999
+        None,
+        "test a running mean of the weights, with this decay",
+        above=0,
+        high=0.9999,
+        panel=TRAINING,
     )
     teacher: tuple[str, ...] = option(
         (), "expert run for online labels; several form an ensemble", recorded=False
@@ -64,40 +73,53 @@ class EvaluateOptions(TrainOptions):
         only_with="teacher",
     )
     zca: str | None = option(
-        None, "bundle of real images to whiten the student's images by (ZCA)", recorded=False
+        None,
+        "bundle of real images to whiten the student's images by (ZCA)",
+        recorded=False,
+        panel=TRAINING,
     )
     select: str = option(
         "last",
         "epoch that counts; val: the best on images held out from the bundle; best-on-test: the "
         "best on the test images, and the record says so",
         choices=("last", "val", "best-on-test"),
+        panel=TESTING,
     )
     holdout: float = option(
-        0.2, "share of each class to hold out", above=0, high=0.9, only_with="select=val"
+        0.2,
+        "share of each class to hold out",
+        above=0,
+        high=0.9,
+        only_with="select=val",
+        panel=TESTING,
     )
     checks: int = option(
         20,
         "number of epochs to choose from, spread evenly over the training",
         low=1,
         only_with="select=val|best-on-test",
+        panel=TESTING,
     )
     continual: int | None = option(
         None,
         "class-incremental steps, with a class order for each seed (GDumb; GIFT, Fig. 2)",
         low=2,
+        panel=TESTING,
     )
     curve: bool = option(
         default=False,
         help="record the mean loss and gradient norm of every epoch",
         part_of_key=False,
+        panel=TESTING,
     )
     confusion: bool = option(
         default=False,
         help="record the confusion matrix, true class by predicted class",
         part_of_key=False,
+        panel=TESTING,
     )
     against: str | None = option(
-        None, "bundle whose labels to compare with, seed by seed", recorded=False
+        None, "bundle whose labels to compare with, seed by seed", recorded=False, panel=COMPARISON
     )
     control: str = option(
         "none",
@@ -106,12 +128,18 @@ class EvaluateOptions(TrainOptions):
         choices=("none", "random", "scores"),
         recorded=False,
         only_with="real",
+        panel=COMPARISON,
     )
     real: str | None = option(
-        None, "bundle of all real images", recorded=False, only_with="control"
+        None, "bundle of all real images", recorded=False, only_with="control", panel=COMPARISON
     )
     real_epochs: int = option(
-        30, "epochs on all real images", low=1, recorded=False, only_with="control=scores"
+        30,
+        "epochs on all real images",
+        low=1,
+        recorded=False,
+        only_with="control=scores",
+        panel=COMPARISON,
     )
     bundle: str | None = option(
         None,
@@ -120,12 +148,18 @@ class EvaluateOptions(TrainOptions):
         argument="BUNDLE",
         only_with="test",
     )
-    test: str | None = option(None, "bundle of test images", recorded=False, only_with="bundle")
+    test: str | None = option(
+        None, "bundle of test images", recorded=False, only_with="bundle", panel=TESTING
+    )
     out: str | None = option(
         None,
         "results file (.jsonl) to which one record for each student is appended",
         recorded=False,
+        panel=OUTPUT,
     )
     table: str | None = option(
-        None, "axes for rows and columns of the table, e.g. loss,optimizer", recorded=False
+        None,
+        "axes for rows and columns of the table, e.g. loss,optimizer",
+        recorded=False,
+        panel=OUTPUT,
     )

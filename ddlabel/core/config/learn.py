@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 
 from ddlabel.core.config.shared import DeviceOptions
-from ddlabel.core.option import option
+from ddlabel.core.option import LABELS, OUTPUT, TRAINING, option
 
 
 @dataclass(frozen=True, kw_only=True)
 class LearnOptions(DeviceOptions):
     """`learn`: soft labels by distillation, with the images fixed (Label-Worth, section 5.2)."""
+
+    PANEL = LABELS
 
     method: str = option("bptt", "learner spec: bptt:steps=200,window=60, or mtt:steps=20,ahead=1")
     iterations: int = option(1000, "updates of the labels", low=1)
@@ -22,18 +24,23 @@ class LearnOptions(DeviceOptions):
     clip: float = option(
         1.0, "largest norm of the gradient of all labels together; longer ones are clipped", above=0
     )
-    net: str = option("convnet-d3", "with bptt: network spec of the student")
+    net: str = option("convnet-d3", "with bptt: network spec of the student", panel=TRAINING)
     inner: str = option(
         "adam:lr=0.001",
         "optimizer spec of the student, through which gradients flow: adam or sgd",
+        panel=TRAINING,
     )
     batch_size: int | None = option(
-        None, "images in a step of the student (default: GIFT's rule)", low=1
+        None, "images in a step of the student (default: GIFT's rule)", low=1, panel=TRAINING
     )
-    augment: str = option("none", "augmentation spec of the student's images")
+    augment: str = option("none", "augmentation spec of the student's images", panel=TRAINING)
     seed: int = option(0, "seed of students, order, augmentation and real images", low=0)
     save_every: int = option(
-        50, "iterations between saves of OUT.resume, to resume from", low=1, recorded=False
+        50,
+        "iterations between saves of OUT.resume, to resume from",
+        low=1,
+        recorded=False,
+        panel=OUTPUT,
     )
     real: str | None = option(None, "with bptt: bundle of real images", recorded=False)
     expert: tuple[str, ...] = option(

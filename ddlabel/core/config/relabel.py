@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 
 from ddlabel.core.config.shared import TrialOptions, trial_images
-from ddlabel.core.option import option
+from ddlabel.core.option import LABELS, option
 
 
 @dataclass(frozen=True, kw_only=True)
 class RelabelOptions(TrialOptions):
     """`relabel`: soft labels from experts."""
+
+    PANEL = LABELS
 
     expert: tuple[str, ...] = option(
         (),

@@ -3,13 +3,15 @@
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ddlabel.core.option import option
+from ddlabel.core.option import MACHINE, TRAINING, TRIALS, option
 from ddlabel.core.options import Options
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceOptions(Options):
     """Options of every command that runs networks."""
+
+    PANEL = MACHINE
 
     device: str = option(
         "auto", "cpu, cuda, cuda:1, …; auto takes a GPU where there is one", recorded=False
@@ -19,6 +21,8 @@ class DeviceOptions(Options):
 @dataclass(frozen=True, kw_only=True)
 class RuntimeOptions(DeviceOptions):
     """Options of commands that can compile networks and compute in reduced precision."""
+
+    PANEL = MACHINE
 
     compile: str = option(
         "auto",
@@ -43,6 +47,8 @@ class RuntimeOptions(DeviceOptions):
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions(RuntimeOptions):
     """Options of the training of experts and students."""
+
+    PANEL = TRAINING
 
     net: str = option("convnet-d3", "network spec, e.g. convnet-d3:norm=batch,width=64")
     epochs: int = option(1000, "passes over the training images", low=1)
@@ -72,6 +78,8 @@ class TrialOptions(RuntimeOptions):
 
     A command of this kind declares the option `real` again, with the options that it chooses.
     """
+
+    PANEL = TRIALS
 
     real: str | None = option(None, "bundle of real training images", recorded=False)
     trial_net: str = option(

@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 
 from ddlabel.core.config.shared import TrainOptions
-from ddlabel.core.option import option
+from ddlabel.core.option import MACHINE, TESTING, TRAINING, option
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainExpertOptions(TrainOptions):
     """`train-expert`: labelers from real images (defaults: LADD's and Label-Worth's recipe)."""
+
+    PANEL = TRAINING
 
     epochs: int = option(10, "passes over the real images", low=1)
     batch_size: int = option(256, "images in a step", low=1)
@@ -23,6 +25,7 @@ class TrainExpertOptions(TrainOptions):
         None,
         "bundle of test images: their accuracy is recorded, never used",
         recorded=False,
+        panel=TESTING,
     )
     protocol: str | None = option(
         None, "preset these options, e.g. torchvision-imagenet", recorded=False
@@ -35,5 +38,5 @@ class TrainExpertOptions(TrainOptions):
         recorded=False,
     )
     workers: int = option(
-        2, "for a folder of images: processes that read them", low=0, recorded=False
+        2, "for a folder of images: processes that read them", low=0, recorded=False, panel=MACHINE
     )
