@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "ddlabel"
 # From the lowest to the highest: a layer imports from itself and from those before it.
-LAYERS = ["core", "data", "methods", "training", "commands", "cli"]
+LAYERS = ["core", "data", "methods", "training", "figures", "commands", "cli"]
 MODULES = sorted(PACKAGE.rglob("*.py"))
 TORCH_FREE_COMMANDS = ["bundle_files", "command", "execute", "inputs", "reporter"]
 TORCH_FREE_COMMANDS += ["import_images", "info", "check", "guide"]

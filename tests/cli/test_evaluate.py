@@ -8,11 +8,11 @@ import pytest
 from samples import TINY, records, records_without_cost
 
 
-def test_without_a_bundle_it_runs_on_the_digits_of_the_demo(cli):
+def test_without_a_bundle_it_runs_on_handwritten_digits(cli):
     words = ("--loss", "cosine", "--optimizer", "sgd", *TINY, "--seeds", 2)
     done = cli("evaluate", *words)
     assert done.out.endswith(b"students)\n")
-    assert b"the demo's handwritten digits" in done.err
+    assert b"10 handwritten digits of each class" in done.err
 
 
 def test_configuration_can_name_the_bundle_and_the_test_set(cli, digits):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ddlabel.commands.checkpoints import pick_checkpoints, source_of
-from ddlabel.commands.demo_digits import load_digits
+from ddlabel.commands.digits import load_digits
 from ddlabel.commands.evaluate.controls import control_experiments
 from ddlabel.commands.evaluate.experiment import Experiment, same_for_all_seeds, settle
 from ddlabel.commands.evaluate.training_plan import Whitening
@@ -105,11 +105,10 @@ def plan_experiments(grid: Sequence[EvaluateOptions], reporter: Reporter) -> Pla
 
 
 def _open_inputs(options: EvaluateOptions, reporter: Reporter) -> tuple[OpenBundle, OpenBundle]:
-    """Open the bundle and the test set; without either the demo's digits."""
+    """Open the bundle and the test set; without either handwritten digits."""
     if options.bundle is None and options.test is None:
         reporter.note(
-            "no bundle and no test set given: the demo's handwritten digits, 10 of each class, "
-            "hard labels"
+            "no bundle and no test set given: 10 handwritten digits of each class, hard labels"
         )
         few, test = load_digits()
         return open_bundle(few), open_bundle(test)

@@ -143,7 +143,7 @@ class EvaluateOptions(TrainOptions):
     )
     bundle: str | None = option(
         None,
-        "bundle (default: the demo's digits)",
+        "bundle (default: handwritten digits)",
         recorded=False,
         argument="BUNDLE",
         only_with="test",

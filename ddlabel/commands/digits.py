@@ -1,4 +1,4 @@
-"""The handwritten digits that are shipped for the demo, and evaluated where no bundle is given."""
+"""The handwritten digits that `evaluate` uses where no bundle is given."""
 
 from pathlib import Path
 
