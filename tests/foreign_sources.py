@@ -24,7 +24,7 @@ from ddlabel.data.bundle import Bundle
 
 def load(*paths: Path, **options) -> Bundle:
     """Import files and check every number, as `ddlabel import` does."""
-    bundle = importers.load(list(paths), ImportOptions(**options))
+    bundle = importers.load(list(paths), ImportOptions(**options)).bundle
     bundle.check_values()
     return bundle
 

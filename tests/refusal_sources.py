@@ -117,6 +117,7 @@ def save_npz_files(folder: Path) -> None:
     save_npz(folder / "many.npz", images=UINT8, labels=np.array([0, 999_999_999]))
     save_npz(folder / "probs.npz", images=UINT8, labels=PROBS)
     save_npz(folder / "logits.npz", images=UINT8, labels=LOGITS)
+    (folder / "labels-three.csv").write_text("label\n0\n1\n2\n")
     save_npz(folder / "unclear.npz", images=UINT8, labels=PROBS * 3)
     save_npz(folder / "infinite.npz", images=np.full_like(UNIT, np.inf), labels=LABELS)
     save_npz(folder / "normalised.npz", images=UNIT * 9 - 4, labels=LABELS)

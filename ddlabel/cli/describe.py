@@ -34,10 +34,13 @@ def describe(
 
 def _lines(figures: dict[str, Any]) -> list[str]:
     """Return the figures of labels as lines."""
+    from ddlabel.commands.hard_labels import DERIVED
     from ddlabel.commands.label_report import figures_line
 
     line = figures_line(accuracy=figures["accuracy"], entropy_nats=figures["entropy_nats"])
     lines = [f"labels       {line}"]
+    if figures["hard_labels_are_derived"]:
+        lines.append(f"hard labels  {DERIVED}: that labels agree with them says nothing")
     if "confidence" in figures:
         effective = f"{figures['effective_classes']:.2f} classes (mean exp of the entropy)"
         lines.append(

@@ -1,6 +1,6 @@
 """`ddlabel info`."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ddlabel.cli.command import BundleArgument, cli_command
 from ddlabel.cli.reporter import TerminalReporter
@@ -48,5 +48,17 @@ def _lines(header: "Header", shell: list[str]) -> list[str]:
                 f"{field:<13}{shape} {meta.space} as {stored.dtype}, {temperature}, "
                 f"from {meta.source}"
             )
+    for entry in header.history:
+        for name, value in entry.facts.items():
+            lines.append(f"{name.replace('_', ' '):<13}{_shown(value)}")
     lines += [f"digest       {header.digest}", "made by"]
     return lines + [f"    {line}" for line in shell]
+
+
+def _shown(fact: Any) -> str:
+    """Return a fact of the history as text: of accuracies by network, their means."""
+    if isinstance(fact, dict):
+        return ", ".join(f"{name} {_shown(value)}" for name, value in fact.items())
+    if isinstance(fact, list):
+        return f"{sum(fact) / len(fact):.4g} (mean of {len(fact)})"
+    return f"{fact:.6g}" if isinstance(fact, float) else str(fact)

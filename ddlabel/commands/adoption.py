@@ -24,7 +24,7 @@ from ddlabel.data.schema import Header
 # The role of the files of `import` in a history.
 _SOURCE = "source"
 # The options that name files, which every history has among its inputs.
-_FILE_OPTIONS = ("real", "expert", "zca_from")
+_FILE_OPTIONS = ("real", "expert", "zca_from", "hard_labels")
 
 
 def existing_bundle(

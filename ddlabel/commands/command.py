@@ -49,11 +49,19 @@ MODULES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """A bundle that a command made, the digest of the bundle it came from, and the other inputs."""
+    """A bundle that a command made, and what its history says of where it comes from.
+
+    Attributes:
+        bundle: The bundle.
+        source: The digest of the bundle that it came from.
+        inputs: The other inputs.
+        facts: What the command found in its inputs and no option says.
+    """
 
     bundle: "Bundle"
     source: str = ""
     inputs: "Sequence[Input]" = ()
+    facts: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +113,7 @@ class Command:
             options=options.recorded(),
             bundle=result.source,
             inputs=tuple(result.inputs),
+            facts=dict(result.facts or {}),
         )
         return replace(result.bundle, history=(*result.bundle.history, entry))
 

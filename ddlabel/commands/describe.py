@@ -25,6 +25,7 @@ from ddlabel.data.bundle import Bundle, image_chunks
 from ddlabel.data.class_names import describe_difference
 from ddlabel.data.expert_run import ExpertRun
 from ddlabel.data.labels import Array
+from ddlabel.data.provenance import hard_labels_are_derived
 from ddlabel.data.scratch import scratch_array
 from ddlabel.methods.labels.blocks import label_blocks, label_bytes, label_figures
 from ddlabel.methods.labels.target import Target
@@ -37,7 +38,8 @@ def describe(bundle: BundleLike, *, options: DescribeOptions, reporter: Reporter
     """Return figures of labels, and compare them with other labels and with those of experts.
 
     The figures are those of `describe_labels`, under `against` those of `compare_labels`, and under
-    `experts` those of `distance_by_epoch`.
+    `experts` those of `distance_by_epoch`. `hard_labels_are_derived` is true if the hard labels are
+    only the largest entries of imported labels: then the accuracy says nothing.
 
     Raises:
         InvalidInputError: An input cannot be read.
@@ -49,6 +51,7 @@ def describe(bundle: BundleLike, *, options: DescribeOptions, reporter: Reporter
     other = None if options.against is None else open_bundle(options.against).bundle
     runs = open_experts(options.expert, reporter)
     figures = describe_labels(source, options.field)
+    figures["hard_labels_are_derived"] = hard_labels_are_derived(source.history)
     if other is not None:
         figures["against"] = compare_labels(source, other, options.field)
     if runs:

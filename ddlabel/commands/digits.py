@@ -14,6 +14,6 @@ def load_digits() -> tuple[Bundle, Bundle]:
     from ddlabel.commands.select import select_images
     from ddlabel.core.config import ImportOptions, SelectOptions
 
-    real = importers.load([DIGITS], ImportOptions(split="train"))
-    test = importers.load([DIGITS], ImportOptions(split="test"))
+    real = importers.load([DIGITS], ImportOptions(split="train")).bundle
+    test = importers.load([DIGITS], ImportOptions(split="test")).bundle
     return select_images(real, SelectOptions(ipc=_IMAGES_PER_CLASS)), test

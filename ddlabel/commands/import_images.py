@@ -5,11 +5,12 @@ from pathlib import Path
 
 from ddlabel.commands.class_lists import class_list_inputs, describe_classes
 from ddlabel.commands.command import Made, command
+from ddlabel.commands.hard_labels import DERIVED
 from ddlabel.commands.reporter import Reporter
 from ddlabel.core.config import ImportOptions
 from ddlabel.core.errors import UsageError
 from ddlabel.data import importers
-from ddlabel.data.provenance import Input, sha256_of_path
+from ddlabel.data.provenance import HARD_LABELS, LARGEST_ENTRIES, Input, sha256_of_path
 
 
 @command("import", ImportOptions)
@@ -34,14 +35,21 @@ def import_images(
                 "arrays with numpy.savez(images=…, labels=…) or torch.save first"
             )
     paths = [Path(source) for source in sources]
-    bundle = importers.load(paths, options, reporter.note)
+    bundle, facts = importers.load(paths, options, reporter.note)
     inputs = [_file_input("source", path) for path in paths]
     if options.zca_from:
         inputs.append(_file_input("zca-from", Path(options.zca_from)))
+    if options.hard_labels:
+        inputs.append(_file_input("hard-labels", Path(options.hard_labels)))
     inputs += class_list_inputs(options)
     shape = " × ".join(map(str, bundle.images.shape[1:]))
     reporter.note(f"{len(bundle)} images of {shape}; {describe_classes(bundle.classes)}")
-    return Made(bundle=bundle, inputs=inputs)
+    if facts.get(HARD_LABELS) == LARGEST_ENTRIES:
+        reporter.warn(
+            f"warning: {DERIVED}, which may be other classes: give these with --hard-labels FILE, "
+            "or --class-sorted if the images are sorted by class"
+        )
+    return Made(bundle=bundle, inputs=inputs, facts=facts)
 
 
 def _file_input(role: str, path: Path) -> Input:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from ddlabel.commands.command import Made, command
+from ddlabel.commands.hard_labels import warn_of_derived
 from ddlabel.commands.inputs import BundleLike, check_one_standard_input, open_bundle
 from ddlabel.commands.label_report import report_change
 from ddlabel.commands.reporter import Reporter
@@ -31,6 +32,7 @@ def refine(bundle: BundleLike, *, options: RefineOptions, reporter: Reporter) ->
     """
     check_one_standard_input([bundle, options.real])
     opened = open_bundle(bundle)
+    warn_of_derived(opened.bundle, reporter, meaning="refining with them corrects no label")
     settled = options
     inputs: list[Input] = []
     if options.real is not None:

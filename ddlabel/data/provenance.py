@@ -4,13 +4,17 @@ import hashlib
 import json
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+# The fact that says where the hard labels of a bundle come from, and its values.
+HARD_LABELS = "hard_labels"
+LARGEST_ENTRIES = "the largest entries of the imported labels"
+GIVEN = "given"
 _CHUNK_BYTES = 1 << 24
 # The deepest header that this program writes has 7 levels: a list in the options of a command.
 _MAX_DEPTH = 32
@@ -105,7 +109,8 @@ class Entry:
     """One command of a bundle's history, with all that is needed to run it again.
 
     `bundle` is the digest of the bundle that the command read, or empty. Paths of bundles are left
-    out on purpose: a pipe and a file give the same bytes.
+    out on purpose: a pipe and a file give the same bytes. `facts` are what the command found in its
+    inputs and no option says, such as a learning rate that was distilled with the images.
     """
 
     command: str
@@ -113,6 +118,14 @@ class Entry:
     options: dict[str, Any] = field(default_factory=dict)
     bundle: str = ""
     inputs: tuple[Input, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON object of an entry; `facts` are left out if there are none."""
+        value = asdict(self)
+        if not self.facts:
+            del value["facts"]
+        return value
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Self:
@@ -131,7 +144,32 @@ class Entry:
             options=dict(value["options"]),
             bundle=str(value["bundle"]),
             inputs=tuple(inputs),
+            facts={str(name): _fact(fact) for name, fact in value.get("facts", {}).items()},
         )
+
+
+def _fact(value: Any) -> Any:
+    """Return a fact of a header: a text, a number, numbers, or lists of numbers by name.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    if isinstance(value, dict):
+        return {str(name): _fact(inner) for name, inner in value.items()}
+    numbers = value if isinstance(value, list) else [value]
+    are_numbers = bool(numbers) and all(type(each) in (int, float) for each in numbers)
+    if not are_numbers and not isinstance(value, str):
+        raise TypeError(f"a fact of the history is a {type(value).__name__}")
+    return value
+
+
+def hard_labels_are_derived(history: Sequence[Entry]) -> bool:
+    """Return whether the hard labels are only the largest entries of imported labels.
+
+    The last command that says where hard labels come from decides.
+    """
+    known = [entry.facts[HARD_LABELS] for entry in history if HARD_LABELS in entry.facts]
+    return bool(known) and known[-1] == LARGEST_ENTRIES
 
 
 def shell_lines(history: Sequence[Entry]) -> list[str]:

@@ -65,7 +65,8 @@ class Header:
 
     def to_json(self) -> str:
         """Return canonical JSON with the format version and the digest of everything else."""
-        body = asdict(self) | {"format": FORMAT}
+        history = [entry.to_json() for entry in self.history]
+        body = asdict(self) | {"format": FORMAT, "history": history}
         digest = sha256_of_text(canonical_json(body))
         return canonical_json(body | {"digest": digest})
 

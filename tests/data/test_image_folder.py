@@ -35,7 +35,7 @@ def folder(tmp_path) -> Path:
 
 @pytest.fixture
 def imported(folder):
-    return importers.load([folder], ImportOptions(size=4, rgb=True))
+    return importers.load([folder], ImportOptions(size=4, rgb=True)).bundle
 
 
 def test_images_classes_and_labels_are_those_of_import(folder, imported):

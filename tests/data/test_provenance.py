@@ -10,10 +10,14 @@ import pytest
 
 from ddlabel.data import provenance
 from ddlabel.data.provenance import (
+    GIVEN,
+    HARD_LABELS,
+    LARGEST_ENTRIES,
     Entry,
     Input,
     array_chunks,
     canonical_json,
+    hard_labels_are_derived,
     sha256_of_array,
     sha256_of_path,
     shell_lines,
@@ -56,6 +60,31 @@ def test_an_entry_is_read_back_from_its_json():
         "inputs": [{"role": "expert", "name": "run@3", "sha256": "e" * 64}],
     }
     assert Entry.from_json(value) == entry
+
+
+def test_facts_are_kept_and_without_any_an_entry_is_as_before():
+    entry = Entry(
+        command="import", version="1", facts={"learned_lr": 0.5, "accuracies": {"a": [1]}}
+    )
+    assert entry.to_json()["facts"] == {"learned_lr": 0.5, "accuracies": {"a": [1]}}
+    assert Entry.from_json(entry.to_json()) == entry
+    assert "facts" not in Entry(command="import", version="1").to_json()
+
+
+@pytest.mark.parametrize("fact", [None, [], ["x"], {"a": [None]}, [[1]]])
+def test_facts_that_nothing_could_show_are_refused(fact):
+    value = Entry(command="import", version="1").to_json() | {"facts": {"x": fact}}
+    with pytest.raises(TypeError):
+        Entry.from_json(value)
+
+
+def test_the_last_command_that_knows_says_where_hard_labels_come_from():
+    derived = Entry(command="import", version="1", facts={HARD_LABELS: LARGEST_ENTRIES})
+    other = Entry(command="edit", version="1")
+    given = Entry(command="import-labels", version="1", facts={HARD_LABELS: GIVEN})
+    assert hard_labels_are_derived([derived, other])
+    assert not hard_labels_are_derived([derived, given, other])
+    assert not hard_labels_are_derived([other])
 
 
 def test_a_history_is_shell_lines_that_would_make_the_bundle_again():

@@ -47,6 +47,17 @@ class ImportOptions(Options):
         recorded=False,
         only_with="pixels=zca",
     )
+    hard_labels: str | None = option(
+        None,
+        "file with the class of each image, where the source has labels [N, K] alone: .npy, .npz, "
+        ".csv or .pt",
+        recorded=False,
+        not_with="class_sorted",
+    )
+    class_sorted: bool = option(
+        default=False,
+        help="the images are sorted by class, as many of each: hard labels beside labels [N, K]",
+    )
     class_names: str | None = option(
         None,
         "names of classes that the source numbers, from number 0: with commas, or a file, a "

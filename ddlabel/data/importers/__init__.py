@@ -6,8 +6,9 @@ here does.
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,11 +32,18 @@ for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
 
+class Imported(NamedTuple):
+    """A bundle of foreign files, and what they say that belongs into its history (see `Entry`)."""
+
+    bundle: Bundle
+    facts: Mapping[str, Any]
+
+
 def load(
     paths: Sequence[Path],
     options: ImportOptions,
     note: Callable[[str], None] | None = None,
-) -> Bundle:
+) -> Imported:
     """Read foreign files as a bundle. Nothing is downloaded.
 
     With `options.rgb` grey images get three equal channels. `options.mean` and `options.std` belong
@@ -51,7 +59,7 @@ def load(
         ResourceError: There is not enough memory.
     """
     try:
-        bundle, notes = _load(paths, options)
+        imported, notes = _load(paths, options)
     except MemoryError as error:
         raise ResourceError(
             f"{paths[0]}: there is not enough memory for it: import a part of it, or smaller images"
@@ -62,10 +70,10 @@ def load(
     if note is not None:
         for text in notes:
             note(text)
-    return bundle
+    return imported
 
 
-def _load(paths: Sequence[Path], options: ImportOptions) -> tuple[Bundle, Sequence[str]]:
+def _load(paths: Sequence[Path], options: ImportOptions) -> tuple[Imported, Sequence[str]]:
     for path in paths:
         check_source(path)
     kind, found = choose(paths, options.format)
@@ -75,7 +83,8 @@ def _load(paths: Sequence[Path], options: ImportOptions) -> tuple[Bundle, Sequen
     bundle, class_notes = with_class_options(_bundle_of(source, options), options)
     check_class_names(str(paths[0]), bundle.classes)
     detected = [] if found is None else [f"{paths[0]}: {found.what} (--format {kind})"]
-    return bundle, [*detected, *source.notes, *class_notes, *_empty_classes_note(bundle)]
+    notes = [*detected, *source.notes, *class_notes, *_empty_classes_note(bundle)]
+    return Imported(bundle, source.facts), notes
 
 
 def _empty_classes_note(bundle: Bundle) -> list[str]:

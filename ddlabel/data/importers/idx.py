@@ -11,7 +11,7 @@ import numpy as np
 from ddlabel.core.config import ImportOptions
 from ddlabel.data.importers import budget
 from ddlabel.data.importers.registry import Certainty, Found, importers
-from ddlabel.data.importers.source import Source, from_pair
+from ddlabel.data.importers.source import Source, from_files
 from ddlabel.data.labels import Array
 from ddlabel.data.reading import reading
 from ddlabel.data.schema import require
@@ -47,7 +47,7 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
     if len(paths) == 1 and paths[0].is_dir():
         paths = _files_of_part(paths[0], options.part)
     expected = f"one IDX file of images and one of labels for --split {options.part}"
-    return from_pair(expected, paths, _read, options)
+    return from_files(expected, paths, [_read(path) for path in paths], options)
 
 
 def _files_of_part(folder: Path, part: str) -> list[Path]:

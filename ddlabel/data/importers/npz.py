@@ -1,22 +1,15 @@
 """NumPy archives with images and labels under their usual names."""
 
-import math
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
-
-import numpy as np
 
 from ddlabel.core.config import ImportOptions
-from ddlabel.core.errors import InvalidInputError, UnsafeInputError
-from ddlabel.data.importers import budget
-from ddlabel.data.importers.archives import open_member
+from ddlabel.core.errors import InvalidInputError
+from ddlabel.data.importers.hard_labels import OPTIONS as HARD
+from ddlabel.data.importers.numpy_files import open_npz, read_array, read_shape
 from ddlabel.data.importers.registry import Certainty, Found, importers
 from ddlabel.data.importers.source import Source, from_arrays
-from ddlabel.data.labels import Array
-from ddlabel.data.reading import reading
-from ddlabel.data.schema import require
 
 # Known names in the order of their precedence; {} is the part, such as train.
 _IMAGES = ("images", "x", "data", "x_{}", "{}_images", "X_{}")
@@ -30,7 +23,9 @@ def _recognise(paths: Sequence[Path]) -> Found | None:
     return Found("a NumPy archive", Certainty.NAME) if paths[0].suffix == ".npz" else None
 
 
-@importers.add("npz", recognise=_recognise, options={"split", "pixels", "label_space", "zca_from"})
+@importers.add(
+    "npz", recognise=_recognise, options={"split", "pixels", "label_space", "zca_from", *HARD}
+)
 def load(paths: Sequence[Path], options: ImportOptions) -> Source:
     """A NumPy archive .npz: `images`, `x` or `x_train` with `labels`, `y` or `y_train`.
 
@@ -43,10 +38,7 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
         UsageError: A space is ambiguous and not stated.
     """
     path = paths[0]
-    with reading(path, "cannot be read as an .npz archive"), zipfile.ZipFile(path) as archive:
-        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-        declared = sum(info.file_size for info in archive.infolist())
-        budget.check_inflated(declared, path.stat().st_size)
+    with open_npz(path) as (archive, members):
         image_names = _known_names(members, _IMAGES, options)
         label_names = _known_names(members, _LABELS, options)
         if not image_names or not label_names:
@@ -55,8 +47,8 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
                 f"x_{options.part} and y_{options.part}"
             )
         names = [image_names[0], *_pick_labels(archive, members, label_names)]
-        images, labels, *soft = (_read_array(archive, members[name]) for name in names)
-    source = from_arrays(str(path), images, labels, options, *soft)
+        images, *labels = (read_array(archive, members[name]) for name in names)
+    source = from_arrays(str(path), images, labels, options)
     return source._replace(notes=_unread_note(path, members, names, options))
 
 
@@ -73,7 +65,7 @@ def _pick_labels(archive: zipfile.ZipFile, members: _Members, names: Sequence[st
     hard: list[str] = []
     soft: list[str] = []
     for name in names:
-        shape = _read_shape(archive, members[name])
+        shape = read_shape(archive, members[name])
         is_soft = len(shape) == 2 and shape[1] != 1
         same_kind = soft if is_soft else hard
         same_kind.append(name)
@@ -90,40 +82,3 @@ def _unread_note(
             known |= {pattern.format(part) for pattern in (*_IMAGES, *_LABELS) if "{}" in pattern}
     unread = [name for name in members if name not in known]
     return (f"note: {path}: not read: {', '.join(unread)}",) if unread else ()
-
-
-def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
-    """Read an array whose header declares just the bytes that the archive declares."""
-    _read_shape(archive, member)
-    with open_member(archive, member) as file:
-        return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
-
-
-def _read_shape(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[int, ...]:
-    """Return the shape of an array, without reading more than its header."""
-    with archive.open(member) as file:
-        shape, dtype = _read_header(file)
-        header_bytes = file.tell()
-    require(
-        not dtype.hasobject,
-        "pickled objects could run code: only numbers are read",
-        UnsafeInputError,
-    )
-    declared = header_bytes + math.prod(shape) * dtype.itemsize
-    require(
-        min(shape, default=0) >= 0 and declared == member.file_size,
-        f"the member {member.filename!r} has {member.file_size} bytes, and an array of shape "
-        f"{list(shape)} and type {dtype} has {declared}",
-    )
-    return shape
-
-
-def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Return shape and dtype of the array in a .npy file."""
-    version = np.lib.format.read_magic(file)
-    require(version in ((1, 0), (2, 0)), f"version {version} of .npy is not for plain numbers")
-    is_first = version == (1, 0)
-    formats = np.lib.format
-    read = formats.read_array_header_1_0 if is_first else formats.read_array_header_2_0
-    shape, _, dtype = read(file)
-    return shape, dtype

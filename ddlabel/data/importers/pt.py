@@ -1,121 +1,106 @@
-"""Pairs of `.pt` tensors, the form of MTT, GLaD and DATM: images, and integer labels or logits."""
+"""Tensors in `.pt` files, the form of MTT, GLaD and DATM: images, labels and a learned rate."""
 
-import warnings
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from ddlabel.core.config import ImportOptions
-from ddlabel.core.errors import InvalidInputError, UnsafeInputError
-from ddlabel.data.importers import budget
+from ddlabel.core.errors import InvalidInputError
+from ddlabel.data.importers.hard_labels import OPTIONS as HARD
 from ddlabel.data.importers.registry import Certainty, Found, importers
-from ddlabel.data.importers.source import Source, from_pair
+from ddlabel.data.importers.source import Source, from_files
+from ddlabel.data.importers.torch_files import array_of, is_tensor, is_torch_file, read_torch
 from ddlabel.data.labels import Array
-from ddlabel.data.reading import reading
 from ddlabel.data.schema import require
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-_ZIP_MAGIC = b"PK\3\4"
+# The files of a folder that the code of MTT and DATM calls the best.
+_BEST = ("images_best.pt", "labels_best.pt")
+_BEST_RATE = "lr_best.pt"
+_EXPECTED = "a .pt file of images and one of labels"
+_SHOWN_FILES = 4
 
 
 def _recognise(paths: Sequence[Path]) -> Found | None:
-    """Find files that all have the suffix .pt or .pth."""
-    if not all(path.suffix in (".pt", ".pth") for path in paths):
+    """Find files that hold one tensor each, or a folder with the best ones of a distillation."""
+    if len(paths) == 1 and paths[0].is_dir():
+        return _recognise_folder(paths[0])
+    if not all(is_torch_file(path) for path in paths):
         return None
-    missing = "" if len(paths) == 2 else "a file of images and one of labels"
-    return Found("tensors in .pt files", Certainty.NAME, missing)
+    values = [read_torch(path, mapped=True) for path in paths]
+    if not all(is_tensor(value) for value in values):
+        return None
+    arrays = [array_of(path, value) for path, value in zip(paths, values, strict=True)]
+    roles = [_role(array) for array in arrays]
+    what = " and ".join(dict.fromkeys(roles))
+    missing = [role for role in ("images", "labels") if role not in roles]
+    wanted = " and ".join(f"a .pt file of {role}" for role in missing)
+    return Found(
+        f"{what} in {'one .pt file' if len(roles) == 1 else '.pt files'}", Certainty.MARK, wanted
+    )
+
+
+def _recognise_folder(folder: Path) -> Found | None:
+    names = sorted(file.name for file in folder.glob("*.pt"))
+    if set(names).issuperset(_BEST):
+        method = "DATM" if _BEST_RATE in names else "MTT or GLaD"
+        return Found(f"a folder of {method} (it has {_BEST[0]})", Certainty.CONTENT)
+    if not names:
+        return None
+    more = ", …" if len(names) > _SHOWN_FILES else ""
+    what = f"a folder of .pt files ({', '.join(names[:_SHOWN_FILES])}{more})"
+    missing = f"{_BEST[0]} and {_BEST[1]}: name {_EXPECTED}"
+    return Found(what, Certainty.NAME, missing)
+
+
+def _role(array: Array) -> str:
+    """Return what an array is by its axes and its type."""
+    if array.ndim >= 3:
+        return "images"
+    return "a learned rate" if _is_rate(array) else "labels"
+
+
+def _is_rate(array: Array) -> bool:
+    """Return whether an array is a learning rate: one number that is no class."""
+    return array.ndim < 2 and array.size == 1 and array.dtype.kind == "f"
 
 
 @importers.add(
-    "pt", recognise=_recognise, options={"pixels", "label_space", "zca_from"}, most_paths=2
+    "pt",
+    recognise=_recognise,
+    options={"pixels", "label_space", "zca_from", *HARD},
+    most_paths=4,
 )
 def load(paths: Sequence[Path], options: ImportOptions) -> Source:
-    """A pair of .pt tensors, as of MTT, GLaD and DATM: images and labels, in either order.
+    """Tensors in .pt files, as of MTT, GLaD and DATM: images and labels, or their folder.
 
-    Images are [N, C, H, W] and labels [N] or [N, K].
+    Images are [N, C, H, W] and labels [N], [N, K], or one file of each. A file of one number is the
+    learning rate that DATM learned with the images. The files may be in any order. Of a folder
+    `images_best.pt`, `labels_best.pt` and `lr_best.pt` are read.
 
     Raises:
         InvalidInputError: A file is damaged or does not hold one tensor of numbers.
         UnsafeInputError: A file asks for code, or declares more than its bytes hold.
         UsageError: A space is ambiguous and not stated.
     """
-    return from_pair("a .pt file of images and one of labels", paths, _read, options)
+    if len(paths) == 1 and paths[0].is_dir():
+        files = [paths[0] / name for name in (*_BEST, _BEST_RATE)]
+        paths = [file for file in files if file.is_file()]
+        require(len(paths) >= 2, f"{files[0].parent}: expected {' and '.join(_BEST)} in it")
+    arrays = [_read(path) for path in paths]
+    rates = [array for array in arrays if _is_rate(array)]
+    others = [array for array in arrays if not _is_rate(array)]
+    require(len(rates) < 2, f"{paths[0]}: two files of one number: expected one learning rate")
+    source = from_files(_EXPECTED, paths, others, options)
+    if not rates:
+        return source
+    rate = float(rates[0].reshape(()))
+    require(0 < rate < float("inf"), f"{paths[0].parent}: the learned rate is {rate}: expected > 0")
+    note = f"note: the learned rate {rate:.4g} is kept in the history: train students with it"
+    facts = {**source.facts, "learned_lr": rate}
+    return source._replace(facts=facts, notes=(*source.notes, note))
 
 
 def _read(path: Path) -> Array:
-    """Read the tensor of a file without running anything in it.
-
-    A type that numpy lacks, such as bfloat16, becomes float32.
-    """
-    import torch
-
-    tensor = _load_tensor(path)
-    numpy_floats = (torch.float64, torch.float32, torch.float16)
-    try:
-        num_bytes = tensor.numel() * tensor.element_size()
-        if num_bytes > tensor.untyped_storage().nbytes():
-            raise UnsafeInputError(
-                f"{path}: a tensor of shape {list(tensor.shape)} that its bytes do not fill"
-            )
-        if tensor.is_floating_point() and tensor.dtype not in numpy_floats:
-            tensor = tensor.float()
-        return np.asarray(tensor.detach().numpy())
-    except (TypeError, RuntimeError) as error:
-        kind = f"{tensor.dtype} ({tensor.layout}, {tensor.device})"
-        raise InvalidInputError(
-            f"{path}: a tensor of {kind}: save plain numbers (.float().cpu())"
-        ) from error
-
-
-def _load_tensor(path: Path) -> "Tensor":
-    import torch
-
-    _check_archive(path)
-    try:
-        with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals(_scalars()):
-            tensor = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        # For a file that asks for code, torch names "GLOBAL posix.system" or its `safe_globals`.
-        if "GLOBAL" in str(error) or "safe_globals" in str(error):
-            raise UnsafeInputError(
-                f"{path}: asks for code, which is not run: save tensors only"
-            ) from error
-        raise InvalidInputError(f"{path}: not a file of torch.save, or damaged") from error
-    if not isinstance(tensor, torch.Tensor):
-        raise InvalidInputError(f"{path}: holds a {type(tensor).__name__}: expected one tensor")
-    return tensor
-
-
-def _scalars() -> list[Any]:
-    """Return the names that a file with numpy scalars needs beyond those that torch allows."""
-    make_scalar = np.float64(0).__reduce__()[0]
-    scalars: list[Any] = [np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType]
-    for core in ("core", "_core"):  # numpy 1 and numpy 2
-        scalars.append((make_scalar, f"numpy.{core}.multiarray.scalar"))
-    return scalars
-
-
-def _check_archive(path: Path) -> None:
-    """Refuse compressed members, which can inflate a thousandfold, and a total size too large."""
-    with reading(path, "the archive is damaged"):
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            is_zip = file.read(4) == _ZIP_MAGIC  # as torch decides it
-        if is_zip:
-            with zipfile.ZipFile(path) as archive:
-                members = archive.infolist()
-            if any(info.compress_type != zipfile.ZIP_STORED for info in members):
-                raise UnsafeInputError("a compressed archive, which torch.save does not write")
-            declared = sum(info.file_size for info in members)
-            # Members that lie over one another could stand for any number of bytes.
-            require(
-                declared <= size,
-                f"its members have {declared} bytes and it has {size}",
-                UnsafeInputError,
-            )
-        budget.check_budget("it", size, budget.MAX_TOTAL_BYTES)
+    value = read_torch(path)
+    if not is_tensor(value):
+        raise InvalidInputError(f"{path}: holds a {type(value).__name__}: expected one tensor")
+    return array_of(path, value)

@@ -97,7 +97,7 @@ def test_distributions_that_are_stated_to_be_logits_are_refused(tmp_path):
 def test_a_class_without_images_is_named(tmp_path):
     path = save_npz(tmp_path / "x.npz", x=UINT8, y=np.array([0, 5]))
     notes = []
-    bundle = importers.load([path], ImportOptions(format="npz"), notes.append)
+    bundle = importers.load([path], ImportOptions(format="npz"), notes.append).bundle
     assert bundle.num_classes == 6
     (note,) = notes
     assert "1, 2, 3, 4" in note

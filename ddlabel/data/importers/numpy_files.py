@@ -1,0 +1,101 @@
+"""Arrays in `.npy` files and `.npz` archives, which run no code and hold what they declare."""
+
+import math
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from ddlabel.core.errors import UnsafeInputError
+from ddlabel.data.importers import budget
+from ddlabel.data.importers.archives import open_member
+from ddlabel.data.labels import Array
+from ddlabel.data.reading import reading
+from ddlabel.data.schema import require
+
+Members = dict[str, zipfile.ZipInfo]
+
+
+@contextmanager
+def open_npz(path: Path) -> Iterator[tuple[zipfile.ZipFile, Members]]:
+    """Open an .npz archive: the archive, and its members by the names of their arrays.
+
+    Raises:
+        InvalidInputError: It is damaged.
+        UnsafeInputError: It declares too many bytes.
+    """
+    with reading(path, "cannot be read as an .npz archive"), zipfile.ZipFile(path) as archive:
+        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        declared = sum(info.file_size for info in archive.infolist())
+        budget.check_inflated(declared, path.stat().st_size)
+        yield archive, members
+
+
+def read_npy(path: Path) -> Array:
+    """Return the array of a .npy file.
+
+    Raises:
+        InvalidInputError: It is damaged.
+        UnsafeInputError: It declares too many bytes, or holds pickled objects.
+    """
+    with reading(path, "cannot be read as a .npy file"), path.open("rb") as file:
+        size = path.stat().st_size
+        budget.check_budget("it", size, budget.MAX_TOTAL_BYTES)
+        _check_shape(file, "the file", size)
+        file.seek(0)
+        return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+
+
+def read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
+    """Read an array whose header declares just the bytes that the archive declares.
+
+    Raises:
+        InvalidInputError: It is damaged.
+        UnsafeInputError: It holds pickled objects.
+    """
+    read_shape(archive, member)
+    with open_member(archive, member) as file:
+        return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+
+
+def read_shape(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[int, ...]:
+    """Return the shape of an array, without reading more than its header.
+
+    Raises:
+        InvalidInputError: It is damaged.
+        UnsafeInputError: It holds pickled objects.
+    """
+    with archive.open(member) as file:
+        return _check_shape(file, f"the member {member.filename!r}", member.file_size)
+
+
+def _check_shape(file: IO[bytes], name: str, num_bytes: int) -> tuple[int, ...]:
+    """Return the shape of an array, which must have as many bytes as its file."""
+    shape, dtype = _read_header(file)
+    header_bytes = file.tell()
+    require(
+        not dtype.hasobject,
+        "pickled objects could run code: only numbers are read",
+        UnsafeInputError,
+    )
+    declared = header_bytes + math.prod(shape) * dtype.itemsize
+    require(
+        min(shape, default=0) >= 0 and declared == num_bytes,
+        f"{name} has {num_bytes} bytes, and an array of shape {list(shape)} and type {dtype} has "
+        f"{declared}",
+    )
+    return shape
+
+
+def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Return shape and dtype of the array in a .npy file."""
+    version = np.lib.format.read_magic(file)
+    require(version in ((1, 0), (2, 0)), f"version {version} of .npy is not for plain numbers")
+    is_first = version == (1, 0)
+    formats = np.lib.format
+    read = formats.read_array_header_1_0 if is_first else formats.read_array_header_2_0
+    shape, _, dtype = read(file)
+    return shape, dtype
