@@ -123,7 +123,7 @@ class TestRunsThatAreThere:
 class TestTorchvisionProtocol:
     def test_it_is_torchvisions_recipe(self):
         (options,) = TrainExpertOptions.load("train-expert", None, PROTOCOL)
-        assert (options.net, options.size) == ("resnet18", 224)
+        assert (options.net, options.size) == ("torchvision-resnet18", 224)
         assert (options.epochs, options.batch_size) == (90, 256)
         real = real_images(make_bundle(images=2560, channels=3, size=40))
         ((_, info),) = plan_runs(real, Path("/nowhere"), replace(options, size=None))

@@ -49,9 +49,9 @@ def test_layers_that_draw_numbers_and_attention_are_not_stacked(layer, expected)
     assert stackable(torch.nn.Sequential(torch.nn.Flatten(), layer)) == expected
 
 
-def test_convnets_are_stacked_and_alexnet_with_its_dropout_is_not():
+def test_convnets_are_stacked_and_vit_with_its_dropout_is_not():
     assert stackable(build_body())
-    assert not stackable(build_body("alexnet", size=32))
+    assert not stackable(build_body("vit", size=32))
 
 
 @pytest.mark.slow

@@ -99,7 +99,9 @@ class TestSizes:
 
     def test_networks_with_dropout_are_trained_one_at_a_time(self):
         bundle = make_bundle(images=9, size=32)
-        assert stack_sizes([experiment(bundle, stack=8.0, net="alexnet", epochs=1)]) == [1, 1]
+        assert stack_sizes(
+            [experiment(bundle, stack=8.0, net="vit:width=8,depth=1,mlp=8", epochs=1)]
+        ) == [1, 1]
 
 
 class TestMemory:

@@ -10,10 +10,11 @@ from ddlabel.core.registry import as_usage_error
 from ddlabel.methods.nets import (  # noqa: F401
     convnet,
     alexnet_vgg,
-    mobile,
     resnet,
+    vit,
+    torchvision_convolutional,
+    torchvision_transformers,
     timm,
-    transformer,
 )
 
 # isort: on

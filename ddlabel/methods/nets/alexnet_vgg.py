@@ -1,68 +1,82 @@
-"""AlexNet and VGG from torchvision, fitted to small images."""
+"""AlexNet and VGG11 as DC, MTT and GLaD define them. torchvision's are other networks."""
 
-from typing import Any
+from collections import OrderedDict
+from typing import Literal
 
-import torchvision
 from torch import nn
 
-from ddlabel.methods.nets.registry import nets, require_size, with_stem
+from ddlabel.methods.nets.norms import norm_layers
+from ddlabel.methods.nets.registry import nets, require_size
+
+# The output channels of the convolutions of VGG11, and the places of its max-poolings.
+_VGG11 = (64, "pool", 128, "pool", 256, 256, "pool", 512, 512, "pool", 512, 512, "pool")
 
 
 @nets.add
 def alexnet(*, channels: int, size: int, num_classes: int) -> nn.Module:
-    """AlexNet from torchvision; below 128 px its first convolution is 5×5 with a smaller stride.
+    """AlexNet of DC, MTT and GLaD: five convolutions without norm, one linear layer (LADD's CAE).
 
-    That stride is 1 below 64 px, 2 below 96 px and 3 below 128 px. A last map below 6×6 is
-    classified as it is, not enlarged. 28,714,826 parameters at 32 px with 10 classes.
+    The first convolution is 5×5 at stride 1 and pads 28 px images to 32. With 10 classes it has
+    1,872,202 parameters at 32 px and 2,333,002 at 128 px.
 
     Raises:
-        ValueError: The images are below 15 px.
+        ValueError: The images are below 8 px.
     """
-    require_size(size, 15)
-    if size < 128:
-        kernel_size, stride = 5, max(1, size // 32)
-        geometry = {"kernel_size": kernel_size, "stride": stride}
-    else:
-        kernel_size, stride = 11, 4
-        geometry = {}
-    side = (size + 4 - kernel_size) // stride + 1
-    for _ in range(3):  # 3×3 max-poolings at stride 2
-        side = (side - 1) // 2
-    net = torchvision.models.alexnet(num_classes=num_classes)
-    return with_stem(_fitted_to_last_map(net, side), channels, **geometry)
+    require_size(size, 8)
+    side = 32 if size == 28 else size
+    features = nn.Sequential(
+        nn.Conv2d(channels, 128, kernel_size=5, padding=4 if size == 28 else 2),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(2),
+        nn.Conv2d(128, 192, kernel_size=5, padding=2),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(2),
+        nn.Conv2d(192, 256, kernel_size=3, padding=1),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(256, 192, kernel_size=3, padding=1),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(192, 192, kernel_size=3, padding=1),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(2),
+    )
+    linear = nn.Linear(192 * (side // 8) ** 2, num_classes)
+    return nn.Sequential(OrderedDict(features=features, flatten=nn.Flatten(), fc=linear))
 
 
 @nets.add
-def vgg11(*, channels: int, size: int, num_classes: int) -> nn.Module:
-    """VGG11 without batch norm from torchvision; its first convolution pads 28 px images to 32.
+def vgg11(
+    *,
+    channels: int,
+    size: int,
+    num_classes: int,
+    norm: Literal["instance", "batch", "none"] = "instance",
+) -> nn.Module:
+    """VGG11 of DC, MTT and GLaD: a norm after each convolution, one linear layer (LADD's CAE).
 
-    A last map below 7×7 is classified as it is, not enlarged. 28,144,010 parameters at 32 px with
-    10 classes.
+    The last maps of images above 32 px are max-pooled to 7×7 (GLaD). The first convolution pads
+    28 px images to 32. With 10 classes and a norm it has 9,231,114 parameters at 32 px and
+    9,476,874 above.
 
     Raises:
         ValueError: The images are below 32 px, except 28 px.
     """
-    geometry: dict[str, int] = {}
-    side = size
-    if size == 28:
-        geometry = {"padding": 3}
-        side = 32
+    side = 32 if size == 28 else size
     require_size(side, 32)
-    net = torchvision.models.vgg11(num_classes=num_classes)
-    return with_stem(_fitted_to_last_map(net, side >> 5), channels, **geometry)
-
-
-def _fitted_to_last_map(net: Any, side: int) -> Any:
-    """Fit the classifier to last maps of side × side that are smaller than the net's own.
-
-    The net's adaptive pooling would enlarge such maps.
-    """
-    native_side = net.avgpool.output_size[0]
-    if side >= native_side:
-        return net
-    net.avgpool = nn.Identity()
-    index = 0 if isinstance(net.classifier[0], nn.Linear) else 1
-    old = net.classifier[index]
-    num_channels = old.in_features // native_side**2
-    net.classifier[index] = nn.Linear(num_channels * side**2, old.out_features)
-    return net
+    layers: list[nn.Module] = []
+    in_channels = channels
+    for item in _VGG11:
+        if isinstance(item, str):
+            layers.append(nn.MaxPool2d(2))
+            continue
+        padding = 3 if size == 28 and not layers else 1
+        layers.append(nn.Conv2d(in_channels, item, kernel_size=3, padding=padding))
+        layers.extend(norm_layers(norm, item, side))
+        layers.append(nn.ReLU(inplace=True))
+        in_channels = item
+    last_side = 1
+    if side > 32:
+        last_side = 7
+        layers.append(nn.AdaptiveMaxPool2d(last_side))
+    features = nn.Sequential(*layers)
+    linear = nn.Linear(in_channels * last_side**2, num_classes)
+    return nn.Sequential(OrderedDict(features=features, flatten=nn.Flatten(), classifier=linear))

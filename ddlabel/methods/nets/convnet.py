@@ -1,18 +1,17 @@
 """The ConvNet of the dataset-distillation field, depths 1 to 6."""
 
 from collections.abc import Callable
-from typing import Literal
 
 from torch import nn
 
+from ddlabel.methods.nets.norms import Norm, norm_layers
 from ddlabel.methods.nets.registry import nets
 
-Norm = Literal["instance", "batch", "group", "layer", "none"]
+_DOC = """ConvNet-D{depth} of DC and MTT: {depth} times convolution, norm, ReLU, average pooling.
 
-_DOC = """ConvNet of {depth} blocks: 3×3 convolution, norm, ReLU, 2×2 average pooling.
-
-The architecture of DC, DSA and MTT; one linear layer follows the blocks. The first convolution pads
-28 px images to 32. ConvNet-D3 at 32 px with 10 classes has 320,010 parameters.
+All the papers train ConvNets; RDED and GIFT with `norm=batch`. Convolutions are 3×3, poolings 2×2,
+and one linear layer follows. The first convolution pads 28 px images to 32. ConvNet-D3 at 32 px
+with 10 classes has 320,010 parameters.
 
 Raises:
     ValueError: Pooling would leave nothing of the images, or the width is below 1.
@@ -36,7 +35,7 @@ def _convnet_of_depth(depth: int) -> Callable[..., nn.Module]:
         padding = 3 if size == 28 else 1
         for block in range(depth):
             layers.append(nn.Conv2d(in_channels, width, kernel_size=3, padding=padding))
-            layers.extend(_norm_layers(norm, width, side >> block))
+            layers.extend(norm_layers(norm, width, side >> block))
             layers.append(nn.ReLU(inplace=True))
             layers.append(nn.AvgPool2d(2))
             in_channels = width
@@ -47,21 +46,6 @@ def _convnet_of_depth(depth: int) -> Callable[..., nn.Module]:
 
     convnet.__doc__ = _DOC.format(depth=depth)
     return convnet
-
-
-def _norm_layers(norm: Norm, width: int, side: int) -> list[nn.Module]:
-    """Return the norm layer for maps [width, side, side], or no layer."""
-    match norm:
-        case "instance":
-            return [nn.GroupNorm(width, width)]
-        case "batch":
-            return [nn.BatchNorm2d(width)]
-        case "group":
-            return [nn.GroupNorm(4, width)]
-        case "layer":
-            return [nn.LayerNorm([width, side, side])]
-        case "none":
-            return []
 
 
 for _depth in range(1, 7):

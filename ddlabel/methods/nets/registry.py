@@ -1,5 +1,8 @@
 """The registry of networks, and helpers that fit torchvision's networks to other images.
 
+A name without a prefix is a network that the field's public code defines: DC, MTT and GLaD, or RDED
+(`-modified`). `torchvision-NAME` is torchvision's, `timm:NAME` timm's.
+
 A network is `net(*, channels, size, num_classes, options) -> nn.Module` for images [B, channels,
 size, size] that returns logits [B, num_classes]. It raises ValueError if it does not fit the
 images.
@@ -7,11 +10,14 @@ images.
 
 from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 from torch import nn
 
 from ddlabel.core.registry import Registry
 
+# Whether a network of torchvision is unmodified or fitted to small images.
+Stem = Literal["original", "small"]
 _TIMM = "timm:"
 
 
@@ -33,14 +39,16 @@ class Networks(Registry[Callable[..., nn.Module]]):
 nets = Networks("network")
 
 
-def require_size(size: int, minimum: int) -> None:
+def require_size(size: int, minimum: int, otherwise: str = "") -> None:
     """Refuse images of which the layers of a network would leave nothing.
+
+    `otherwise` says what else the user can do.
 
     Raises:
         ValueError: `size` is below `minimum`, both in pixels.
     """
     if size < minimum:
-        raise ValueError(f"it needs at least {minimum} px")
+        raise ValueError(f"it needs at least {minimum} px {otherwise}".rstrip())
 
 
 def with_stem(net: nn.Module, channels: int, **geometry: int) -> nn.Module:

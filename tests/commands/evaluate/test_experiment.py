@@ -25,7 +25,7 @@ from ddlabel.data.schema import LabelMeta
         ({"warm_up": 15.0}, UsageError, "--warm-up"),
         ({"optimizer": "lion:lr=-1"}, UsageError, "lr"),
         ({"optimizer": "adam:lr=nan"}, UsageError, "lr"),
-        ({"net": "resnet18", "batch_size": 29}, UsageError, "--net"),
+        ({"net": "torchvision-resnet18", "batch_size": 29}, UsageError, "--net"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(options, error, named):
