@@ -43,6 +43,7 @@ _MODULES = {
     "describe": "commands.describe",
     "evaluate": "commands.evaluate",
     "sweep": "commands.sweep",
+    "compare": "commands.compare",
     "info": "commands.info",
     "check": "commands.check",
     "available": "commands.available",

@@ -12,6 +12,7 @@ import numpy as np
 from experts import train_small_expert, write_run
 from format_samples import forge, small, split
 from refusal_sources import save_sources
+from result_files import students, write_results
 from samples import bundle_of, make_bundle, with_arrays
 from view_samples import recorded_views
 
@@ -43,6 +44,13 @@ def save_all() -> None:
     save_damaged_hdf5()
     save_runs()
     save_sources(Path("foreign"))
+    save_results()
+
+
+def save_results() -> None:
+    """Write results of two losses, whose students have different seeds."""
+    groups = [students([50, 60], loss="soft-ce"), students([70], loss="gift", first_seed=5)]
+    write_results("results.jsonl", *groups)
 
 
 def hard_bundle(images: int, classes: int = NUM_CLASSES, **shape: int) -> Bundle:

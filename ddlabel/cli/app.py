@@ -15,6 +15,7 @@ from ddlabel import __version__
 from ddlabel.cli import (  # noqa: F401 - importing a module registers its command
     available,
     check,
+    compare,
     compress,
     demo,
     densify,
@@ -33,7 +34,6 @@ from ddlabel.cli import (  # noqa: F401 - importing a module registers its comma
 )
 from ddlabel.cli.command import app
 from ddlabel.cli.parsing import is_parsing_error, message_of
-from ddlabel.cli.reporter import printable
 from ddlabel.cli.streams import discard_output, prepare_streams
 from ddlabel.commands.command import MODULES
 from ddlabel.core import interruption
@@ -47,6 +47,7 @@ from ddlabel.core.errors import (
 from ddlabel.core.memory import is_out_of_memory, out_of_memory_error
 from ddlabel.core.ranks import RANK
 from ddlabel.core.registry import nearest
+from ddlabel.core.values import printable
 
 _SECONDS_FOR_RANK_0 = 5
 # This environment variable shows the traceback of every error, of ours and of signals too.

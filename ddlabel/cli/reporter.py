@@ -9,21 +9,11 @@ from typing import Any, TypeVar
 from ddlabel.commands.reporter import Reporter
 from ddlabel.core.errors import ClosedPipeError, StorageError
 from ddlabel.core.ranks import RANK
+from ddlabel.core.values import printable
 
 T = TypeVar("T")
 # Piped, rich would squeeze a table into 80 columns.
 _PIPED_WIDTH = 120
-
-
-def printable(text: str) -> str:
-    """Return text as one line, without characters that could steer a terminal.
-
-    Names of files and classes are data of strangers: a newline in them could forge a line.
-    """
-    shown = []
-    for character in text:
-        shown.append(character if character.isprintable() else repr(character)[1:-1])
-    return "".join(shown)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,10 +5,11 @@ from typing import Annotated, Any
 import typer
 
 from ddlabel.cli.command import cli_command
-from ddlabel.cli.reporter import TerminalReporter, printable
+from ddlabel.cli.reporter import TerminalReporter
 from ddlabel.commands.command import load_command
 from ddlabel.core.config import SweepOptions
 from ddlabel.core.errors import SweepError
+from ddlabel.core.values import printable
 
 _GridArgument = Annotated[
     str, typer.Argument(metavar="GRID", help="TOML file: command, [options] and, as lists, [axes]")

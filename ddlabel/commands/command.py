@@ -40,6 +40,7 @@ MODULES = {
     "describe": "describe",
     "evaluate": "evaluate",
     "sweep": "sweep",
+    "compare": "compare",
     "info": "info",
     "check": "check",
     "list": "available",

@@ -11,6 +11,7 @@ from ddlabel.core.registry import nearest
 _TOPICS = (
     "labels",
     "students",
+    "results",
     "protocols",
     "import",
     "bundles",

@@ -10,7 +10,7 @@ from ddlabel.core.errors import UsageError
 from ddlabel.data import formats
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.expert_run import Checkpoints, ExpertRun
-from ddlabel.data.provenance import Input
+from ddlabel.data.provenance import Input, shell_lines
 from ddlabel.data.reading import STANDARD, is_standard_input
 
 BundleLike = str | Path | Bundle
@@ -28,6 +28,14 @@ class OpenBundle:
     def as_input(self, role: str) -> Input:
         """Return the entry of a history for this bundle."""
         return Input(role=role, name=self.name, sha256=self.digest)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What records have about this bundle beside its digest: see `Record.about`."""
+        about: dict[str, Any] = {"images": len(self.bundle), "classes": self.bundle.num_classes}
+        if self.bundle.file_name not in ("", STANDARD):
+            about["name"] = self.bundle.file_name
+        return about | {"made_by": shell_lines(self.bundle.history)}
 
 
 def open_bundle(value: BundleLike) -> OpenBundle:

@@ -1,4 +1,4 @@
-"""The types of options: values of TOML files and of Python calls."""
+"""Values of TOML files and of Python calls: their types as options, and as messages show them."""
 
 import os
 import types
@@ -65,6 +65,17 @@ def from_text(text: str, annotation: Any, flag: str) -> str | int | float:
         return kind(text)
     except ValueError:
         raise UsageError(f"{flag} is {text!r}: expected {_EXPECTED[kind]}") from None
+
+
+def printable(text: str) -> str:
+    """Return text as one line, without characters that could steer a terminal.
+
+    Names of files and classes are data of strangers: a newline in them could forge a line.
+    """
+    shown = []
+    for character in text:
+        shown.append(character if character.isprintable() else repr(character)[1:-1])
+    return "".join(shown)
 
 
 def from_python(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import PurePath
 from typing import Literal, Self
 
 import numpy as np
@@ -83,9 +84,14 @@ class Bundle:
         known: str | None = self.__dict__.get("_digest_of_file")
         return known or self.header().digest
 
-    def remember_digest(self, digest: str) -> None:
-        """Keep the digest of the file that this bundle maps, so that it need not be computed."""
-        self.__dict__["_digest_of_file"] = digest
+    @property
+    def file_name(self) -> str:
+        """The name, without folders, of the file that this bundle was read from; empty if none."""
+        return str(self.__dict__.get("_file_name", ""))
+
+    def remember_file(self, path: str, digest: str) -> None:
+        """Keep the name and the digest of the file that this bundle maps."""
+        self.__dict__.update(_file_name=PurePath(path).name, _digest_of_file=digest)
 
     @property
     def num_classes(self) -> int:

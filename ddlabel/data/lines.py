@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from ddlabel.data.atomic import write_all
 
@@ -83,3 +84,15 @@ def locked_lines(path: Path, *, create: bool) -> Iterator[LockedLines]:
         yield LockedLines(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def shared_lines(path: Path) -> Iterator[BinaryIO]:
+    """Open a file of lines for reading for the `with` block. Blocks until no process appends.
+
+    Raises:
+        OSError: The operating system refuses.
+    """
+    with path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield file

@@ -10,7 +10,7 @@ from ddlabel.data.provenance import canonical_json, sha256_of_text
 Kind = Literal["student", "cell"]
 _HEX_DIGITS = set("0123456789abcdef")
 # Left out of the JSON where they are empty.
-_OPTIONAL = ("role", "protocol_overridden")
+_OPTIONAL = ("role", "protocol_overridden", "about")
 _CHECKSUM = "sha256"
 # The bytes that every line begins with: the names of the fields are sorted.
 _BEGINNING = b'{"cost":{'
@@ -35,6 +35,9 @@ class Record:
         cost: seconds, FLOPs, device, precision, threads, versions and the like; no part of the key.
         role: the purpose of a student beside the labels that are evaluated: own, random, hard, ….
         protocol_overridden: the presets of the protocol that an option replaced.
+        about: what people want to know of an input beside its digest, by its role: `name`, and of a
+            bundle also `images`, `classes` and `made_by`, its history as command lines; no part of
+            the key.
     """
 
     kind: Kind
@@ -46,6 +49,7 @@ class Record:
     cost: dict[str, Any]
     role: str = ""
     protocol_overridden: dict[str, Any] = field(default_factory=dict)
+    about: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Return the record as canonical JSON, with the sha256 of the canonical JSON of the rest.
@@ -81,10 +85,12 @@ class Record:
             raise ValueError(f"the kind is {record.kind!r}")
         for name in ("key", "version", "role"):
             _check_type(name, getattr(record, name), str)
-        for name in ("inputs", "options", "cost", "protocol_overridden"):
+        for name in ("inputs", "options", "cost", "protocol_overridden", "about"):
             _check_type(name, getattr(record, name), dict)
         for role, digest in record.inputs.items():
             _check_type(f"the digest of {role}", digest, str)
+        for role, facts in record.about.items():
+            _check_about(role, facts)
         if len(record.key) != 64 or not set(record.key) <= _HEX_DIGITS:
             raise ValueError(f"the key is {record.key!r}: expected a sha256")
         if record.kind == "student":
@@ -93,6 +99,16 @@ class Record:
             if not 0 <= accuracy <= 1:
                 raise ValueError(f"the accuracy is {accuracy}: expected 0 to 1")
         return record
+
+
+def _check_about(role: str, facts: Any) -> None:
+    _check_type(f"about {role}", facts, dict)
+    lines = facts.get("made_by", [])
+    _check_type(f"the history of {role}", lines, list)
+    for text in (facts.get("name", ""), *lines):
+        _check_type(f"a name or a command of {role}", text, str)
+    for name in ("images", "classes"):
+        _check_type(f"the {name} of {role}", facts.get(name, 1), int)
 
 
 def _check_type(name: str, value: object, expected: type | tuple[type, ...]) -> None:

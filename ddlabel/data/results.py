@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from json import JSONDecodeError
 from pathlib import Path
 from typing import NamedTuple
@@ -9,13 +10,16 @@ from typing import NamedTuple
 from ddlabel.core import interruption
 from ddlabel.core.errors import InvalidInputError, StorageError, UsageError
 from ddlabel.data import atomic
-from ddlabel.data.lines import LockedLines, locked_lines
-from ddlabel.data.reading import is_standard_output
+from ddlabel.data.lines import LockedLines, locked_lines, shared_lines
+from ddlabel.data.reading import is_regular, is_standard_output, reading
 from ddlabel.data.record import DamagedRecordError, Kind, Record, begins_as_record
+from ddlabel.data.schema import require
 
 SUFFIX = ".jsonl"
 _NAMES: dict[Kind, str] = {"student": "a student of evaluate", "cell": "a cell of sweep"}
 _MAX_NOTES = 10
+# The longest record has a confusion matrix of a thousand classes and a loss curve: 10 MB.
+_MAX_LINE_BYTES = 1 << 26
 
 
 class _Line(NamedTuple):
@@ -192,14 +196,9 @@ class Results:
         Raises:
             InvalidInputError: The file is such a file.
         """
-        if any(line.record is not None for line in read):
-            return
-        for line in read:
-            if not line.is_damaged:
-                raise InvalidInputError(
-                    f"{self.path}, line {line.number}: not a result of ddlabel: {line.reason}; "
-                    "name another --out"
-                )
+        foreign = _foreign_line(read)
+        if foreign is not None:
+            raise InvalidInputError(f"{self.path}, {foreign}; name another --out")
 
     def _keep_records(self, read: Sequence[_Line]) -> None:
         """Keep the records that serve.
@@ -219,18 +218,57 @@ class Results:
                 self.records[record.key] = record
 
     def _report(self, broken: Sequence[_Line]) -> None:
-        """Name the lines that are no records."""
-        if self._note is None:
-            return
-        for line in broken[:_MAX_NOTES]:
-            self._note(f"{self.path}, line {line.number}: {line.reason}; the line is skipped")
-        num_more = len(broken) - _MAX_NOTES
-        if num_more > 0:
-            self._note(f"{self.path}: {num_more} more lines are no records and are skipped")
+        if self._note is not None:
+            _report_broken(self.path, broken, self._note)
 
     def _report_cut_off(self, line: _Line) -> None:
         if self._note is not None:
             self._note(f"{self.path}, line {line.number}: it was cut off, and is removed")
+
+
+def read_records(path: Path, note: Callable[[str], None]) -> list[Record]:
+    """Return the records of a results file, of any kind, in the order of its lines.
+
+    The file is not changed. A broken line is skipped, and `note` is called with a sentence that
+    names it.
+
+    Raises:
+        InvalidInputError: There is no such file, or it has no records.
+        StorageError: The operating system refuses to read.
+    """
+    with reading(path, "cannot be read as results"):
+        require(path.exists(), "there is no such file")
+        require(is_regular(path), f"expected a results file ({SUFFIX})")
+        with shared_lines(path) as file:
+            texts = iter(partial(file.readline, _MAX_LINE_BYTES), b"")
+            lines = [_parse(text.rstrip(b"\n"), number) for number, text in enumerate(texts, 1)]
+    records = [line.record for line in lines if line.record is not None]
+    foreign = _foreign_line(lines)
+    if foreign is not None:
+        raise InvalidInputError(f"{path}, {foreign}")
+    _report_broken(path, [line for line in lines if line.record is None], note)
+    if not records:
+        raise InvalidInputError(f"{path}: no line of it is a whole record: name another file")
+    return records
+
+
+def _foreign_line(lines: Sequence[_Line]) -> str | None:
+    """Return what the first foreign line of a file without any record is; None for results."""
+    if any(line.record is not None for line in lines):
+        return None
+    for line in lines:
+        if not line.is_damaged:
+            return f"line {line.number}: not a result of ddlabel: {line.reason}"
+    return None
+
+
+def _report_broken(path: Path, broken: Sequence[_Line], note: Callable[[str], None]) -> None:
+    """Name the lines that are no records."""
+    for line in broken[:_MAX_NOTES]:
+        note(f"{path}, line {line.number}: {line.reason}; the line is skipped")
+    num_more = len(broken) - _MAX_NOTES
+    if num_more > 0:
+        note(f"{path}: {num_more} more lines are no records and are skipped")
 
 
 def _parse(text: bytes, number: int) -> _Line:

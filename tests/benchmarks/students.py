@@ -19,7 +19,7 @@ from ddlabel.core.config import EvaluateOptions, RefineOptions, RelabelOptions
 from ddlabel.data import formats
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.labels import Array
-from ddlabel.methods.metrics import summarise
+from ddlabel.methods.intervals import summarise
 
 from . import inputs, reference
 from .figures import GOALS, figure, format_number, paired_ratios

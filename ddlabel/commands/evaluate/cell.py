@@ -4,14 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ddlabel.commands.compare.observations import FIGURES
 from ddlabel.commands.evaluate.controls import dd_ranking_scores
 from ddlabel.commands.evaluate.experiment import OWN
 from ddlabel.core.config import EvaluateOptions
 from ddlabel.data.record import Record
-from ddlabel.methods.metrics import Comparison, Summary, compare, summarise
-
-# The figures of a student that have a mean over students, with their names in tables.
-FIGURES = {"accuracy": "accuracy %", "top5": "top-5 %", "calibration_error": "calibration error %"}
+from ddlabel.methods.intervals import Comparison, Summary, compare, summarise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,11 +91,12 @@ class Cell:
     def value(self) -> dict[str, Any]:
         """Return the cell as `--json` prints it.
 
-        These are its place in the grid, the accuracies of its students as fractions, a summary of
-        each figure in per cent, and what it is compared with.
+        These are its place in the grid, its students with their accuracies as fractions, a summary
+        of each figure in per cent, and what it is compared with.
         """
         value: dict[str, Any] = {axis: getattr(self.options, axis) for axis in EvaluateOptions.AXES}
         value["select"] = self.options.select
+        value["students"] = self._students()
         value["accuracies"] = [record.result["accuracy"] for record in self.records]
         value["diverged"] = self.num_diverged
         value["percent"] = asdict(self.accuracy)
@@ -105,12 +104,21 @@ class Cell:
             if name != "accuracy":
                 value[name] = asdict(self.summary(name))
         if self.against is not None and self.comparison is not None:
-            value["against"] = {
-                "labels": self.against.options.labels,
-                "accuracies": self.against.value()["accuracies"],
-                **asdict(self.comparison),
-            }
+            value["against"] = self.against.value() | asdict(self.comparison)
         if self.controls:
             value["controls"] = {role: cell.value() for role, cell in self.controls.items()}
             value["scores"] = {name: asdict(score) for name, score in self.scores.items()}
         return value
+
+    def _students(self) -> dict[str, Any]:
+        """Return what identifies the students, so that `compare` can read a sweep's cells."""
+        record = self.records[0]
+        options = {name: value for name, value in record.options.items() if name != "seed"}
+        return {
+            "keys": [each.key for each in self.records],
+            "seeds": [each.options["seed"] for each in self.records],
+            "inputs": record.inputs,
+            "options": options,
+            "role": record.role,
+            "about": record.about,
+        }

@@ -13,17 +13,19 @@ from ddlabel.commands.evaluate.experiment import (
     same_for_all_seeds,
     settle,
 )
+from ddlabel.commands.inputs import OpenBundle
 from ddlabel.commands.labeling import label_images, label_views
 from ddlabel.core import rng
 from ddlabel.core.config import RelabelOptions
 from ddlabel.core.errors import IncompatibleError, UsageError
 from ddlabel.data.bundle import Bundle, check_same_task
 from ddlabel.data.labels import Array, Views
-from ddlabel.methods.metrics import Summary, dd_ranking, summarise
+from ddlabel.methods.intervals import Summary, summarise
+from ddlabel.methods.metrics import dd_ranking
 
 
 def control_experiments(
-    experiment: Experiment, real: Bundle, digest: str, *, for_scores: bool
+    experiment: Experiment, real: OpenBundle, *, for_scores: bool
 ) -> list[Experiment]:
     """Return the settled experiments that a settled experiment is compared with.
 
@@ -38,7 +40,6 @@ def control_experiments(
     Args:
         experiment: The experiment.
         real: All real images.
-        digest: The digest of `real`.
         for_scores: Whether to return all that the scores need.
 
     Raises:
@@ -47,22 +48,23 @@ def control_experiments(
             way.
     """
     bundle = experiment.bundle_for(experiment.options.seed)
-    check_same_task("the bundle of real images", bundle, real)
-    digests = experiment.digests | {"real": digest}
+    check_same_task("the bundle of real images", bundle, real.bundle)
+    digests = experiment.digests | {"real": real.digest}
+    about = experiment.about | {"real": real.about}
     if experiment.teacher:
         digests |= {"teacher": experiment.teacher_digest}
-    draw = _random_bundles(experiment, bundle, real)
-    random = replace(experiment, role="random", bundle_for=draw, digests=digests)
+    draw = _random_bundles(experiment, bundle, real.bundle)
+    random = replace(experiment, role="random", bundle_for=draw, digests=digests, about=about)
     controls = [random]
     if for_scores:
         options = experiment.options
         hard = replace(options, labels="hard", loss="ce", mix="none", **VIEW_OPTIONS)
         plain = replace(options, augment="none", mix="none")
         full = replace(hard, epochs=options.real_epochs, batch_size=None)
-        all_real = same_for_all_seeds(real)
+        all_real = same_for_all_seeds(real.bundle)
         controls += [
             replace(experiment, role="hard", options=hard),
-            replace(experiment, role="real", bundle_for=all_real, options=full, digests=digests),
+            replace(random, role="real", bundle_for=all_real, options=full),
             replace(experiment, role="plain", options=plain),
             replace(random, role="random-plain", options=plain),
         ]

@@ -19,7 +19,7 @@ from ddlabel.commands.evaluate.tables import (
 )
 from ddlabel.core.errors import UsageError
 from ddlabel.data.record import Record
-from ddlabel.methods.metrics import Summary
+from ddlabel.methods.intervals import Summary
 
 _WIDTH = 120
 

@@ -1,7 +1,7 @@
 """Experiments: the cells of an evaluation, settled and checked before any training."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -38,6 +38,7 @@ class Experiment:
         test: The test set.
         options: The options of the students, with one value for every axis.
         digests: The digest of every input by its role: bundle, test, teacher, zca, real.
+        about: What records have about these inputs besides, by role: see `Record.about`.
         teacher: The checkpoints that label augmented images (online) or random images (controls).
         whitening: The ZCA mean and matrix by which the student whitens its images.
         role: The purpose of the experiment: own, or the name of a control such as random.
@@ -47,6 +48,7 @@ class Experiment:
     test: Bundle
     options: EvaluateOptions
     digests: dict[str, str]
+    about: dict[str, dict[str, Any]] = field(default_factory=dict)
     teacher: Checkpoints = ()
     whitening: Whitening | None = None
     role: str = OWN

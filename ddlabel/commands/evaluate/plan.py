@@ -12,6 +12,7 @@ from ddlabel.commands.evaluate.training_plan import Whitening
 from ddlabel.commands.inputs import (
     OpenBundle,
     check_one_standard_input,
+    expert_inputs,
     open_bundle,
     open_experts,
 )
@@ -76,17 +77,22 @@ def plan_experiments(grid: Sequence[EvaluateOptions], reporter: Reporter) -> Pla
     train, test = _open_inputs(options, reporter)
     runs = open_experts(options.teacher, reporter)
     digests = {"bundle": train.digest, "test": test.digest}
+    about = {"bundle": train.about, "test": test.about}
     white: Whitening | None = None
     if options.zca is not None:
         fitted_on = _open_same_task("--zca", options.zca, train.bundle)
         white = whitening.fit(fitted_on.bundle.images)
         digests["zca"] = fitted_on.digest
+        about["zca"] = fitted_on.about
     teacher = pick_checkpoints(train.bundle, runs, options.teacher_epoch)
+    if teacher:
+        about["teacher"] = {"name": " + ".join(each.name for each in expert_inputs(teacher))}
     experiment = Experiment.of(
         train.bundle,
         test=test.bundle,
         options=options,
         digests=digests,
+        about=about,
         teacher=teacher,
         whitening=white,
     )
@@ -132,6 +138,7 @@ def _with_bundle(experiment: Experiment, opened: OpenBundle) -> Experiment:
         experiment,
         bundle_for=same_for_all_seeds(opened.bundle),
         digests=experiment.digests | {"bundle": opened.digest},
+        about=experiment.about | {"bundle": opened.about},
     )
 
 
@@ -143,9 +150,7 @@ def _plan_controls(cells: Sequence[Experiment], real: OpenBundle) -> list[list[E
     controls = []
     for experiment in cells:
         for_scores = experiment.options.control == "scores"
-        controls.append(
-            control_experiments(experiment, real.bundle, real.digest, for_scores=for_scores)
-        )
+        controls.append(control_experiments(experiment, real, for_scores=for_scores))
     return controls
 
 

@@ -32,6 +32,8 @@ def student_record(
     overridden = {
         name: value for name, value in preset.items() if options.get(name, value) != value
     }
+    # A teacher is an input of online labels only.
+    about = {role: facts for role, facts in experiment.about.items() if role in experiment.digests}
     return Record(
         kind="student",
         key=student_key(experiment, seed),
@@ -42,6 +44,7 @@ def student_record(
         cost=cost,
         role=experiment.role,
         protocol_overridden=overridden,
+        about=about,
     )
 
 

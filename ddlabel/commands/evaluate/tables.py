@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from ddlabel.commands.evaluate.cell import FIGURES, Cell
+from ddlabel.commands.compare.observations import FIGURES
+from ddlabel.commands.evaluate.cell import Cell
 from ddlabel.core.config import EvaluateOptions
 from ddlabel.core.errors import UsageError
 from ddlabel.core.registry import nearest
-from ddlabel.methods.metrics import Summary, summarise
+from ddlabel.methods.intervals import Summary, summarise
 
 _TITLES = {
     "last": "test accuracy at the last epoch",

@@ -5,6 +5,7 @@ made from these classes. There is one module for each command; `shared` has the 
 several commands have.
 """
 
+from ddlabel.core.config.compare import CompareOptions
 from ddlabel.core.config.compress import CompressOptions
 from ddlabel.core.config.densify import DensifyOptions
 from ddlabel.core.config.describe import DescribeOptions
@@ -26,6 +27,7 @@ from ddlabel.core.config.sweep import SweepOptions
 from ddlabel.core.config.train_expert import TrainExpertOptions
 
 __all__ = [
+    "CompareOptions",
     "CompressOptions",
     "DensifyOptions",
     "DescribeOptions",

@@ -92,7 +92,7 @@ def load(path: str, *, verify: bool = True) -> tuple[Bundle, Header]:
         if verify:
             _check_digests(header, arrays)
         bundle = Bundle.from_header(header, arrays)
-        bundle.remember_digest(header.digest)
+        bundle.remember_file(path, header.digest)
         if verify:
             bundle.check_values()
     return bundle, header

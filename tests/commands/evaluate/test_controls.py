@@ -11,6 +11,7 @@ from students import QUICK, easy_bundle, experiment
 
 from ddlabel.commands.evaluate.controls import control_experiments, dd_ranking_scores
 from ddlabel.commands.evaluate.experiment import Experiment, settle
+from ddlabel.commands.inputs import open_bundle
 from ddlabel.commands.labeling import label_images
 from ddlabel.core.config import EvaluateOptions, RelabelOptions
 from ddlabel.core.errors import IncompatibleError, UsageError
@@ -22,7 +23,7 @@ REAL = easy_bundle(90, seed=3)
 
 
 def random_control(settled: Experiment, real: Bundle = REAL) -> Experiment:
-    (random,) = control_experiments(settled, real, "digest", for_scores=False)
+    (random,) = control_experiments(settled, open_bundle(real), for_scores=False)
     return random
 
 
@@ -102,7 +103,7 @@ class TestRefusals:
 class TestScores:
     def test_controls_of_the_scores(self):
         settled = experiment(augment="flip", control="scores", real_epochs=7)
-        controls = control_experiments(settled, REAL, "digest", for_scores=True)
+        controls = control_experiments(settled, open_bundle(REAL), for_scores=True)
         by_role = {control.role: control for control in controls}
         assert list(by_role) == ["random", "hard", "real", "plain", "random-plain"]
         real = by_role["real"].options

@@ -1,0 +1,52 @@
+"""Intervals and paired tests against scipy and printed tables."""
+
+from __future__ import annotations
+
+import pytest
+from scipy import stats
+
+from ddlabel.methods.intervals import compare, summarise
+
+
+@pytest.mark.parametrize(
+    ("count", "quantile"), [(2, 12.706), (3, 4.303), (5, 2.776), (10, 2.262), (31, 2.042)]
+)
+def test_intervals_have_the_quantiles_of_the_printed_tables(count, quantile):
+    summary = summarise([float(i % 2) for i in range(count)])
+    assert summary.interval == pytest.approx(quantile * summary.deviation / count**0.5, rel=2e-4)
+
+
+def test_summary_is_scipys_interval():
+    values = [41.2, 43.0, 42.1, 40.9, 43.3]
+    summary = summarise(values)
+    low, high = stats.t.interval(0.95, 4, loc=summary.mean, scale=stats.sem(values))
+    ends = (summary.mean - summary.interval, summary.mean + summary.interval)
+    assert ends == pytest.approx((low, high))
+
+
+def test_one_value_has_no_interval():
+    assert summarise([1.0]).interval is None
+
+
+def test_comparison_is_scipys_paired_t_test():
+    first = [61.2, 60.1, 63.0, 59.9, 62.2]
+    second = [58.0, 60.0, 59.1, 58.8, 60.3]
+    ours = compare(first, second)
+    theirs = stats.ttest_rel(first, second)
+    low, high = theirs.confidence_interval()
+    assert ours.p_value == pytest.approx(theirs.pvalue)
+    assert ours.difference.mean == pytest.approx((low + high) / 2)
+    assert ours.difference.interval == pytest.approx((high - low) / 2)
+
+
+def test_comparison_with_itself_finds_no_difference():
+    same = compare([1.0, 2.0, 4.0], [1.0, 2.0, 4.0])
+    assert (same.difference.mean, same.difference.interval, same.p_value) == (0, 0, 1)
+
+
+def test_comparison_of_a_constant_difference_is_certain():
+    assert compare([2.0, 3.0], [1.0, 2.0]).p_value == 0
+
+
+def test_comparison_of_one_pair_has_no_p_value():
+    assert compare([2.0], [1.0]).p_value is None
