@@ -14,7 +14,7 @@ from ddlabel.commands.reporter import Reporter
 from ddlabel.core.errors import OutputExistsError
 from ddlabel.data import atomic, formats
 from ddlabel.figures.sheet import write_sheet
-from ddlabel.methods.metrics import Comparison, compare
+from ddlabel.methods.intervals import Comparison, compare
 
 T = TypeVar("T")
 Values = dict[str, Any]
