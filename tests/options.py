@@ -51,8 +51,8 @@ def with_companions(config: type[Options], declared: Field[Any], value: Any) -> 
     """The option with the options that its conditions ask for, by name."""
     given = {declared.name: value}
     conditions = declared.metadata["conditions"]
-    needed = conditions.needs.get(str(value))
-    wanted = [*conditions.only_with[:1], *([needed] if needed else [])]
+    needed = conditions.needs.get(str(value), ())
+    wanted = [*conditions.only_with[:1], *needed[:1]]
     for condition in wanted:
         _meet(config, condition, given)
     return given

@@ -40,6 +40,7 @@ KINDS = {
     "mixes": "`evaluate --mix`",
     "nets": "`--net`, `--trial-net`",
     "formats": "`import --format`",
+    "normalisations": "`import --normalise`, `train-expert --normalise`",
     "selectors": "`select --method`",
     "views": "`densify --views`",
     "edits": "`edit --op`",

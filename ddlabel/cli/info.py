@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from ddlabel.cli.command import BundleArgument, cli_command
 from ddlabel.cli.reporter import TerminalReporter
 from ddlabel.commands.command import load_command
+from ddlabel.core.normalisation import conventions
 
 if TYPE_CHECKING:
     from ddlabel.data.schema import Header
@@ -30,13 +31,14 @@ def _lines(header: "Header", shell: list[str]) -> list[str]:
     size = " × ".join(map(str, image_shape))
     mean = " ".join(f"{value:.4f}" for value in header.pixels.mean)
     std = " ".join(f"{value:.4f}" for value in header.pixels.std)
+    convention = conventions.name_of(header.pixels.mean, header.pixels.std)
     num_classes = len(header.classes)
     names = ", ".join(header.classes[:_MOST_CLASSES_SHOWN])
     if num_classes > _MOST_CLASSES_SHOWN:
         names += f", … {num_classes - _MOST_CLASSES_SHOWN} more"
     lines = [
         f"images       {num_images} of {size}, {header.pixels.space}",
-        f"normalise    mean {mean}, std {std}",
+        f"normalise    mean {mean}, std {std}{f' ({convention})' if convention else ''}",
         f"classes      {num_classes}: {names}",
     ]
     for field, meta in (("soft", header.soft), ("dense", header.dense)):

@@ -25,12 +25,13 @@ _REGISTRIES = {
     "prunings": ("ddlabel.methods.labels.pruning", "prunings"),
     "learners": ("ddlabel.commands.learners", "learners"),
     "formats": ("ddlabel.data.importers", "importers"),
+    "normalisations": ("ddlabel.core.normalisation", "conventions"),
 }
 KINDS = (*_REGISTRIES, PROTOCOLS)
 
 
 def registry(kind: str) -> Registry[Any]:
-    """Import and return a registry; all but codecs and formats import torch.
+    """Import and return a registry; all but codecs, formats and normalisations import torch.
 
     Raises:
         UsageError: There is no registry of this kind.

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Self
 
 from ddlabel.core.config import TrainExpertOptions
 from ddlabel.core.errors import IncompatibleError, OutputExistsError
+from ddlabel.core.normalisation import MEASURED, conventions
 from ddlabel.core.ranks import RANK
 from ddlabel.data import atomic
 from ddlabel.data.bundle import Bundle
@@ -17,6 +18,7 @@ from ddlabel.data.image_folder import ImageFolder
 from ddlabel.data.provenance import canonical_json
 from ddlabel.data.run_files import INFO, RESUME, is_temporary
 from ddlabel.data.run_lock import clear_leftovers, locked_folder
+from ddlabel.data.statistics import statistics
 from ddlabel.methods.augmentations import augment_of
 from ddlabel.methods.optimizers import optimizer_of
 from ddlabel.methods.schedules import rate_of
@@ -168,13 +170,14 @@ def checkpoint_steps(info: ExpertInfo, save_every: float) -> list[int]:
 def _info_of(real: RealImages, options: TrainExpertOptions) -> ExpertInfo:
     """Return the content of `expert.json` for one expert."""
     steps_per_epoch = math.ceil(real.num_images / options.batch_size)
+    mean, std = _normalisation(real.sample, options)
     return ExpertInfo(
         net=options.net,
         classes=real.sample.classes,
         channels=real.sample.images.shape[1],
         size=real.sample.side,
-        mean=real.sample.pixels.mean,
-        std=real.sample.pixels.std,
+        mean=mean,
+        std=std,
         zca=options.zca,
         seed=options.seed,
         steps_per_epoch=steps_per_epoch,
@@ -182,6 +185,17 @@ def _info_of(real: RealImages, options: TrainExpertOptions) -> ExpertInfo:
         data=real.digest,
         options=options.recorded(),
     )
+
+
+def _normalisation(
+    sample: Bundle, options: TrainExpertOptions
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean [C] and std [C] that an expert normalises images with."""
+    if options.normalise is None:
+        return sample.pixels.mean, sample.pixels.std
+    if options.normalise == MEASURED:
+        return statistics(sample.images)
+    return conventions[options.normalise].of_channels(sample.images.shape[1])
 
 
 def _is_finished(folder: Path, info: ExpertInfo) -> bool:

@@ -1,5 +1,6 @@
 """Which options go together: the conditions that an option declares, and how they are checked."""
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -74,16 +75,17 @@ class Conditions:
     Attributes:
         only_with: The option has an effect only if at least one of these is met.
         not_with: The option cannot be combined with any of these.
-        needs: By value of the option, what must be met for this value.
+        needs: By value of the option, the conditions of which one must be met for this value.
     """
 
     only_with: tuple[Condition, ...] = ()
     not_with: tuple[Condition, ...] = ()
-    needs: Mapping[str, Condition] = field(default_factory=dict)
+    needs: Mapping[str, tuple[Condition, ...]] = field(default_factory=dict)
 
     def mention(self, name: str) -> bool:
         """Return whether one of the conditions is about the option `name`."""
-        every = (*self.only_with, *self.not_with, *self.needs.values())
+        needed = itertools.chain.from_iterable(self.needs.values())
+        every = (*self.only_with, *self.not_with, *needed)
         return any(condition.name == name for condition in every)
 
     def help(self, flags: Mapping[str, str]) -> str:
@@ -94,7 +96,7 @@ class Conditions:
         if self.not_with:
             parts.append(f"not with {_any_of(self.not_with, flags)}")
         for value, needed in self.needs.items():
-            parts.append(f"{value} only with {needed.text(flags)}")
+            parts.append(f"{value} only with {_any_of(needed, flags)}")
         return f" ({'; '.join(parts)})" if parts else ""
 
     def check(self, name: str, situation: Situation) -> None:
@@ -130,10 +132,10 @@ class Conditions:
                 )
 
     def _check_needs(self, name: str, situation: Situation) -> None:
-        needed = self.needs.get(str(situation.values[name]))
-        if needed is not None and not _may_be_met(needed, situation):
+        needed = self.needs.get(str(situation.values[name]), ())
+        if needed and not any(_may_be_met(condition, situation) for condition in needed):
             setting = situation.setting(name)
-            expected = needed.text(situation.flags)
+            expected = _any_of(needed, situation.flags)
             flag = situation.flags[name]
             raise UsageError(f"{setting} needs {expected}: add that, or choose another {flag}")
 
@@ -141,13 +143,13 @@ class Conditions:
 def parse_conditions(
     only_with: str | Sequence[str] = (),
     not_with: str | Sequence[str] = (),
-    needs: Mapping[str, str] | None = None,
+    needs: Mapping[str, str | Sequence[str]] | None = None,
 ) -> Conditions:
     """Read the conditions that the arguments of `option` declare."""
     return Conditions(
         only_with=_parse_all(only_with),
         not_with=_parse_all(not_with),
-        needs={value: Condition.parse(text) for value, text in (needs or {}).items()},
+        needs={value: _parse_all(texts) for value, texts in (needs or {}).items()},
     )
 
 

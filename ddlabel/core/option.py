@@ -36,7 +36,7 @@ def option(
     auto: bool = False,
     only_with: str | Sequence[str] = (),
     not_with: str | Sequence[str] = (),
-    needs: Mapping[str, str] | None = None,
+    needs: Mapping[str, str | Sequence[str]] | None = None,
 ) -> T:
     """Declare an option: a field of a config.
 
@@ -60,7 +60,7 @@ def option(
         auto: Whether the value is a number or the word `auto`.
         only_with: The option is refused unless at least one of these conditions is met.
         not_with: The option is refused if one of these conditions is met.
-        needs: By value of the option, the condition without which this value is refused.
+        needs: By value of the option, the conditions: the value is refused if none of them is met.
     """
     metadata = {
         "help": help,

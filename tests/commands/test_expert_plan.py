@@ -36,6 +36,18 @@ class TestContent:
         assert (info.steps_per_epoch, info.steps) == (3, 6)  # 25 images in batches of 10
         assert not folder.exists()
 
+    def test_an_expert_can_normalise_otherwise_than_the_bundle_says(self, tmp_path):
+        real = real_images()
+        values = real.sample.images / 255
+        means = {"none": 0, "mnist-mtt": 0.1307, "measured": values.mean()}
+        stds = {"none": 1, "mnist-mtt": 0.3081, "measured": values.std()}
+        for name in means:
+            ((_, info),) = plan_runs(real, tmp_path / "run", small_options(normalise=name))
+            assert (*info.mean, *info.std) == pytest.approx((means[name], stds[name]), abs=1e-6)
+            assert info.options["normalise"] == name
+        with pytest.raises(UsageError, match="3 channels, and the images have 1"):
+            plan_runs(real, tmp_path / "run", small_options(normalise="imagenet"))
+
     def test_several_runs_have_successive_seeds_and_folders_of_their_own(self, tmp_path):
         planned = plan_runs(real_images(), tmp_path, small_options(experts=3, seed=5))
         assert [run.folder for run in planned] == [tmp_path / f"expert-{i}" for i in range(3)]

@@ -23,7 +23,7 @@ class Trip(Options):
     cargo: str | None = option(None, "what to carry", not_with=("place=sea", "crew"))
     crew: tuple[str, ...] = option((), "who comes along")
     captain: str | None = option(None, "who leads", only_with=("crew", "by=car"))
-    place: str = option("auto", "where to go", needs={"moon": "rocket"})
+    place: str = option("auto", "where to go", needs={"moon": ("rocket", "by=bike")})
     depth: int = option(1, "how deep to dive", only_with="place=sea")
     rocket: bool = option(default=False, help="take the rocket")
     start: str | None = option(None, "where to begin", argument="START", only_with="end")
@@ -119,11 +119,12 @@ class TestNotWith:
 
 class TestNeeds:
     def test_value_without_what_it_needs_is_refused(self):
-        with pytest.raises(UsageError, match=r"--place moon.*--rocket"):
+        with pytest.raises(UsageError, match=r"--place moon needs --rocket or --by bike"):
             check(place="moon")
 
     def test_value_with_what_it_needs_is_accepted(self):
         check(place="moon", rocket=True)
+        check(place="moon", by="bike")
 
     def test_other_value_needs_nothing(self):
         check(place="sea")
@@ -164,7 +165,7 @@ class TestHelp:
             ("wheels", " (only with --by car or bike)"),
             ("captain", " (only with --crew or --by car)"),
             ("cargo", " (not with --place sea or --crew)"),
-            ("place", " (moon only with --rocket)"),
+            ("place", " (moon only with --rocket or --by bike)"),
             ("end", " (only with START)"),
             ("crew", ""),
         ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -57,7 +58,7 @@ class TestDeclarations:
             all_of_them = (
                 *conditions.only_with,
                 *conditions.not_with,
-                *conditions.needs.values(),
+                *itertools.chain.from_iterable(conditions.needs.values()),
             )
             for condition in all_of_them:
                 other = declared[condition.name]
@@ -102,6 +103,7 @@ TRIAL = {"epoch": "auto", "real": "real.h5"}
 TOGETHER = [
     (ImportOptions, {"mean": "0.5", "std": "0.2"}),
     (ImportOptions, {"pixels": "normalised", "mean": "0.5", "std": "0.2"}),
+    (ImportOptions, {"pixels": "normalised", "normalise": "imagenet"}),
     (ImportOptions, {"pixels": "zca", "zca_from": "real.h5"}),
     (SelectOptions, {"epoch": "3", "expert": ("run",)}),
     (RelabelOptions, TRIAL | {"trial_net": "mlp", "trial_steps": 3, "trials": 2}),
@@ -123,6 +125,8 @@ APART = [
     (ImportOptions, {"mean": "0.5"}, "--mean"),
     (ImportOptions, {"std": "0.2"}, "--std"),
     (ImportOptions, {"pixels": "normalised"}, "--mean"),
+    (ImportOptions, {"normalise": "imagenet", "mean": "0.5", "std": "1"}, "--normalise"),
+    (TrainExpertOptions, {"normalise": "imagenet", "zca": True}, "--normalise"),
     (ImportOptions, {"pixels": "zca"}, "--zca-from"),
     (ImportOptions, {"pixels": "unit", "zca_from": "real.h5"}, "--zca-from"),
     (SelectOptions, {"epoch": "3"}, "--epoch"),

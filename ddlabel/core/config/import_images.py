@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ddlabel.core.normalisation import NAMES
 from ddlabel.core.option import option
 from ddlabel.core.options import Options
 
@@ -25,17 +26,24 @@ class ImportOptions(Options):
         None,
         "pixel space of .pt and .npz images",
         choices=("uint8", "unit", "normalised", "zca"),
-        needs={"normalised": "mean", "zca": "zca_from"},
+        needs={"normalised": ("normalise", "mean"), "zca": "zca_from"},
+    )
+    normalise: str | None = option(
+        None,
+        "how networks normalise the images, and what normalised pixels are converted with; "
+        "measured: by these images; none: not at all (default: measured)",
+        choices=NAMES,
+        not_with="mean",
     )
     mean: str | None = option(
         None,
-        "channel means in unit space, e.g. 0.4914,0.4822,0.4465, or one number for all "
-        "(default: those of the images)",
+        "channel means in unit space in place of --normalise, e.g. 0.4914,0.4822,0.4465, or one "
+        "number for all",
         only_with="std",
     )
     std: str | None = option(
         None,
-        "channel deviations in unit space (default: those of the images)",
+        "channel deviations in unit space",
         only_with="mean",
     )
     label_space: str | None = option(

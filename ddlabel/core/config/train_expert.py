@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from ddlabel.core.config.shared import TrainOptions
+from ddlabel.core.normalisation import NAMES
 from ddlabel.core.option import MACHINE, TESTING, TRAINING, option
 
 
@@ -21,6 +22,13 @@ class TrainExpertOptions(TrainOptions):
     )
     experts: int = option(1, "number of experts, with successive seeds", low=1)
     zca: bool = option(default=False, help="whiten the images (ZCA, ε = 0.1) inside the expert")
+    normalise: str | None = option(
+        None,
+        "how the expert normalises images; measured: by these images; none: not at all (default: "
+        "as the bundle says; of a folder measured)",
+        choices=NAMES,
+        not_with="zca",
+    )
     test: str | None = option(
         None,
         "bundle of test images: their accuracy is recorded, never used",

@@ -46,10 +46,10 @@ def load(
 ) -> Imported:
     """Read foreign files as a bundle. Nothing is downloaded.
 
-    With `options.rgb` grey images get three equal channels. `options.mean` and `options.std` belong
-    to the channels of the bundle, one number for each or one for all; pixels that are `normalised`
-    are converted with the channels of the file. `note` is called with what was left out, and with
-    the classes that have no image.
+    With `options.rgb` grey images get three equal channels. `options.normalise`, or `options.mean`
+    and `options.std`, are for the channels of the bundle; pixels that are `normalised` are
+    converted with the channels of the file. `note` is called with what was left out, and with the
+    classes that have no image.
 
     Raises:
         InvalidInputError: A file is missing, damaged or of no known kind.

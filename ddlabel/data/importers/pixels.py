@@ -4,6 +4,7 @@ import numpy as np
 
 from ddlabel.core.config import ImportOptions
 from ddlabel.core.errors import UsageError
+from ddlabel.core.normalisation import MEASURED, conventions
 from ddlabel.data import formats, whitening
 from ddlabel.data.labels import Array
 from ddlabel.data.schema import require
@@ -49,6 +50,12 @@ def to_unit(name: str, images: Array, options: ImportOptions) -> Array:
 
 
 def _undo_normalisation(images: Array, options: ImportOptions) -> Array:
+    if options.normalise in (MEASURED, "none"):
+        raise UsageError(
+            f"--pixels normalised --normalise {options.normalise}: name the numbers that the "
+            "pixels were normalised with: a convention ('ddlabel list normalisations'), or --mean "
+            "and --std"
+        )
     given = given_statistics(options, images.shape[1])
     assert given is not None  # `load` has checked that the options go together
     mean, std = (np.array(values, np.float32).reshape(1, -1, 1, 1) for values in given)
@@ -79,6 +86,8 @@ def given_statistics(
     Raises:
         UsageError: They are not C numbers in unit space with std above 0.
     """
+    if options.normalise is not None and options.normalise != MEASURED:
+        return conventions[options.normalise].of_channels(num_channels)
     if options.mean is None or options.std is None:  # one is never given without the other
         return None
     given = f"--mean {options.mean} and --std {options.std}"

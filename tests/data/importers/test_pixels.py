@@ -71,6 +71,31 @@ def test_one_mean_and_std_stand_for_every_channel(tmp_path):
     assert (bundle.pixels.mean, bundle.pixels.std) == ((0.25,) * 3, (0.5,) * 3)
 
 
+def test_a_convention_is_its_mean_and_std(tmp_path):
+    given = {"mean": "0.5071,0.4867,0.4408", "std": "0.2675,0.2565,0.2761"}
+    mean, std = (np.array(eval(text)).reshape(3, 1, 1) for text in given.values())
+    paths = save_pair(tmp_path, ((UNIT - mean) / std).astype(np.float32))
+    bundle = load(*paths, pixels="normalised", normalise="cifar-edc")
+    np.testing.assert_allclose(bundle.images, UNIT, atol=1e-6)
+    other = load(*paths, pixels="normalised", **given)
+    assert (bundle.pixels, bundle.digest) == (other.pixels, other.digest)
+
+
+def test_pixels_in_unit_space_keep_their_values_whatever_networks_do(tmp_path):
+    for normalise, mean in (("none", (0.0,) * 3), ("imagenet", (0.485, 0.456, 0.406))):
+        bundle = load(*save_pair(tmp_path), pixels="unit", normalise=normalise)
+        assert bundle.images.tolist() == UNIT.tolist()
+        assert bundle.pixels.mean == mean
+    measured = load(*save_pair(tmp_path), pixels="unit", normalise="measured")
+    np.testing.assert_allclose(measured.pixels.mean, UNIT.mean((0, 2, 3)), atol=1e-6)
+
+
+@pytest.mark.parametrize("normalise", ["measured", "none"])
+def test_normalised_pixels_need_the_numbers_that_they_were_normalised_with(tmp_path, normalise):
+    with pytest.raises(UsageError, match="a convention"):
+        load(*save_pair(tmp_path), pixels="normalised", normalise=normalise)
+
+
 def test_normalised_grey_images_become_three_channels_with_the_statistics_of_the_one(tmp_path):
     paths = save_pair(tmp_path, (UNIT[:, :1] - 0.25) / 0.5)
     bundle = load(*paths, pixels="normalised", rgb=True, mean="0.25", std="0.5")
