@@ -52,9 +52,6 @@ def _label_rules(space: str, tolerance: float) -> list[tuple[str, Callable[[Arra
     if space == "probs":
         expected = "probabilities that sum to 1 (are these logits?)"
         rules.append((expected, partial(sum_to_one, tolerance=tolerance)))
-    if space == "mass":
-        expected = "probabilities that sum to at most 1"
-        rules.append((expected, lambda values: values.sum(-1) <= 1 + tolerance))
     if space == "direction":
         rules.append(("directions that are not all 0", lambda values: (values != 0).any(-1)))
     return rules

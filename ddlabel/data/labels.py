@@ -104,13 +104,10 @@ class Labels:
         return replace(self, index=_map_rows(self.index, lambda rows: new_number[rows]))
 
     def _rescale(self, decoded: Array, dtype: Any) -> Array:
-        """Scale probabilities that were rounded to a sum of 1 (`mass`: of at most 1)."""
-        if dtype == np.float32 or self.meta.space not in ("probs", "mass"):
+        """Scale distributions that were rounded to a sum of 1."""
+        if dtype == np.float32 or self.meta.space != "probs":
             return decoded
-        total = decoded.sum(-1, keepdims=True)
-        if self.meta.space == "mass":
-            total = np.maximum(total, 1)
-        return np.asarray(decoded / total)
+        return np.asarray(decoded / decoded.sum(-1, keepdims=True))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

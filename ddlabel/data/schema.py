@@ -34,8 +34,9 @@ class LabelMeta:
     """The meaning of the numbers in an array of labels.
 
     `logits`: the label is softmax(array / temperature). `probs`: the array is the label. `mass`:
-    the array is a label of which some probability was taken away. `direction`: only the angle
-    between the array and a prediction has meaning (a label refined in logits space).
+    the array is the label, whose sum is not 1: some probability was taken away, or the sum was
+    learned. `direction`: only the angle between the array and a prediction has meaning (a label
+    refined in logits space).
     """
 
     space: Space

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ddlabel.core.errors import UsageError
 from ddlabel.core.registry import Registry
@@ -73,6 +74,21 @@ def functional_logits(body: nn.Module, weights: Tensor, images: Tensor) -> Tenso
     }
     logits: Tensor = functional_call(body, parameters, (images,))
     return logits
+
+
+def without_layer_state(body: nn.Module) -> None:
+    """Make a network a function of its weights and a batch alone.
+
+    Dropout is turned off. Batch norm takes the mean and variance of every batch, in training and
+    after it, as the students of RaT-BPTT do: no gradient would flow through running statistics.
+    """
+    for module in body.modules():
+        if isinstance(module, _BatchNorm):
+            # Without these, torch takes the statistics of the batch in evaluation mode too.
+            module.running_mean = None
+            module.running_var = None
+            module.num_batches_tracked = None
+    body.eval()
 
 
 def unroll(

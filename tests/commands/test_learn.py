@@ -9,17 +9,23 @@ import pytest
 import torch
 from learning import FAST, STEEP, real_and_mislabelled
 from samples import make_bundle
+from torch import nn
 
 from ddlabel.commands import learn as learn_module
-from ddlabel.commands.learn import learn, learn_labels
-from ddlabel.commands.learners import learners
+from ddlabel.commands.label_learning import learn_labels
+from ddlabel.commands.learn import learn
+from ddlabel.commands.learners import Objective, StepSize, learners
 from ddlabel.core.config import LearnOptions
 from ddlabel.core.errors import IncompatibleError, InvalidInputError, StorageError, UsageError
 from ddlabel.data import formats
+from ddlabel.data.labels import Labels
+from ddlabel.data.schema import LabelMeta
 
 pytestmark = pytest.mark.usefixtures("linear_net")
 
 TEST = FAST | {"method": "test"}
+LOGITS = {"space": "logits"}
+ONE_STEP = {"iterations": 1, "start": "uniform", "optimizer": STEEP, "clip": 0}
 BPTT = FAST | {
     "method": "bptt:steps=8,window=5,real-batch=50,vary=true",
     "inner": "adam:lr=0.02",
@@ -33,7 +39,7 @@ def learner():
     """Register an outer loss of labels and iteration under the name `test`."""
 
     def register(outer_loss):
-        learners["test"] = lambda task: outer_loss
+        learners["test"] = lambda task: Objective(loss=outer_loss)
 
     yield register
     learners.pop("test", None)
@@ -42,28 +48,75 @@ def learner():
 class TestSteps:
     def test_one_steep_step_takes_the_gradient_off(self, learner):
         learner(lambda labels, _: (labels - 3).square().sum())
-        options = LearnOptions(**TEST, iterations=1, start="uniform", optimizer=STEEP, clip=1e9)
-        labels = learn_labels(make_bundle(), options).soft.values
-        np.testing.assert_allclose(labels, 6)
+        labels = learn_labels(make_bundle(), LearnOptions(**TEST, **LOGITS, **ONE_STEP))
+        np.testing.assert_allclose(labels.soft.values, 6)
+        assert labels.soft.meta.space == "logits"
 
-    def test_a_long_gradient_is_shortened(self, learner):
-        learner(lambda labels, _: 1e6 * labels.sum())
-        options = LearnOptions(**TEST, iterations=1, start="uniform", optimizer=STEEP, clip=0.5)
+    def test_probabilities_stop_at_0_and_may_have_any_sum(self, learner):
+        """From ⅓ the step −(−2, 0, 1) leads to 2⅓, ⅓ and −⅔."""
+        learner(lambda labels, _: (labels * torch.tensor([-2.0, 0, 1])).sum())
+        labels = learn_labels(make_bundle(classes=3), LearnOptions(**TEST, **ONE_STEP))
+        np.testing.assert_allclose(labels.soft.values, [[7 / 3, 1 / 3, 0]] * 12, rtol=1e-6)
+        assert labels.soft.meta.space == "mass"
+
+    @pytest.mark.parametrize(("clip", "last"), [(2, 2 * (0.9 + 0.1 * 10)), (0, 10), (9, 10)])
+    def test_a_gradient_much_longer_than_those_before_is_shortened(self, learner, clip, last):
+        """Norms 1 and 10: after the second, the running mean is 0.9 · 1 + 0.1 · 10."""
+        learner(lambda labels, iteration: [1, 10][iteration] * labels[0, 0])
+        options = LearnOptions(**TEST, **LOGITS, **(ONE_STEP | {"iterations": 2, "clip": clip}))
         labels = learn_labels(make_bundle(), options).soft.values
-        assert float(np.linalg.norm(labels)) == pytest.approx(0.5)
+        assert float(np.linalg.norm(labels)) == pytest.approx(1 + last)
 
     @pytest.mark.parametrize("start", ["hard", "uniform", "stored"])
-    def test_labels_begin_as_asked(self, learner, start):
+    @pytest.mark.parametrize("space", ["probs", "logits"])
+    def test_labels_begin_as_asked(self, learner, start, space):
         learner(lambda labels, _: 0 * labels.sum())
         bundle = make_bundle(classes=3)
-        options = LearnOptions(**TEST, iterations=1, start=start)
-        labels = torch.from_numpy(learn_labels(bundle, options).soft.values).softmax(1)
+        options = LearnOptions(**TEST, iterations=1, start=start, space=space)
+        labels = learn_labels(bundle, options).soft.probs()
+        hard, other = (1, 0) if space == "probs" else (0.9, 0.05)
         expected = {
-            "hard": np.where(np.eye(3)[bundle.hard_labels] == 1, 0.9, 0.05),
+            "hard": np.where(np.eye(3)[bundle.hard_labels] == 1, hard, other),
             "uniform": np.full((12, 3), 1 / 3),
-            "stored": torch.from_numpy(bundle.soft.values).softmax(1).numpy(),
+            "stored": bundle.soft.probs(),
         }
         np.testing.assert_allclose(labels, expected[start], rtol=1e-5)
+
+    @pytest.mark.parametrize("space", ["probs", "logits"])
+    def test_stored_labels_without_mass_are_refused(self, learner, space):
+        learner(lambda labels, _: 0 * labels.sum())
+        values = np.full((12, 3), 0.2, np.float32)
+        values[[4, 7]] = 0
+        bundle = make_bundle(classes=3)
+        empty = bundle.with_labels("soft", Labels(values=values, meta=LabelMeta(space="mass")))
+        with pytest.raises(InvalidInputError, match=r"2 images have no mass .* image 4"):
+            learn_labels(empty, LearnOptions(**TEST, start="stored", space=space))
+
+    def test_a_step_size_is_learned_with_the_labels(self, learner):
+        """L = (a − 3)² from a = 1 at rate 0.1 with momentum ½: gradients −4 and −3.2."""
+        step_size = nn.Parameter(torch.tensor(1.0))
+        learners["test"] = lambda task: Objective(
+            loss=lambda labels, _: (step_size - 3) ** 2 + 0 * labels.sum(),
+            step_size=StepSize(value=step_size, lr=0.1),
+        )
+        states: list[dict] = []
+        options = LearnOptions(**TEST, iterations=2, save_every=1)
+        learn_labels(make_bundle(), options, save=states.append)
+        found = [state["step_size"] for state in states]
+        assert found == pytest.approx([1.4, 1.4 + 0.32 + 0.2])
+        step_size.data.fill_(0)
+        learn_labels(make_bundle(), options, state=states[0])
+        assert step_size.tolist() == pytest.approx(found[1])
+
+    def test_a_step_size_that_falls_to_0_is_refused(self, learner):
+        step_size = nn.Parameter(torch.tensor(1.0))
+        learners["test"] = lambda task: Objective(
+            loss=lambda labels, _: step_size + 0 * labels.sum(),
+            step_size=StepSize(value=step_size, lr=2),
+        )
+        with pytest.raises(InvalidInputError, match="iteration 0"):
+            learn_labels(make_bundle(), LearnOptions(**TEST))
+        assert step_size.tolist() == 1
 
     def test_the_mean_loss_since_the_last_save_is_saved(self, learner):
         learner(lambda labels, iteration: 0 * labels.sum() + iteration)

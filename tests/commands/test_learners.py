@@ -25,12 +25,27 @@ from ddlabel.training.labeler import network_of
 pytestmark = pytest.mark.usefixtures("linear_net")
 
 # mtt trains the experts' own network: `net` stays at its default.
-MTT = FAST | {"net": LearnOptions.net}
+MTT = FAST | {"net": LearnOptions.net, "augment": "none"}
 
 
 def write_expert(folder, bundle: Bundle) -> ExpertRun:
     """A run of a linear network, with checkpoints at epochs 1 and 2."""
     return write_run(folder, bundle, net="linear", steps=2, seed=3)
+
+
+def run_of_one_step(folder, bundle: Bundle, labels: torch.Tensor) -> ExpertRun:
+    """A run that has learned these labels of all images in one step, at rate 0.3."""
+    run = write_expert(folder, bundle)
+    network = network_of(run.about)
+    images = network.prepare(torch.from_numpy(bundle.images).float() / 255)
+    F.cross_entropy(network.body(images), labels).backward()
+    arrived = {
+        name: (parameter - 0.3 * parameter.grad).detach().numpy()
+        for name, parameter in network.body.named_parameters()
+    }
+    first, second = run.metrics()
+    run.save_metrics([first | {"sha256": run.save_weights(1, arrived)}, second])
+    return run
 
 
 def fresh_student(bundle: Bundle) -> Network:
@@ -56,12 +71,12 @@ class TestMTT:
         bundle = make_bundle(images=4, classes=2, size=4)
         run = write_expert(tmp_path / "run", bundle)
         options = LearnOptions(
-            method="mtt:steps=1,ahead=2,latest=0",  # θ is the fresh network
+            method="mtt:steps=1,ahead=2,latest=0,lr=0.1",  # θ is the fresh network
             iterations=1,
+            space="logits",
             start="uniform",
             optimizer=STEEP,
-            clip=1e9,
-            inner="sgd:lr=0.1",
+            clip=0,
             **MTT,
         )
         gradient = -learn_labels(bundle, options, experts=[run]).soft.values
@@ -79,46 +94,87 @@ class TestMTT:
         of_logits = 0.5 * (of_probs - of_probs.mean(1, keepdims=True))
         np.testing.assert_allclose(gradient, of_logits, rtol=1e-4, atol=1e-8)
 
-    @pytest.mark.parametrize(("inner", "expected"), [("sgd:lr=0", 1), ("sgd:lr=1", 0)])
-    def test_the_loss_is_1_for_a_student_that_stands_still_and_0_for_one_that_arrives(
-        self, tmp_path, inner, expected
-    ):
-        # The expert has taken one step with the labels that the student starts with.
+    @pytest.mark.parametrize(("lr", "expected"), [(0.1, 4 / 9), (0.3, 0), (0.6, 1)])
+    def test_the_loss_is_the_share_of_the_way_that_is_left_squared(self, tmp_path, lr, expected):
+        """With its labels one step of rate a is a/0.3 of the expert's step: L = (a/0.3 − 1)²."""
         bundle = make_bundle(images=4, classes=2, size=4)
-        run = write_expert(tmp_path / "run", bundle)
-        network = network_of(run.about)
-        images = network.prepare(torch.from_numpy(bundle.images).float() / 255)
-        F.cross_entropy(network.body(images), torch.full((4, 2), 0.5)).backward()
-        arrived = {
-            name: (parameter - parameter.grad).detach().numpy()
-            for name, parameter in network.body.named_parameters()
-        }
-        first, second = run.metrics()
-        run.save_metrics([first | {"sha256": run.save_weights(1, arrived)}, second])
+        run = run_of_one_step(tmp_path / "run", bundle, torch.full((4, 2), 0.5))
         options = LearnOptions(
-            method="mtt:steps=1,latest=0",
+            method=f"mtt:steps=1,latest=0,lr={lr}",
             iterations=1,
             save_every=1,
             start="uniform",
-            inner=inner,
             **MTT,
         )
         states: list[dict] = []
         learn_labels(bundle, options, experts=[run], save=states.append)
         assert states[0]["loss"] == pytest.approx(expected, abs=1e-6)
 
-    @pytest.mark.parametrize("method", ["mtt:ahead=7", "mtt:steps=0"])
+    def test_the_step_size_is_learned_by_the_closed_form(self, tmp_path):
+        """dL/da = 2·(a/0.3 − 1)/0.3: from a = 0.1 a rate of 0.009 leads to 0.14."""
+        bundle = make_bundle(images=4, classes=2, size=4)
+        run = run_of_one_step(tmp_path / "run", bundle, torch.full((4, 2), 0.5))
+        options = LearnOptions(
+            method="mtt:steps=1,latest=0,lr=0.1,lr-lr=0.009",
+            iterations=1,
+            save_every=1,
+            start="uniform",
+            optimizer="sgd:lr=0,momentum=0,weight-decay=0",
+            **MTT,
+        )
+        states: list[dict] = []
+        learn_labels(bundle, options, experts=[run], save=states.append)
+        assert states[0]["step_size"] == pytest.approx(0.14, rel=1e-5)
+
+    def test_the_labels_of_the_expert_are_found_again(self, tmp_path):
+        """The images are independent, so only the expert's own labels lead to its weights."""
+        bundle = make_bundle(images=4, classes=2, size=4)
+        labels = torch.tensor([[0.8, 0.2], [0.1, 0.9], [0.55, 0.45], [0.3, 0.7]])
+        run = run_of_one_step(tmp_path / "run", bundle, labels)
+        options = LearnOptions(
+            method="mtt:steps=1,latest=0,lr=0.3,lr-lr=0",
+            iterations=150,
+            start="uniform",
+            optimizer="adam:lr=0.03,weight-decay=0",
+            **MTT,
+        )
+        found = learn_labels(bundle, options, experts=[run]).soft
+        assert (found.meta.space, found.meta.source) == ("mass", "mtt")
+        np.testing.assert_allclose(found.values, labels, atol=0.01)
+
+    def test_an_expert_with_batch_norm_is_followed(self, tmp_path):
+        bundle = make_bundle(images=4, classes=2, size=4)
+        run = write_run(tmp_path / "run", bundle, net="convnet-d1:width=2,norm=batch", steps=2)
+        options = LearnOptions(method="mtt:steps=2,latest=0", iterations=1, save_every=1, **MTT)
+        states: list[dict] = []
+        learn_labels(bundle, options, experts=[run], save=states.append)
+        assert np.isfinite(states[0]["loss"])
+
+    def test_weights_of_another_network_are_refused_at_once(self, tmp_path):
+        bundle = make_bundle()
+        run = write_expert(tmp_path / "run", bundle)
+        first, second = run.metrics()
+        other = {"0.weight": np.zeros((2, 3), np.float32)}
+        run.save_metrics([first | {"sha256": run.save_weights(1, other)}, second])
+        with pytest.raises(IncompatibleError, match="step 1 do not fit linear"):
+            learn_labels(bundle, LearnOptions(**MTT | {"method": "mtt"}), experts=[run])
+
+    @pytest.mark.parametrize(
+        "method", ["mtt:ahead=7", "mtt:steps=0", "mtt:lr=0", "mtt:lr-lr=-1", "mtt:latest=-1"]
+    )
     def test_checkpoints_that_cannot_be_followed_are_refused(self, tmp_path, method):
         bundle = make_bundle()
         run = write_expert(tmp_path / "run", bundle)
         with pytest.raises(UsageError, match="mtt"):
             learn_labels(bundle, LearnOptions(**MTT | {"method": method}), experts=[run])
 
-    def test_a_network_is_refused_because_it_is_the_experts(self, tmp_path):
+    @pytest.mark.parametrize("name", ["net", "inner"])
+    def test_options_of_the_students_of_bptt_are_refused(self, tmp_path, name):
         bundle = make_bundle()
         run = write_expert(tmp_path / "run", bundle)
-        with pytest.raises(UsageError, match="--net"):
-            learn_labels(bundle, LearnOptions(**FAST | {"method": "mtt"}), experts=[run])
+        options = LearnOptions(**MTT | {"method": "mtt", name: "sgd"})
+        with pytest.raises(UsageError, match=f"--{name}"):
+            learn_labels(bundle, options, experts=[run])
 
     def test_an_epoch_of_the_run_is_refused(self, tmp_path):
         bundle = make_bundle()
@@ -150,7 +206,7 @@ class TestBPTT:
         learned = learn_labels(wrong, options, real=real, save=states.append)
         assert learned.soft.values.argmax(1).tolist() == (1 - wrong.hard_labels).tolist()
         assert states[-1]["loss"] < 0.5 * states[0]["loss"]
-        assert (learned.soft.meta.space, learned.soft.meta.source) == ("logits", "bptt")
+        assert (learned.soft.meta.space, learned.soft.meta.source) == ("mass", "bptt")
         assert np.array_equal(learned.images, wrong.images)
 
     def test_the_loss_is_that_of_a_student_trained_by_torch(self):
@@ -163,6 +219,7 @@ class TestBPTT:
             **FAST,
             method="bptt:steps=1,window=1,real-batch=2",
             inner="sgd:lr=0.5",
+            augment="none",
             iterations=1,
             save_every=1,
             start="uniform",
@@ -186,7 +243,6 @@ class TestBPTT:
             {"method": "bptt:steps=5,window=6"},
             {"method": "bptt:window=0"},
             {"method": "bptt:real-batch=0"},
-            {"net": "convnet-d1:norm=batch"},
             {"inner": "lion"},
             {"inner": "sgd:lr=-1"},
             {"inner": "adam:beta1=1"},

@@ -46,6 +46,7 @@ MEANINGLESS = {
     "NaN in logits": soft([[1, 0], [NAN, 1]], space="logits"),
     "infinity in logits": soft([[1, INF], [0, 1]], space="logits"),
     "negative probs": soft([[1.5, -0.5], [0, 1]]),
+    "negative mass": soft([[1.5, -0.5], [0, 1]], space="mass"),
     "rows that sum to 0.9": soft([[0.4, 0.5], [0, 1]]),
     "rows that sum to 1.001 in float32": soft([[0.5, 0.501], [0, 1]]),
     "rows that sum to 1.05 in float16": soft([[0.5, 0.55], [0, 1]], np.float16),
@@ -74,6 +75,14 @@ def test_numbers_without_meaning_are_refused_by_check_values_and_never_written(
     with pytest.raises(InvalidInputError):
         formats.write(str(tmp_path / f"x{suffix}"), bundle)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_labels_of_the_space_mass_keep_any_sum(tmp_path, suffix, dtype):
+    values = [[1.5, 0.25], [0, 0]]
+    path = str(tmp_path / f"x{suffix}")
+    formats.write(path, small(**soft(values, dtype, space="mass")))
+    assert formats.read(path).soft.probs().tolist() == values
 
 
 def test_meaning_is_checked_when_a_foreign_writer_made_the_digests(parts):

@@ -8,12 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ddlabel.core.errors import UsageError
-from ddlabel.data.schema import LabelMeta
+from ddlabel.data.schema import LabelMeta, Space
 from ddlabel.methods.labels.target import Target
 from ddlabel.methods.nets import nets
 from ddlabel.methods.optimizers import optimizer_of
 from ddlabel.training.loop import Batch
-from ddlabel.training.unroll import functional_logits, unroll, updates
+from ddlabel.training.unroll import functional_logits, unroll, updates, without_layer_state
 
 UPDATES = ["sgd:lr=0.5,momentum=0.9", "adam:lr=0.05"]
 
@@ -22,8 +22,11 @@ def linear_body() -> nn.Module:
     return fixed(nn.Sequential(nn.Flatten(), nn.Linear(16, 2)))
 
 
-def convnet_body() -> nn.Module:
-    return fixed(nets.resolve("convnet-d1")(channels=1, size=4, num_classes=2, width=3))
+def convnet_body(norm: str = "instance") -> nn.Module:
+    net = nets.resolve(f"convnet-d1:width=3,norm={norm}")
+    body = fixed(net(channels=1, size=4, num_classes=2))
+    without_layer_state(body)
+    return body
 
 
 def fixed(body: nn.Module) -> nn.Module:
@@ -49,12 +52,12 @@ def labels_and_images(num_images: int = 4) -> tuple[Tensor, Tensor]:
     return labels, images
 
 
-def pairs(labels: Tensor, images: Tensor) -> Batch:
+def pairs(labels: Tensor, images: Tensor, space: Space = "logits") -> Batch:
     """Batches of two images, other ones in each step."""
 
     def batch(step):
         rows = torch.tensor([step, step + 1]) % len(images)
-        return images[rows], Target(hard=rows, values=labels[rows], meta=LabelMeta(space="logits"))
+        return images[rows], Target(hard=rows, values=labels[rows], meta=LabelMeta(space=space))
 
     return batch
 
@@ -66,17 +69,31 @@ def test_functional_logits_are_those_of_the_network():
 
 
 @pytest.mark.parametrize("spec", UPDATES)
-def test_the_gradient_of_the_labels_is_that_of_finite_differences(spec):
-    body = convnet_body()
+@pytest.mark.parametrize("space", ["logits", "mass"])
+@pytest.mark.parametrize("norm", ["instance", "batch"])
+def test_the_gradient_of_the_labels_is_that_of_finite_differences(spec, space, norm):
+    body = convnet_body(norm)
     labels, images = labels_and_images()
+    if space == "mass":
+        labels = labels.exp()
 
     def outer_loss(labels: Tensor) -> Tensor:
-        batch = pairs(labels, images)
+        batch = pairs(labels, images, space)
         update = updates.resolve(spec)
         trained = unroll(body, weights_of(body), batch, update, steps=4, window=4)
         return F.cross_entropy(functional_logits(body, trained, images), torch.tensor([0, 1, 1, 0]))
 
     assert torch.autograd.gradcheck(outer_loss, labels.requires_grad_())
+
+
+def test_without_layer_state_batch_norm_normalises_by_the_batch_and_dropout_is_off():
+    norm = nn.BatchNorm1d(1)
+    body = nn.Sequential(norm, nn.Dropout(0.5))
+    without_layer_state(body)
+    batch = torch.tensor([[1.0], [3.0]])
+    expected = torch.tensor([[-1.0], [1.0]]) / (1 + norm.eps) ** 0.5
+    torch.testing.assert_close(body(batch), expected)
+    assert not list(body.buffers())
 
 
 @pytest.mark.parametrize("spec", UPDATES)

@@ -12,28 +12,44 @@ class LearnOptions(DeviceOptions):
 
     PANEL = LABELS
 
-    method: str = option("bptt", "learner spec: bptt:steps=200,window=60, or mtt:steps=20,ahead=1")
-    iterations: int = option(1000, "updates of the labels", low=1)
+    method: str = option(
+        "bptt", "learner spec, e.g. bptt:steps=200,window=60 or mtt:steps=20,ahead=2"
+    )
+    iterations: int = option(200, "updates of the labels", low=1)
+    space: str = option(
+        "probs",
+        "numbers that are learned: probs, at least 0 and of any sum (RaT-BPTT, Label-Worth), or "
+        "logits",
+        choices=("probs", "logits"),
+    )
     start: str = option(
         "hard",
-        "labels to begin with: hard labels smoothed to 0.9, uniform ones, or the bundle's soft "
-        "labels",
+        "labels to begin with: hard labels (for logits smoothed to 0.9), uniform ones, or the "
+        "bundle's soft labels",
         choices=("hard", "uniform", "stored"),
     )
-    optimizer: str = option("adam:lr=0.001,weight-decay=0", "optimizer spec of the labels")
+    optimizer: str = option("adam:lr=0.02,weight-decay=0", "optimizer spec of the labels")
     clip: float = option(
-        1.0, "largest norm of the gradient of all labels together; longer ones are clipped", above=0
+        2.0,
+        "largest norm of the gradient of all labels together, as a multiple of its running mean; "
+        "longer ones are clipped (RaT-BPTT). 0 clips none",
+        low=0,
     )
     net: str = option("convnet-d3", "with bptt: network spec of the student", panel=TRAINING)
     inner: str = option(
-        "adam:lr=0.001",
-        "optimizer spec of the student, through which gradients flow: adam or sgd",
+        "adam:lr=0.003",
+        "with bptt: optimizer spec of the student, through which gradients flow: adam or sgd",
         panel=TRAINING,
     )
     batch_size: int | None = option(
-        None, "images in a step of the student (default: GIFT's rule)", low=1, panel=TRAINING
+        None,
+        "images in a step of the student (default: GIFT's rule with bptt, all with mtt)",
+        low=1,
+        panel=TRAINING,
     )
-    augment: str = option("none", "augmentation spec of the student's images", panel=TRAINING)
+    augment: str = option(
+        "dsa", "augmentation specs of the student's images, joined by +", panel=TRAINING
+    )
     seed: int = option(0, "seed of students, order, augmentation and real images", low=0)
     save_every: int = option(
         50,

@@ -83,7 +83,7 @@ class Target:
     def probs(self, temperature: float = 1.0) -> Tensor:
         """Return distributions [B, K], softened by `temperature` on top of the labels' own.
 
-        Labels of the space `mass` keep their sum, which may be below 1.
+        Labels of the space `mass` keep their sum, which need not be 1.
 
         Raises:
             IncompatibleError: The labels are directions.
