@@ -2,7 +2,7 @@
 
 import dataclasses
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -57,7 +57,7 @@ def cli_command(
             print_config: bool = False,
             **given: Any,
         ) -> None:
-            reporter = TerminalReporter(quiet=quiet or RANK > 0, as_json=as_json)
+            reporter = TerminalReporter(command=name, quiet=quiet or RANK > 0, as_json=as_json)
             if has_options:
                 texts = {field.name: given.pop(field.name) for field in fields(config)}
                 path = None if config_file is None else Path(config_file)
@@ -96,8 +96,22 @@ def write_bundle(
     written = make_bundle_file(
         load_command(name), inputs, out, options, force=force, reporter=reporter
     )
+    place = "standard output" if is_standard_output(out) else out
+    if written:  # Rank 0 alone writes.
+        reporter.done(f"wrote {shown_shapes(written['shapes'])} to {place}")
     if not is_standard_output(out):
         reporter.result(out, written)
+
+
+def shown_shapes(shapes: Mapping[str, Sequence[int]]) -> str:
+    """Return what a bundle holds: `100 images with soft labels and 25 dense labels each`."""
+    labels = []
+    if "soft_labels" in shapes:
+        labels.append("soft labels")
+    if "dense_labels" in shapes:
+        labels.append(f"{shapes['dense_labels'][1]} dense labels each")
+    held = " and ".join(labels) or "hard labels"
+    return f"{shapes['images'][0]} images with {held}"
 
 
 def _check_ranked(name: str, given: dict[str, Any]) -> None:

@@ -31,6 +31,9 @@ def sweep(grid: _GridArgument, *, options: SweepOptions, reporter: TerminalRepor
     if options.plan:
         _show_plan(result, command.json_value(result), reporter)
     else:
+        reporter.done(
+            f"{result.num_run} of {result.num_cells} cells run, records in {options.out},"
+        )
         reporter.result(options.out, command.json_value(result))
 
 

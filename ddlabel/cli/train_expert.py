@@ -33,6 +33,9 @@ def train_expert(
     Example: ddlabel train-expert real.safetensors expert --epochs 6
     """
     command = load_command("train-expert")
-    for run in command.run({"real": real, "out": out}, options, reporter):
+    runs = command.run({"real": real, "out": out}, options, reporter)
+    num_checkpoints = sum(len(run.epochs) for run in runs)
+    reporter.done(f"{num_checkpoints} checkpoints of {len(runs)} experts in {out}")
+    for run in runs:
         path = str(run.folder)
         reporter.result(path, {"out": path, "checkpoints": run.metrics()})

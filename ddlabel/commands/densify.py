@@ -11,6 +11,7 @@ from ddlabel.core.config import DensifyOptions, RefineOptions
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.expert_run import Checkpoints
 from ddlabel.methods.labels.views import layouts
+from ddlabel.training.loop import Progress
 
 
 @command("densify", DensifyOptions)
@@ -33,7 +34,9 @@ def densify(bundle: BundleLike, *, options: DensifyOptions, reporter: Reporter) 
     return label_with_experts(bundle, "dense", densify_images, options, reporter, check_layout)
 
 
-def densify_images(bundle: Bundle, checkpoints: Checkpoints, options: DensifyOptions) -> Bundle:
+def densify_images(
+    bundle: Bundle, checkpoints: Checkpoints, options: DensifyOptions, progress: Progress = iter
+) -> Bundle:
     """Label the views of a layout of every image, and refine the labels if that is asked for.
 
     Raises:
@@ -42,7 +45,7 @@ def densify_images(bundle: Bundle, checkpoints: Checkpoints, options: DensifyOpt
     height, width = bundle.images.shape[2:]
     seed = rng.stream(options.seed, "views")
     views = layouts.resolve(options.views)(len(bundle), height, width, seed)
-    dense = label_views(bundle, views, checkpoints, options)
+    dense = label_views(bundle, views, checkpoints, options, progress)
     if options.refine:
         return refine_labels(dense, RefineOptions(field="dense"))
     return dense

@@ -1,6 +1,7 @@
 """Labelling with experts: whole images, and views of them."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from ddlabel.commands.checkpoints import source_of
 from ddlabel.core.config import RelabelOptions
 from ddlabel.core.errors import UsageError
-from ddlabel.data.bundle import Bundle, image_chunks
+from ddlabel.data.bundle import CHUNK, Bundle, image_chunks
 from ddlabel.data.expert_run import Checkpoints
 from ddlabel.data.labels import Labels, Views
 from ddlabel.data.schema import LabelMeta
@@ -18,10 +19,13 @@ from ddlabel.training import distributed
 from ddlabel.training.batches import ViewIndex
 from ddlabel.training.device_data import DeviceBundle, DeviceViews, to_device, to_unit
 from ddlabel.training.labeler import Labeler
+from ddlabel.training.loop import Progress
 from ddlabel.training.runtime import Runtime
 
 
-def label_images(bundle: Bundle, checkpoints: Checkpoints, options: RelabelOptions) -> Bundle:
+def label_images(
+    bundle: Bundle, checkpoints: Checkpoints, options: RelabelOptions, progress: Progress = iter
+) -> Bundle:
     """Give every image a soft label [K]: the logits of experts (Label-Worth, section 3.1).
 
     Raises:
@@ -31,14 +35,18 @@ def label_images(bundle: Bundle, checkpoints: Checkpoints, options: RelabelOptio
     labeler = _labeler(checkpoints, options, num_images=len(bundle))
     device = labeler.runtime.device
     values = scratch_array((len(bundle), bundle.num_classes), np.float32)
-    for rows in distributed.chunks_for_rank(image_chunks(bundle), values):
+    for rows in distributed.chunks_for_rank(_chunks(bundle, progress), values):
         images = to_unit(to_device(bundle.images[rows], device))
         values[rows] = labeler(images).cpu().numpy()
     return bundle.with_labels("soft", Labels(values=values, meta=_meta(checkpoints, options)))
 
 
 def label_views(
-    bundle: Bundle, views: Views, checkpoints: Checkpoints, options: RelabelOptions
+    bundle: Bundle,
+    views: Views,
+    checkpoints: Checkpoints,
+    options: RelabelOptions,
+    progress: Progress = iter,
 ) -> Bundle:
     """Give every view a dense label [K]: the logits of experts (LADD, Algorithm 1; FKD).
 
@@ -55,7 +63,10 @@ def label_views(
     labels = Labels(values=values, meta=_meta(checkpoints, options))
     dense = replace(bundle, dense=labels, views=views)
     numbers = np.arange(len(bundle))
-    for rows in distributed.chunks_for_rank(image_chunks(bundle), values):
+    # The progress of one chunk is that of its views.
+    is_one_chunk = len(bundle) <= CHUNK
+    chunks = _chunks(bundle, iter if is_one_chunk else progress)
+    for rows in distributed.chunks_for_rank(chunks, values):
         block = DeviceBundle(
             images=to_device(bundle.images[rows], device),
             hard=to_device(bundle.hard_labels[rows], device),
@@ -64,10 +75,18 @@ def label_views(
         )
         index = ViewIndex(block, whole="none")
         first_view = torch.arange(len(block), device=device) * num_views
-        for view in range(num_views):
+        view_numbers = range(num_views)
+        for view in progress(view_numbers) if is_one_chunk else view_numbers:
             images = index.images(first_view + view)
             values[rows, view] = labeler(images).cpu().numpy()
     return dense
+
+
+def _chunks(bundle: Bundle, progress: Progress) -> Iterator[slice]:
+    """Yield the chunks of a bundle's images, and report how many are done."""
+    chunks = list(image_chunks(bundle))
+    for number in progress(range(len(chunks))):
+        yield chunks[number]
 
 
 def _labeler(checkpoints: Checkpoints, options: RelabelOptions, *, num_images: int) -> Labeler:

@@ -27,6 +27,7 @@ from ddlabel.data.early_stopping import share_of_best
 from ddlabel.data.expert_run import Checkpoints, ExpertRun
 from ddlabel.data.provenance import Input
 from ddlabel.training import distributed
+from ddlabel.training.loop import Progress
 
 
 @command("relabel", RelabelOptions)
@@ -55,7 +56,7 @@ class _Choice:
 def label_with_experts(
     bundle: BundleLike,
     field: Field,
-    label: Callable[[Bundle, Checkpoints, Any], Bundle],
+    label: Callable[[Bundle, Checkpoints, Any, Progress], Bundle],
     options: RelabelOptions,
     reporter: Reporter,
     check: Callable[[Bundle], object] | None = None,
@@ -90,7 +91,7 @@ def label_with_experts(
             },
         )
     reporter.note(f"labels by {source_of(choice.checkpoints)}")
-    labelled = label(opened.bundle, choice.checkpoints, choice.options)
+    labelled = label(opened.bundle, choice.checkpoints, choice.options, reporter.progress)
     report_labels(labelled, field, reporter)
     return Made(bundle=labelled, source=opened.digest, inputs=inputs)
 
