@@ -10,7 +10,13 @@ from ddlabel.commands.reporter import Reporter
 from ddlabel.core.config import ImportOptions
 from ddlabel.core.errors import UsageError
 from ddlabel.data import importers
-from ddlabel.data.provenance import HARD_LABELS, LARGEST_ENTRIES, Input, sha256_of_path
+from ddlabel.data.provenance import (
+    HARD_LABELS,
+    LARGEST_ENTRIES,
+    Input,
+    name_of_path,
+    sha256_of_path,
+)
 
 
 @command("import", ImportOptions)
@@ -53,4 +59,4 @@ def import_images(
 
 
 def _file_input(role: str, path: Path) -> Input:
-    return Input(role=role, name=path.name, sha256=sha256_of_path(path))
+    return Input(role=role, name=name_of_path(path), sha256=sha256_of_path(path))

@@ -10,7 +10,7 @@ from ddlabel.core.errors import UsageError
 from ddlabel.data import formats
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.expert_run import Checkpoints, ExpertRun
-from ddlabel.data.provenance import Input, shell_lines
+from ddlabel.data.provenance import Input, name_of_path, shell_lines
 from ddlabel.data.reading import STANDARD, is_standard_input
 
 BundleLike = str | Path | Bundle
@@ -19,7 +19,7 @@ RunLike = str | Path | ExpertRun
 
 @dataclass(frozen=True, kw_only=True)
 class OpenBundle:
-    """A bundle, its digest, and its name in histories: without folders, `-` if it has no file."""
+    """A bundle, its digest, and its name in histories: `-` if it has no file."""
 
     bundle: Bundle
     digest: str
@@ -53,7 +53,7 @@ def open_bundle(value: BundleLike) -> OpenBundle:
             "make a bundle of it with ddlabel.import_images"
         )
     bundle, header = formats.load(str(value))
-    name = STANDARD if is_standard_input(value) else Path(value).name
+    name = STANDARD if is_standard_input(value) else name_of_path(value)
     return OpenBundle(bundle=bundle, digest=header.digest, name=name)
 
 
@@ -87,9 +87,8 @@ def expert_inputs(checkpoints: Checkpoints) -> list[Input]:
     """Return the entries of a history for checkpoints."""
     inputs = []
     for checkpoint in checkpoints:
-        run = checkpoint.run
-        epoch = f"@{run.epoch}" if run.epoch else ""
-        name = run.folder.resolve().name + epoch
+        # With its epoch, so that the command can be run again without choosing one.
+        name = f"{name_of_path(checkpoint.run.folder)}@{checkpoint.epoch:g}"
         inputs.append(Input(role="expert", name=name, sha256=checkpoint.digest))
     return inputs
 

@@ -95,9 +95,20 @@ def sha256_of_path(path: Path) -> str:
     return sha256_of_text(canonical_json(content))
 
 
+def name_of_path(path: str | Path) -> str:
+    """Return the name of a file or folder in a history: the path as it was given.
+
+    Of an absolute path it is the last part alone: its folders may name a user, and the same command
+    in another place should give the same bytes.
+    """
+    given = Path(path)
+    is_place = given.is_absolute() or given.name == ""
+    return given.resolve().name if is_place else given.as_posix()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Input:
-    """A file or folder that a command read besides its bundle: name without folders, and sha256."""
+    """A file or folder that a command read besides its bundle: `name_of_path`, and sha256."""
 
     role: str
     name: str
@@ -175,7 +186,7 @@ def hard_labels_are_derived(history: Sequence[Entry]) -> bool:
 def shell_lines(history: Sequence[Entry]) -> list[str]:
     """Return the command lines that would make a bundle again, one for each entry of its history.
 
-    Inputs stand under their names without folders.
+    Inputs stand under their names in the history, see `name_of_path`.
     """
     return [_shell_line(entry) for entry in history]
 

@@ -21,7 +21,7 @@ from ddlabel.data import formats
 # What the public functions have beside their inputs and options.
 SHARED_KEYWORDS = {"config", "options", "reporter"}
 # The flags that are not options of a config.
-SHARED_FLAGS = {"--config", "--quiet", "--json", "--help", "--force"}
+SHARED_FLAGS = {"--config", "--print-config", "--quiet", "--json", "--help", "--force"}
 # The inputs of each command that has options, in Python and as words.
 INPUTS = {
     "import": ("few.safetensors", "out.safetensors"),

@@ -101,7 +101,7 @@ def test_the_command_says_before_and_after_and_its_history_can_be_run_again(cli,
     formats.write("soft.safetensors", bundle)
     words = ["--op", "top-k:k=2", "--op", "smooth:alpha=0.2", "--without-class", "class 2"]
     said = cli("edit", "soft.safetensors", "out.safetensors", *words)
-    before, after, count = said.err.decode().splitlines()
+    before, after, count, _ = said.err.decode().splitlines()
     assert before.startswith("before: soft labels: ")
     assert after.startswith("after:  soft labels: ")
     assert count == "8 of 12 images"
