@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from artefacts import save_dc, save_kip, save_rat_bptt
 from foreign_sources import (
     UINT8,
     UNIT,
@@ -136,3 +137,13 @@ def save_pt_files(folder: Path) -> None:
     for name, value in values.items():
         save_pt(folder / f"{name}.pt", value)
     (folder / "damaged.pt").write_bytes(b"hello" * 100)
+    save_dc(folder, UNIT)
+    save_pt(folder / "dc-empty.pt", {"data": [], "accs_all_exps": {}})
+    save_pt(folder / "gift.pt", {"dataset": "cifar10", "data": torch.from_numpy(UNIT)})
+    save_pt(folder / "state.pth", torch.nn.Linear(2, 2).state_dict())
+    save_pt(folder / "dictionary.pt", {"pictures": torch.zeros(2)})
+    shifted = np.eye(2, dtype=np.float32) - 0.5
+    save_kip(folder, UNIT, shifted).rename(folder / "kip-one-hot.npz")
+    save_kip(folder, UNIT, shifted / 2).rename(folder / "kip-learned.npz")
+    (folder / "kip-one-hot.npz").rename(folder / "kip.npz")
+    save_rat_bptt(folder, UNIT, None)

@@ -47,13 +47,18 @@ class ImportOptions(Options):
         only_with="mean",
     )
     label_space: str | None = option(
-        None, "space of the labels [N, K] of a .pt or .npz file", choices=("logits", "probs")
+        None,
+        "space of the labels [N, K] of a .pt or .npz file",
+        choices=("logits", "probs", "mass"),
     )
     zca_from: str | None = option(
         None,
         "bundle of real images that the whitening was fitted on",
         recorded=False,
         only_with="pixels=zca",
+    )
+    set: int | None = option(
+        None, "number of the set in a result file of DC, from 0 (default: the last)", low=0
     )
     hard_labels: str | None = option(
         None,

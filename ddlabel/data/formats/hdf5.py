@@ -4,23 +4,19 @@ The header is the root attribute `ddlabel`.
 """
 
 import io
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ddlabel.core.errors import InvalidInputError, ResourceError, UnsafeInputError
+from ddlabel.core.errors import InvalidInputError, ResourceError
 from ddlabel.data.atomic import NO_HEAD, Chunk, Head
 from ddlabel.data.bundle import Bundle
+from ddlabel.data.hdf5_files import check_end, contiguous_offset, library, refuse_links
 from ddlabel.data.schema import ArrayInfo, Header, check_length, require
 
 SUFFIXES = (".h5", ".hdf5")
-_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-# Where the superblock has the address of the file's end, for each of its versions.
-_END_OFFSETS = {0: 40, 1: 44, 2: 28, 3: 28}
-_ADDRESS_BYTES = 8
 # A file is built in memory first: when the disk fills up while HDF5 writes, it ends the process
 # without an exception.
 _MAX_BYTES = 1 << 32
@@ -42,7 +38,7 @@ def write(bundle: Bundle, header: Callable[[], Header]) -> tuple[Head, Iterable[
         ResourceError,
     )
     buffer = io.BytesIO()
-    with _library().File(buffer, "w", libver="v110") as file:
+    with library().File(buffer, "w", libver="v110") as file:
         file.attrs["ddlabel"] = np.bytes_(text)
         for name, array in bundle.arrays.items():
             file.create_dataset(name, data=np.ascontiguousarray(array), track_times=False)
@@ -60,12 +56,12 @@ def locate(path: Path) -> tuple[Header, dict[str, int]]:
         IncompatibleError: It is of another format version.
         UnsafeInputError: A link or a dataset refers to other bytes.
     """
-    h5py = _library()
+    h5py = library()
     require(h5py.is_hdf5(path), "not an HDF5 file, or cut off")
-    _check_end(path)
+    check_end(path)
     try:
         with h5py.File(path, "r") as file:
-            _refuse_links(file)
+            refuse_links(file)
             header = _read_header(file)
             require(
                 set(file) == set(header.arrays),
@@ -78,40 +74,6 @@ def locate(path: Path) -> tuple[Header, dict[str, int]]:
             return header, offsets
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
         raise InvalidInputError("the HDF5 file is cut off or damaged") from error
-
-
-def _check_end(path: Path) -> None:
-    """Check that the file begins and ends where HDF5 says: other bytes would not be verified."""
-    with path.open("rb") as file:
-        superblock = file.read(max(_END_OFFSETS.values()) + _ADDRESS_BYTES)
-        file_size = file.seek(0, io.SEEK_END)
-    is_known = superblock[: len(_SIGNATURE)] == _SIGNATURE
-    version = superblock[len(_SIGNATURE)]
-    require(is_known and version in _END_OFFSETS, "the HDF5 file is cut off or damaged")
-    begin = _END_OFFSETS[version]
-    end = int.from_bytes(superblock[begin : begin + _ADDRESS_BYTES], "little")
-    require(end <= file_size, "the HDF5 file is cut off or damaged")
-    require(
-        end == file_size,
-        f"{file_size - end} bytes stand behind the end of the HDF5 file: it is damaged",
-    )
-
-
-def _library() -> Any:
-    # Third-party filter plugins are code from a folder that an environment variable names.
-    os.environ["HDF5_PLUGIN_PRELOAD"] = "::"
-    import h5py
-
-    return h5py
-
-
-def _refuse_links(file: Any) -> None:
-    h5py = _library()
-    for name in file:
-        if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-            raise UnsafeInputError(
-                f"{name!r} is a link to elsewhere: a bundle holds its own arrays"
-            )
 
 
 def _read_header(file: Any) -> Header:
@@ -128,22 +90,11 @@ def _read_header(file: Any) -> Header:
 
 def _offset(name: str, dataset: Any, info: ArrayInfo, file_size: int) -> int:
     """Return the byte offset of a dataset, which must be contiguous and as declared."""
-    h5py = _library()
-    require(isinstance(dataset, h5py.Dataset), f"{name!r} is a group: expected a dataset")
-    properties = dataset.id.get_create_plist()
-    if dataset.is_virtual or properties.get_external_count():
-        raise UnsafeInputError(
-            f"{name!r} keeps its bytes in another file: a bundle holds its own arrays"
-        )
-    offset = dataset.id.get_offset()
-    contiguous = properties.get_layout() == h5py.h5d.CONTIGUOUS and offset is not None
-    require(contiguous, f"{name!r} is chunked or compressed: a bundle's datasets are contiguous")
+    offset = contiguous_offset(name, dataset, file_size)
     expected_dtype = np.dtype(info.dtype).newbyteorder("<")
     as_declared = dataset.dtype == expected_dtype and dataset.shape == info.shape
     require(
         as_declared,
         f"{name!r} is {dataset.dtype} {list(dataset.shape)}: the header declares another array",
     )
-    end = offset + dataset.nbytes
-    require(end <= file_size, f"{name!r} ends behind the end of the file: it is cut off")
-    return int(offset)
+    return offset

@@ -101,5 +101,8 @@ def _unclear(labels: Array) -> str:
     if are_rounded:
         advice = "divide them by their sums if they are probabilities, or add --label-space logits"
     else:
-        advice = "add --label-space logits (likelier: probabilities sum to 1) or probs"
+        advice = (
+            "add --label-space logits (likelier: probabilities sum to 1), or mass if they are "
+            "probabilities whose sum was learned"
+        )
     return f"the labels may be logits or probabilities ({reason}): {advice}"

@@ -43,7 +43,7 @@ def _recognise_folder(folder: Path) -> Found | None:
     if set(names).issuperset(_BEST):
         method = "DATM" if _BEST_RATE in names else "MTT or GLaD"
         return Found(f"a folder of {method} (it has {_BEST[0]})", Certainty.CONTENT)
-    if not names:
+    if not any(name.startswith(("images", "labels")) for name in names):
         return None
     more = ", …" if len(names) > _SHOWN_FILES else ""
     what = f"a folder of .pt files ({', '.join(names[:_SHOWN_FILES])}{more})"

@@ -11,6 +11,7 @@ from ddlabel.core.config import ImportOptions
 from ddlabel.core.errors import InvalidInputError, UsageError
 from ddlabel.core.registry import Entry, nearest
 from ddlabel.data.importers.source import Source
+from ddlabel.data.importers.unknown import describe
 
 AUTO = "auto"
 Load = Callable[[Sequence[Path], ImportOptions], Source]
@@ -122,7 +123,9 @@ def choose(paths: Sequence[Path], wanted: str) -> Choice:
             (nearly if found.missing else seen).append(Choice(kind, found))
     seen.sort(key=_certainty, reverse=True)
     if not seen:
-        raise InvalidInputError(f"{paths[0]}: {_unknown(nearly)}")
+        what = _nearly(nearly) or describe(paths)
+        unknown = "of an unknown kind: choose --format as 'ddlabel list formats' shows them"
+        raise InvalidInputError(f"{paths[0]}: {what or unknown}")
     marked = [choice for choice in seen if _certainty(choice) == Certainty.MARK]
     if len(seen) == 1 or len(marked) == 1:
         return seen[0]
@@ -130,16 +133,14 @@ def choose(paths: Sequence[Path], wanted: str) -> Choice:
     raise InvalidInputError(f"{paths[0]}: it can be read as {readings}: choose one")
 
 
-def _unknown(nearly: list[Choice]) -> str:
-    """Say which kinds a source nearly is, and what it lacks for them."""
-    if not nearly:
-        return f"of an unknown kind: choose --format {', '.join(importers)}"
+def _nearly(nearly: list[Choice]) -> str:
+    """Say which kinds a source nearly is, and what it lacks for them; empty if there are none."""
     nearly.sort(key=_certainty, reverse=True)
     parts = []
     for choice in nearly:
         assert choice.found is not None  # only what was recognised is listed
         parts.append(f"{_what(choice)} without {choice.found.missing}")
-    return f"it is {', or '.join(parts)}: nothing can be imported"
+    return f"it is {', or '.join(parts)}" if parts else ""
 
 
 def _certainty(choice: Choice) -> int:

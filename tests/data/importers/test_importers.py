@@ -6,8 +6,10 @@ import gzip
 
 import numpy as np
 import pytest
+from artefacts import save_dc, save_rat_bptt
 from foreign_sources import (
     UINT8,
+    UNIT,
     cifar10,
     idx_bytes,
     load,
@@ -165,6 +167,16 @@ def source_pt(tmp_path):
     return paths, paths[0]
 
 
+def source_dc(tmp_path):
+    path = save_dc(tmp_path, UNIT)
+    return [path], path
+
+
+def source_rat_bptt(tmp_path):
+    path = save_rat_bptt(tmp_path, UNIT, np.ones((2, 3), np.float32))
+    return [path], path
+
+
 SOURCES = {
     function.__name__.removeprefix("source_"): (function, kind)
     for function, kind in (
@@ -178,6 +190,8 @@ SOURCES = {
         (source_npz, "npz"),
         (source_npz_deflated, "npz"),
         (source_pt, "pt"),
+        (source_dc, "dc"),
+        (source_rat_bptt, "rat-bptt"),
     )
 }
 
@@ -188,7 +202,8 @@ SOURCES = {
 def test_a_damaged_source_is_one_error_of_ours_or_is_read(tmp_path, source):
     make, kind = SOURCES[source]
     paths, victim = make(tmp_path)
-    assert len(load(*paths, format=kind, pixels="unit" if kind == "pt" else None)) > 0
+    pixels = "unit" if kind in ("pt", "dc", "rat-bptt") else None
+    assert len(load(*paths, format=kind, pixels=pixels)) > 0
     content = victim.read_bytes()
     generator = np.random.default_rng(1)
     errors = []
@@ -205,11 +220,7 @@ def test_a_damaged_source_is_one_error_of_ours_or_is_read(tmp_path, source):
             data[start] ^= 1 << int(generator.integers(0, 8))
         victim.write_bytes(data)
         try:
-            bundle = load(
-                *paths,
-                format="auto" if number % 3 else kind,
-                pixels="unit" if kind == "pt" else None,
-            )
+            bundle = load(*paths, format="auto" if number % 3 else kind, pixels=pixels)
         except DDLabelError as error:
             errors.append(error)
         else:
@@ -230,6 +241,8 @@ def test_a_second_source_that_nothing_would_read_is_refused(tmp_path, source):
 IDLE = {
     "size": (4, ["cifar", "idx", "npz", "pt"]),
     "split": ("test", ["pt"]),
+    "set": (0, ["jpg", "pt"]),
+    "class_sorted": (True, ["zip", "idx"]),
     "pixels": ("uint8", ["jpg", "cifar", "idx"]),
     "label_space": ("probs", ["zip", "cifar", "idx"]),
     "zca_from": ("real.h5", ["jpg", "cifar", "idx"]),
