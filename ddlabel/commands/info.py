@@ -1,15 +1,57 @@
-"""`info`: the header of a bundle. It needs no torch and reads no array."""
+"""`info`: what a file or folder is. It needs no torch and reads no array of a bundle."""
 
 import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ddlabel.commands.command import command
 from ddlabel.commands.execute import shapes_of
+from ddlabel.commands.reporter import Reporter
+from ddlabel.core.errors import InvalidInputError
 from ddlabel.data import formats
 from ddlabel.data.bundle import Bundle
+from ddlabel.data.expert_run import ExpertRun
 from ddlabel.data.provenance import shell_lines
+from ddlabel.data.reading import is_standard_input
+from ddlabel.data.record import Record
+from ddlabel.data.results import SUFFIX, read_records
+from ddlabel.data.run_files import INFO
 from ddlabel.data.schema import Header
+
+
+@dataclass(frozen=True, kw_only=True)
+class Foreign:
+    """A source that `import` reads.
+
+    Attributes:
+        path: Its path.
+        what: What it is, such as "a folder or zip of class folders".
+        kind: The name of its kind for `import --format`.
+    """
+
+    path: str
+    what: str
+    kind: str
+
+
+# A bundle, the runs of a folder, the records of a results file, or something to import.
+Information = Header | list[ExpertRun] | list[Record] | Foreign
+
+
+def information_value(found: Information) -> Any:
+    """Return what `--json` prints."""
+    if isinstance(found, Header):
+        return header_value(found)
+    if isinstance(found, Foreign):
+        return asdict(found)
+    values = []
+    for each in found:
+        if isinstance(each, Record):
+            values.append(json.loads(each.to_json()))
+        else:
+            values.append({**asdict(each.about), "checkpoints": each.metrics()})
+    return values
 
 
 def header_value(header: Header) -> dict[str, Any]:
@@ -26,14 +68,49 @@ def shell_pipeline(header: Header) -> list[str]:
     return [f"{line} |" for line in lines[:-1]] + lines[-1:]
 
 
-@command("info", json_value=header_value)
-def info(bundle: str | Path | Bundle) -> Header:
-    """Return the header of a bundle: shapes, classes, label spaces and history.
+@command("info", json_value=information_value)
+def info(path: str | Path | Bundle, *, reporter: Reporter) -> Information:
+    """Return what a file or folder holds.
+
+    This is the header of a bundle (shapes, classes, label spaces and history), the expert runs of a
+    folder, the records of a results file, or the kind of a foreign source.
 
     Raises:
-        InvalidInputError: The file is missing, foreign, cut off or its header is damaged.
-        UsageError: No format has its suffix.
+        InvalidInputError: The file is missing, of no known kind, cut off or damaged.
     """
-    if isinstance(bundle, Bundle):
-        return bundle.header()
-    return formats.read_header(str(bundle))
+    if isinstance(path, Bundle):
+        return path.header()
+    place = Path(path)
+    if not is_standard_input(path):
+        if _has_runs(place):
+            return ExpertRun.find(str(path))
+        if place.suffix == SUFFIX and place.is_file():
+            return read_records(place, reporter.note)
+        if place.exists() and place.suffix not in formats.FORMATS:
+            return _foreign(place)
+    return formats.read_header(str(path))
+
+
+def _has_runs(place: Path) -> bool:
+    """Return whether it is the folder of a run, or a folder of such folders."""
+    is_run = (place / INFO).exists()
+    return is_run or (place.is_dir() and any(place.glob(f"*/{INFO}")))
+
+
+def _foreign(place: Path) -> Foreign:
+    """Return the kind of a foreign source.
+
+    Raises:
+        InvalidInputError: It is of no known kind, or of several.
+    """
+    from ddlabel.data import importers  # noqa: F401 - registers every importer
+    from ddlabel.data.importers.registry import AUTO, choose
+
+    try:
+        chosen = choose([place], AUTO)
+    except InvalidInputError as error:
+        raise InvalidInputError(
+            f"{error}; it is no bundle, expert run or results file either"
+        ) from error
+    assert chosen.found is not None  # nothing was given
+    return Foreign(path=str(place), what=chosen.found.what, kind=chosen.kind)

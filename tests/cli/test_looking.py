@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
+from record_samples import student
 from samples import make_bundle
 from typer.testing import CliRunner
 
@@ -25,6 +28,30 @@ def test_info_shows_labels_and_the_commands_that_made_the_bundle(cli, digits):
     assert "from expert@1" in soft
     commands = lines[lines.index("made by") + 1 :]
     assert [line.split()[1] for line in commands] == ["import", "select", "relabel"]
+
+
+def test_info_shows_an_expert_run(cli, digits):
+    lines = cli("info", "expert").out.decode().splitlines()
+    assert lines[0] == "expert run   expert (complete)"
+    assert lines[4] == "checkpoints  4"
+    assert lines[5].startswith("    epoch 0.5: ")
+    value = json.loads(cli("info", "expert", "--json").out)
+    assert [each["epoch"] for each in value[0]["checkpoints"]] == [0.5, 1, 1.5, 2]
+
+
+def test_info_shows_a_results_file(cli):
+    first, second = student(), student(seed=1, result={"accuracy": 0.25})
+    Path("r.jsonl").write_text(f"{first.to_json()}\n{second.to_json()}\n")
+    printed = cli("info", "r.jsonl").out.decode()
+    assert "2 records of kind student" in printed
+    assert "37.5 % on average" in printed
+    assert len(json.loads(cli("info", "r.jsonl", "--json").out)) == 2
+
+
+def test_info_says_how_a_foreign_source_is_read(cli):
+    np.savez("set.npz", images=np.zeros((2, 8, 8), np.uint8), labels=np.array([0, 1]))
+    lines = cli("info", "set.npz").out.decode().splitlines()
+    assert lines == ["a NumPy archive (--format npz)", "read it with  ddlabel import set.npz OUT"]
 
 
 def test_info_shortens_a_long_list_of_classes(cli):

@@ -78,7 +78,7 @@ class TestPrepareCall:
             ("relabel", RELABEL | {"force": "yes"}, "force"),
             ("relabel", {"bundle": "in.safetensors"}, "out"),
             ("relabel", {"out": "out.h5"}, "bundle"),
-            ("info", {"bundle": "in.safetensors", "out": "out.h5"}, "out"),
+            ("info", {"path": "in.safetensors", "out": "out.h5"}, "out"),
             ("train-expert", {"real": "in.safetensors", "out": "run", "epochs": 2.5}, "epochs"),
             ("train-expert", {"real": "in.safetensors", "out": "run", "epochs": True}, "epochs"),
         ],
@@ -110,7 +110,8 @@ class TestRunCommand:
     def test_returns_what_json_prints_for_commands_without_output(self, cli):
         formats.write("in.safetensors", make_bundle(), force=True)
         for name in ("info", "check", "describe"):
-            value = run_command(name, {"bundle": "in.safetensors"})
+            argument = "path" if name == "info" else "bundle"
+            value = run_command(name, {argument: "in.safetensors"})
             assert value == json.loads(cli(name, "in.safetensors", "--json").out)
         assert run_command("list", {"kind": "codecs"}) == json.loads(
             cli("list", "codecs", "--json").out

@@ -32,7 +32,7 @@ class TestInfo:
 
     def test_as_json_has_the_shapes_of_the_arrays(self):
         formats.write("a.h5", make_bundle(images=6, classes=2))
-        value = run_command("info", {"bundle": "a.h5"})
+        value = run_command("info", {"path": "a.h5"})
         assert value["shapes"] == {
             "images": [6, 1, 8, 8],
             "hard_labels": [6],
@@ -51,7 +51,7 @@ class TestInfo:
         assert not second.endswith("|")
 
     @pytest.mark.parametrize(
-        ("name", "error"), [("missing.h5", InvalidInputError), ("grid.toml", UsageError)]
+        ("name", "error"), [("missing.h5", InvalidInputError), ("grid.toml", InvalidInputError)]
     )
     def test_of_no_bundle_is_refused(self, name, error):
         Path("grid.toml").write_text("")
@@ -111,8 +111,8 @@ def test_info_and_check_need_no_torch():
     program = (
         "import sys\n"
         "from ddlabel.commands.execute import run_command\n"
-        "for name in ('info', 'check'):\n"
-        "    run_command(name, {'bundle': 'a.h5'})\n"
+        "run_command('info', {'path': 'a.h5'})\n"
+        "run_command('check', {'bundle': 'a.h5'})\n"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -76,7 +76,7 @@ class TestCells:
         assert all(out.exists() for out in outs)
 
     def test_are_of_commands_without_files_too(self, digits):
-        sweep({"command": "info", "axes": {"bundle": ["few.safetensors", "real.safetensors"]}})
+        sweep({"command": "info", "axes": {"path": ["few.safetensors", "real.safetensors"]}})
         shapes = [record["result"]["shapes"]["images"][0] for record in records(OUT)]
         assert shapes == [20, 120]
         out = "lists.jsonl"

@@ -48,7 +48,7 @@ class TestCells:
         assert len(cells_of(changed(EVALUATE, axes={"optimizer": ["sgd", "sgd"]}))) == 2
 
     def test_a_grid_without_axes_has_one_cell(self):
-        grid = {"command": "info", "options": {"bundle": "few.safetensors"}}
+        grid = {"command": "info", "options": {"path": "few.safetensors"}}
         (cell,) = cells_of(grid)
         assert cell.place == ""
 

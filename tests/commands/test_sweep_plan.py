@@ -85,7 +85,7 @@ def test_plan_of_train_expert_counts_images_epochs_and_experts(digits):
 @pytest.mark.parametrize(
     "grid",
     [
-        {"command": "info", "axes": {"bundle": ["few.safetensors"]}},
+        {"command": "info", "axes": {"path": ["few.safetensors"]}},
         changed(EVALUATE, options={"select": "val"}, axes={"batch-size": [10]}),
         changed(
             without(RELABEL, "options", "expert"),
