@@ -41,6 +41,7 @@ _MODULES = {
     "edit": "commands.edit",
     "compress": "commands.compress",
     "describe": "commands.describe",
+    "show": "commands.show",
     "evaluate": "commands.evaluate",
     "sweep": "commands.sweep",
     "compare": "commands.compare",

@@ -46,6 +46,7 @@ KINDS = {
     "edits": "`edit --op`",
     "codecs": "`compress --codec`",
     "prunings": "`compress --prune`",
+    "figures": "`show --figure`",
     "learners": "`learn --method`",
 }
 

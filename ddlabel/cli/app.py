@@ -29,6 +29,7 @@ from ddlabel.cli import (  # noqa: F401 - importing a module registers its comma
     refine,
     relabel,
     select,
+    show,
     sweep,
     train_expert,
 )

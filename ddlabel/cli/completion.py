@@ -21,6 +21,7 @@ KIND_OF_OPTION = {
     "op": "edits",
     "codec": "codecs",
     "prune": "prunings",
+    "figure": "figures",
     "protocol": "protocols",
 }
 # `--method` has another meaning for each command.

@@ -23,6 +23,7 @@ _REGISTRIES = {
     "edits": ("ddlabel.methods.labels.edits", "edits"),
     "codecs": ("ddlabel.data.codecs", "codecs"),
     "prunings": ("ddlabel.methods.labels.pruning", "prunings"),
+    "figures": ("ddlabel.figures", "figures"),
     "learners": ("ddlabel.commands.learners", "learners"),
     "formats": ("ddlabel.data.importers", "importers"),
     "normalisations": ("ddlabel.core.normalisation", "conventions"),

@@ -38,6 +38,7 @@ MODULES = {
     "edit": "edit",
     "compress": "compress",
     "describe": "describe",
+    "show": "show",
     "evaluate": "evaluate",
     "sweep": "sweep",
     "compare": "compare",

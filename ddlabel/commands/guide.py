@@ -12,6 +12,7 @@ _TOPICS = (
     "labels",
     "students",
     "results",
+    "figures",
     "protocols",
     "import",
     "bundles",

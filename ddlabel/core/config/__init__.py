@@ -23,6 +23,7 @@ from ddlabel.core.config.shared import (
     TrialOptions,
     gift_batch_size,
 )
+from ddlabel.core.config.show import ShowOptions
 from ddlabel.core.config.sweep import SweepOptions
 from ddlabel.core.config.train_expert import TrainExpertOptions
 
@@ -40,6 +41,7 @@ __all__ = [
     "RelabelOptions",
     "RuntimeOptions",
     "SelectOptions",
+    "ShowOptions",
     "SweepOptions",
     "TrainExpertOptions",
     "TrainOptions",
