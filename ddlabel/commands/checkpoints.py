@@ -26,7 +26,7 @@ def pick_checkpoints(bundle: Bundle, runs: Sequence[ExpertRun], epoch: str) -> C
     for run in runs:
         wanted = run.epoch or epoch
         is_auto = wanted == "auto"
-        step = early_stop(run, images_per_class) if is_auto else run.step_of(wanted)
+        step = early_stop(run, images_per_class).step if is_auto else run.step_of(wanted)
         checkpoints.append(Checkpoint(run, step))
     different = {(run.folder.resolve(), step) for run, step in checkpoints}
     if len(different) < len(checkpoints):

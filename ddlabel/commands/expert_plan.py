@@ -11,10 +11,11 @@ from ddlabel.core.config import TrainExpertOptions
 from ddlabel.core.errors import IncompatibleError, OutputExistsError
 from ddlabel.core.normalisation import MEASURED, conventions
 from ddlabel.core.ranks import RANK
-from ddlabel.data import atomic
+from ddlabel.data import atomic, whitening
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.expert_run import ExpertInfo, ExpertRun
 from ddlabel.data.image_folder import ImageFolder
+from ddlabel.data.labels import Array
 from ddlabel.data.provenance import canonical_json
 from ddlabel.data.run_files import INFO, RESUME, is_temporary
 from ddlabel.data.run_lock import clear_leftovers, locked_folder
@@ -52,6 +53,16 @@ class RealImages:
         return cls(
             sample=folder.sample(), num_images=len(folder), digest=folder.digest, folder=folder
         )
+
+    def whitening(self) -> tuple[Array, Array]:
+        """Return the mean [1, C, H, W] and the matrix [D, D] that whiten all images (ZCA).
+
+        Raises:
+            ResourceError: The images are larger than 64 px.
+        """
+        if self.folder is None:
+            return whitening.fit(self.sample.images)
+        return whitening.fit_blocks(self.folder.blocks())
 
 
 class PlannedRun(NamedTuple):

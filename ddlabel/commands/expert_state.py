@@ -8,7 +8,6 @@ from torch.optim import Optimizer
 from ddlabel.commands.expert_plan import PlannedRun, RealImages
 from ddlabel.core.errors import IncompatibleError
 from ddlabel.core.ranks import RANK
-from ddlabel.data import whitening
 from ddlabel.data.expert_run import ExpertRun
 from ddlabel.data.run_files import INFO, METRICS
 from ddlabel.data.schema import require
@@ -37,7 +36,7 @@ def open_run(planned: PlannedRun, real: RealImages) -> ExpertRun:
         is_there = (folder / INFO).exists()
         run = ExpertRun(folder) if is_there else ExpertRun.create(folder, info)
         if info.zca and not run.has_whitening:
-            mean, matrix = whitening.fit(real.sample.images)
+            mean, matrix = real.whitening()
             run.save_whitening({"mean": mean, "matrix": matrix})
     distributed.wait_for_all()
     return ExpertRun(folder)

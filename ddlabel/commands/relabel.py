@@ -23,7 +23,7 @@ from ddlabel.core.config import RelabelOptions
 from ddlabel.core.errors import UsageError
 from ddlabel.core.ranks import NUM_RANKS
 from ddlabel.data.bundle import Bundle, Field
-from ddlabel.data.early_stopping import share_of_best
+from ddlabel.data.early_stopping import early_stop
 from ddlabel.data.expert_run import Checkpoints, ExpertRun
 from ddlabel.data.provenance import Input
 from ddlabel.training import distributed
@@ -103,11 +103,7 @@ def _choose(
     checkpoints = pick_checkpoints(bundle, runs, options.epoch)
     if options.real is None:
         if options.epoch == "auto" and not all(run.epoch for run in runs):
-            share = share_of_best(len(bundle) / bundle.num_classes)
-            reporter.note(
-                f"auto: the first checkpoint with {100 * share:.0f} % of its run's best training "
-                "accuracy"
-            )
+            _report_early_stops(bundle, runs, reporter)
         return _Choice(checkpoints=checkpoints, options=options, inputs=())
     real = open_bundle(options.real)
     checkpoints, settled, trials = choose_epoch(
@@ -116,6 +112,23 @@ def _choose(
     chosen = f"{source_of(checkpoints)}, temperature {settled.temperature:g}"
     report_trials(trials, chosen, reporter)
     return _Choice(checkpoints=checkpoints, options=settled, inputs=[real.as_input("real")])
+
+
+def _report_early_stops(bundle: Bundle, runs: Sequence[ExpertRun], reporter: Reporter) -> None:
+    """Report the accuracy at which runs are stopped, and which runs never reach it."""
+    images_per_class = len(bundle) / bundle.num_classes
+    stops = {run.folder: early_stop(run, images_per_class) for run in runs if not run.epoch}
+    goal = 100 * next(iter(stops.values())).goal
+    reporter.note(
+        f"auto: the first checkpoint with {goal:.0f} % training accuracy, which suits "
+        f"{images_per_class:g} images of each of {bundle.num_classes} classes"
+    )
+    for folder, stop in stops.items():
+        if not stop.is_reached:
+            reporter.note(
+                f"auto: no checkpoint of {folder} is that accurate, and its best one is taken: "
+                "train longer, or choose by trial with --real"
+            )
 
 
 def report_trials(trials: dict[str, np.ndarray[Any, Any]], chosen: str, reporter: Reporter) -> None:

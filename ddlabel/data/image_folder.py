@@ -1,6 +1,6 @@
 """Real images that are too many for memory: class folders that are read while they are used."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -19,6 +19,7 @@ from ddlabel.data.schema import Pixels, require
 from ddlabel.data.statistics import statistics
 
 SAMPLE_SIZE = 2000
+_IMAGES_AT_ONCE = 1024
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -87,6 +88,16 @@ class ImageFolder:
             images=self.sample_images,
             hard_labels=self.hard_labels[self.sample_rows],
         )
+
+    def blocks(self) -> Iterator[Array]:
+        """Yield all images, decoded in blocks of uint8 [n, 3, S, S].
+
+        Raises:
+            InvalidInputError: An image cannot be read.
+            UnsafeInputError: An image has too many pixels.
+        """
+        for start in range(0, len(self), _IMAGES_AT_ONCE):
+            yield self.read(range(start, min(start + _IMAGES_AT_ONCE, len(self))))
 
     def read(self, rows: Sequence[int], cuts: Sequence[Cut | None] | None = None) -> Array:
         """Decode the images of some rows as uint8 [n, 3, S, S].

@@ -88,7 +88,7 @@ def test_whitening_stays_inside_the_expert(cli, relabel, digits):
 def test_missing_checkpoints_are_named(relabel, digits):
     for path in sorted((digits / "expert").glob("step-*"))[:-1]:
         path.unlink()
-    said = relabel("--expert", "expert", code=3)
+    said = relabel("--expert", "expert@0.5", code=3)
     assert "checkpoints of epochs 0.5, 1, 1.5 are missing" in said
 
 

@@ -46,6 +46,13 @@ def test_images_classes_and_labels_are_those_of_import(folder, imported):
     assert np.array_equal(streamed.read(range(5)), imported.images)
 
 
+def test_blocks_are_all_images_in_their_order(folder, imported, monkeypatch):
+    monkeypatch.setattr(image_folder, "_IMAGES_AT_ONCE", 2)
+    blocks = list(ImageFolder.open(folder, 4).blocks())
+    assert [len(block) for block in blocks] == [2, 2, 1]
+    assert np.array_equal(np.concatenate(blocks), imported.images)
+
+
 def test_read_gives_the_rows_in_their_order(folder, imported):
     images = ImageFolder.open(folder, 4).read([4, 0, 4])
     assert (images.dtype, images.shape) == (np.uint8, (3, 3, 4, 4))
