@@ -6,6 +6,7 @@ from ddlabel.commands.labeling import label_views
 from ddlabel.commands.refine import refine_labels
 from ddlabel.commands.relabel import label_with_experts
 from ddlabel.commands.reporter import Reporter
+from ddlabel.commands.trial import Labelling
 from ddlabel.core import rng
 from ddlabel.core.config import DensifyOptions, RefineOptions
 from ddlabel.data.bundle import Bundle
@@ -31,7 +32,9 @@ def densify(bundle: BundleLike, *, options: DensifyOptions, reporter: Reporter) 
         height, width = source.images.shape[2:]
         layouts.resolve(options.views)(1, height, width, 0)
 
-    return label_with_experts(bundle, "dense", densify_images, options, reporter, check_layout)
+    loss = "cosine" if options.refine else "soft-ce"
+    labelling = Labelling("dense", densify_images, loss)
+    return label_with_experts(bundle, labelling, options, reporter, check_layout)
 
 
 def densify_images(

@@ -18,16 +18,15 @@ from ddlabel.commands.inputs import (
 from ddlabel.commands.label_report import report_labels
 from ddlabel.commands.labeling import label_images
 from ddlabel.commands.reporter import Reporter
-from ddlabel.commands.trial import choose_epoch
+from ddlabel.commands.trial import Labelling, choose_epoch
 from ddlabel.core.config import RelabelOptions
 from ddlabel.core.errors import UsageError
 from ddlabel.core.ranks import NUM_RANKS
-from ddlabel.data.bundle import Bundle, Field
+from ddlabel.data.bundle import Bundle
 from ddlabel.data.early_stopping import early_stop
 from ddlabel.data.expert_run import Checkpoints, ExpertRun
 from ddlabel.data.provenance import Input
 from ddlabel.training import distributed
-from ddlabel.training.loop import Progress
 
 
 @command("relabel", RelabelOptions)
@@ -41,7 +40,7 @@ def relabel(bundle: BundleLike, *, options: RelabelOptions, reporter: Reporter) 
         InvalidInputError: An input cannot be read, or a run has no such checkpoint.
         IncompatibleError: An expert has other classes than the bundle, or takes other images.
     """
-    return label_with_experts(bundle, "soft", label_images, options, reporter)
+    return label_with_experts(bundle, Labelling("soft", label_images), options, reporter)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +54,7 @@ class _Choice:
 
 def label_with_experts(
     bundle: BundleLike,
-    field: Field,
-    label: Callable[[Bundle, Checkpoints, Any, Progress], Bundle],
+    labelling: Labelling,
     options: RelabelOptions,
     reporter: Reporter,
     check: Callable[[Bundle], object] | None = None,
@@ -77,7 +75,7 @@ def label_with_experts(
     opened = open_bundle(bundle)
     if check is not None:
         check(opened.bundle)
-    choice = _choose(opened.bundle, runs, options, reporter)
+    choice = _choose(opened.bundle, runs, options, labelling, reporter)
     inputs = [*choice.inputs, *expert_inputs(choice.checkpoints)]
     if NUM_RANKS > 1:
         digests = [each.sha256 for each in inputs]
@@ -91,13 +89,17 @@ def label_with_experts(
             },
         )
     reporter.note(f"labels by {source_of(choice.checkpoints)}")
-    labelled = label(opened.bundle, choice.checkpoints, choice.options, reporter.progress)
-    report_labels(labelled, field, reporter)
+    labelled = labelling.label(opened.bundle, choice.checkpoints, choice.options, reporter.progress)
+    report_labels(labelled, labelling.field, reporter)
     return Made(bundle=labelled, source=opened.digest, inputs=inputs)
 
 
 def _choose(
-    bundle: Bundle, runs: Sequence[ExpertRun], options: RelabelOptions, reporter: Reporter
+    bundle: Bundle,
+    runs: Sequence[ExpertRun],
+    options: RelabelOptions,
+    labelling: Labelling,
+    reporter: Reporter,
 ) -> _Choice:
     """Choose what is `auto`: by quick students with --real, else by training accuracy."""
     checkpoints = pick_checkpoints(bundle, runs, options.epoch)
@@ -107,7 +109,7 @@ def _choose(
         return _Choice(checkpoints=checkpoints, options=options, inputs=())
     real = open_bundle(options.real)
     checkpoints, settled, trials = choose_epoch(
-        bundle, runs, options, real.bundle, reporter.progress
+        bundle, runs, options, real.bundle, labelling, reporter.progress
     )
     chosen = f"{source_of(checkpoints)}, temperature {settled.temperature:g}"
     report_trials(trials, chosen, reporter)

@@ -6,15 +6,15 @@ the bundle.
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ddlabel.commands.checkpoints import pick_checkpoints
 from ddlabel.commands.evaluate.experiment import Experiment, settle
 from ddlabel.commands.evaluate.grid import train_students
-from ddlabel.commands.labeling import label_images
 from ddlabel.commands.refine import refine_labels
 from ddlabel.core import rng
 from ddlabel.core.config import (
@@ -25,7 +25,7 @@ from ddlabel.core.config import (
     gift_batch_size,
 )
 from ddlabel.core.errors import IncompatibleError
-from ddlabel.data.bundle import Bundle, check_same_task
+from ddlabel.data.bundle import Bundle, Field, check_same_task
 from ddlabel.data.expert_run import Checkpoints, ExpertRun
 from ddlabel.data.labels import Array
 from ddlabel.training.loop import Progress
@@ -38,14 +38,31 @@ _MAX_HELD_OUT = 2000
 Trials = dict[str, Array]
 
 
+class Labelling(NamedTuple):
+    """How a command labels a bundle, and the loss by which students learn such labels.
+
+    Attributes:
+        field: The labels that it makes: soft or dense.
+        label: Returns the bundle with labels of checkpoints, by the options.
+        loss: The loss.
+    """
+
+    field: Field
+    label: Callable[[Bundle, Checkpoints, Any, Progress], Bundle]
+    loss: str = "soft-ce"
+
+
 def choose_epoch(
     bundle: Bundle,
     runs: Sequence[ExpertRun],
     options: RelabelOptions,
     real: Bundle,
+    labelling: Labelling,
     progress: Progress = iter,
 ) -> tuple[Checkpoints, RelabelOptions, Trials]:
     """Choose the checkpoints and the temperature, where they are `auto`, by their labels.
+
+    The students learn the labels that the command makes: of views those of `densify`.
 
     The epoch is chosen first, at temperature 1 if that is auto too: the best one does not depend on
     it (Label-Worth, Fig. 5). Of many checkpoints up to twelve are tried, evenly on a logarithmic
@@ -67,13 +84,13 @@ def choose_epoch(
         settled = replace(options, temperature=1.0)
     has_free_epoch = any(not run.epoch for run in runs)
     if options.epoch == "auto" and has_free_epoch:
-        epoch, trials = _choose_free_epoch(bundle, runs, settled, real, progress)
+        epoch, trials = _choose_free_epoch(bundle, runs, settled, real, labelling, progress)
         settled = replace(settled, epoch=epoch)
     checkpoints = pick_checkpoints(bundle, runs, settled.epoch)
     if options.temperature == "auto":
         choices = [replace(settled, temperature=temperature) for temperature in TEMPERATURES]
-        variants = [label_images(bundle, checkpoints, choice) for choice in choices]
-        accuracies = _accuracies_of_soft_labels(variants, real, options, progress)
+        variants = [labelling.label(bundle, checkpoints, choice, iter) for choice in choices]
+        accuracies = _accuracies_of_labels(variants, real, options, labelling, progress)
         names = [f"temperature {temperature:g}" for temperature in TEMPERATURES]
         trials |= dict(zip(names, accuracies, strict=True))
         settled = choices[_best(accuracies)]
@@ -85,6 +102,7 @@ def _choose_free_epoch(
     runs: Sequence[ExpertRun],
     options: RelabelOptions,
     real: Bundle,
+    labelling: Labelling,
     progress: Progress,
 ) -> tuple[str, Trials]:
     """Choose the epoch of the runs whose path names none, and return the accuracies too."""
@@ -99,8 +117,8 @@ def _choose_free_epoch(
     variants = []
     for epoch in epochs:
         checkpoints = pick_checkpoints(bundle, runs, epoch)
-        variants.append(label_images(bundle, checkpoints, options))
-    accuracies = _accuracies_of_soft_labels(variants, real, options, progress)
+        variants.append(labelling.label(bundle, checkpoints, options, iter))
+    accuracies = _accuracies_of_labels(variants, real, options, labelling, progress)
     names = [f"epoch {float(epoch):g}" for epoch in epochs]
     return epochs[_best(accuracies)], dict(zip(names, accuracies, strict=True))
 
@@ -194,11 +212,20 @@ def held_out(bundle: Bundle, real: Bundle) -> Bundle:
     return real.without_views().take(np.sort(rows[:_MAX_HELD_OUT]))
 
 
-def _accuracies_of_soft_labels(
-    variants: Sequence[Bundle], real: Bundle, options: RelabelOptions, progress: Progress
+def _accuracies_of_labels(
+    variants: Sequence[Bundle],
+    real: Bundle,
+    options: RelabelOptions,
+    labelling: Labelling,
+    progress: Progress,
 ) -> Array:
     return accuracies_of_trials(
-        variants, real, options, field="soft", loss="soft-ce", progress=progress
+        variants,
+        real,
+        options,
+        field=labelling.field,
+        loss=labelling.loss,
+        progress=progress,
     )
 
 

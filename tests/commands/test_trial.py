@@ -10,11 +10,12 @@ from experts import train_small_expert
 from samples import make_bundle
 
 from ddlabel.commands import trial
+from ddlabel.commands.labeling import label_images
 from ddlabel.core.config import RefineOptions, RelabelOptions
 from ddlabel.core.errors import IncompatibleError
 from ddlabel.data import formats
 from ddlabel.data.bundle import Bundle
-from ddlabel.data.labels import Labels
+from ddlabel.data.labels import Labels, Views
 from ddlabel.data.schema import LabelMeta
 
 QUICK = {
@@ -24,6 +25,9 @@ QUICK = {
     "compile": "off",
     "precision": "fp32",
 }
+
+
+RELABEL = trial.Labelling("soft", label_images)
 
 
 def striped_bundle(num_images: int, seed: int) -> Bundle:
@@ -128,9 +132,29 @@ class TestEpochs:
         ]
         options = RelabelOptions(epoch="auto", **QUICK | {"trial_steps": 1, "trials": 1})
         few = real.take(np.arange(6))
-        checkpoints, settled, trials = trial.choose_epoch(few, runs, options, real)
+        checkpoints, settled, trials = trial.choose_epoch(few, runs, options, real, RELABEL)
         assert list(trials) == ["epoch 1", "epoch 2"]
         assert [checkpoint.epoch for checkpoint in checkpoints] == [float(settled.epoch)] * 2
+
+    @pytest.mark.parametrize(("field", "epoch"), [("dense", 1), ("soft", 2)])
+    def test_students_learn_the_labels_that_the_command_makes(self, tmp_path, field, epoch):
+        """Views are labelled right at epoch 1 alone, whole images at epoch 2 alone."""
+        few, real = striped_bundle(12, 0), striped_bundle(200, 1)
+        run = train_small_expert(real, tmp_path / "expert", epochs=2)
+
+        def label(bundle, checkpoints, options, progress):
+            first = checkpoints[0].epoch == 1
+            soft = labelled(bundle, shift=int(first))
+            values = np.eye(3, dtype=np.float32)[(bundle.hard_labels + (not first)) % 3]
+            dense = Labels(values=values[:, None], meta=LabelMeta(space="probs"))
+            whole = np.array([[0, 0, 1, 1]], np.float32)
+            return replace(soft, dense=dense, views=Views(boxes=whole))
+
+        options = RelabelOptions(epoch="auto", **QUICK)
+        labelling = trial.Labelling(field, label)
+        _, settled, trials = trial.choose_epoch(few, [run], options, real, labelling)
+        assert float(settled.epoch) == epoch
+        assert trials[f"epoch {epoch}"].mean() > trials[f"epoch {3 - epoch}"].mean() + 0.2
 
     def test_experts_without_a_common_epoch_are_refused(self, tmp_path):
         real = make_bundle(images=40)
@@ -140,7 +164,7 @@ class TestEpochs:
         ]
         options = RelabelOptions(epoch="auto", **QUICK)
         with pytest.raises(IncompatibleError, match="--epoch"):
-            trial.choose_epoch(real.take(np.arange(6)), runs, options, real)
+            trial.choose_epoch(real.take(np.arange(6)), runs, options, real, RELABEL)
 
 
 def test_the_command_reports_its_trials_and_its_choice(cli, digits):

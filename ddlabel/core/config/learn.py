@@ -15,7 +15,7 @@ class LearnOptions(DeviceOptions):
     method: str = option(
         "bptt", "learner spec, e.g. bptt:steps=200,window=60 or mtt:steps=20,ahead=2"
     )
-    iterations: int = option(200, "updates of the labels", low=1)
+    iterations: int = option(100, "updates of the labels", low=1)
     space: str = option(
         "probs",
         "numbers that are learned: probs, at least 0 and of any sum (RaT-BPTT, Label-Worth), or "
