@@ -99,7 +99,7 @@ def _labeler(checkpoints: Checkpoints, options: RelabelOptions, *, num_images: i
         checkpoints,
         Runtime.of(options, training=False),
         num_images=num_images,
-        mean=options.mean,
+        mean=options.ensemble,
         weights=_weights(options.weights, len(checkpoints)),
         temperature=options.temperature,
     )

@@ -34,6 +34,7 @@ INPUTS = {
     "edit": ("few.safetensors", "out.safetensors"),
     "compress": ("few.safetensors", "out.safetensors"),
     "describe": ("few.safetensors",),
+    "compare": ("results.jsonl",),
     "evaluate": (),
     "sweep": ("grid.toml",),
 }

@@ -34,7 +34,7 @@ def evaluate(*, options: list[EvaluateOptions], reporter: Reporter) -> Evaluatio
     """Train students on a bundle's labels and measure them on test images.
 
     An option of `EvaluateOptions.AXES` with several values makes a grid: one cell for each
-    combination. `bundle`, `test`, `against`, `teacher`, `zca` and `real` are paths or objects.
+    combination. `bundle`, `test`, `against`, `teacher`, `zca_from` and `real` are paths or objects.
     Students whose records are in the results file `out` already are not trained again.
 
     Raises:

@@ -72,15 +72,15 @@ def plan_experiments(grid: Sequence[EvaluateOptions], reporter: Reporter) -> Pla
     """
     options = grid[0]
     check_one_standard_input(
-        [options.bundle, options.test, options.against, options.real, options.zca]
+        [options.bundle, options.test, options.against, options.real, options.zca_from]
     )
     train, test = _open_inputs(options, reporter)
     runs = open_experts(options.teacher, reporter)
     digests = {"bundle": train.digest, "test": test.digest}
     about = {"bundle": train.about, "test": test.about}
     white: Whitening | None = None
-    if options.zca is not None:
-        fitted_on = _open_same_task("--zca", options.zca, train.bundle)
+    if options.zca_from is not None:
+        fitted_on = _open_same_task("--zca-from", options.zca_from, train.bundle)
         white = whitening.fit(fitted_on.bundle.images)
         digests["zca"] = fitted_on.digest
         about["zca"] = fitted_on.about

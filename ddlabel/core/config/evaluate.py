@@ -72,7 +72,7 @@ class EvaluateOptions(TrainOptions):
         "checkpoint of every teacher: an epoch, last, or auto (early-stopped)",
         only_with="teacher",
     )
-    zca: str | None = option(
+    zca_from: str | None = option(
         None,
         "bundle of real images to whiten the student's images by (ZCA)",
         recorded=False,

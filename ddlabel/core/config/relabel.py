@@ -31,9 +31,9 @@ class RelabelOptions(TrialOptions):
         auto=True,
         needs={"auto": "real"},
     )
-    mean: str = option(
+    ensemble: str = option(
         "logits",
-        "of an ensemble: mean of logits, of probs, or of norm-balanced logits (G-VBSM)",
+        "how several experts are averaged: their logits, probs, or norm-balanced logits (G-VBSM)",
         choices=("logits", "probs", "balanced"),
     )
     weights: str | None = option(

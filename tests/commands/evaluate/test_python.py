@@ -78,7 +78,7 @@ class TestPathsAndObjects:
     def test_other_options_that_name_bundles_take_objects(self, folder):
         paths = {
             "against": "other.safetensors",
-            "zca": "real.safetensors",
+            "zca_from": "real.safetensors",
             "test": "test.safetensors",
         }
         objects = {name: ddlabel.read(path) for name, path in paths.items()}
