@@ -47,3 +47,12 @@ def recorded_views(kind: str) -> Bundle:
         arrays["dense_mix_box"] = np.tile(np.array(MIX_BOX, np.float32), (*shape, 1))
     arrays["dense_labels"] = generator.normal(size=(*shape, 3)).astype(np.float32)
     return with_arrays(make_bundle(images=NUM_IMAGES), dense=LabelMeta(space="logits"), **arrays)
+
+
+def with_grid_views(bundle: Bundle) -> Bundle:
+    """Four views of every image, with random logits."""
+    boxes = views.grid(len(bundle), 8, 8, 0, n=2, r=0.75).boxes
+    logits = np.random.default_rng(1).normal(size=(len(bundle), 4, 3)).astype(np.float32)
+    return with_arrays(
+        bundle, dense_labels=logits, dense_boxes=boxes, dense=LabelMeta(space="logits")
+    )

@@ -60,7 +60,7 @@ _MAKE: list[tuple[str, Values]] = [
 _EVALUATE: dict[str, Values] = {
     "hard": {"bundle": _FEW, "config": _CONFIG_FILE},
     "soft": {"bundle": _SOFT, "config": _CONFIG_FILE},
-    "soft + dense": {"bundle": _DENSE, "config": _CONFIG_FILE, "global_labels": "soft"},
+    "soft + dense": {"bundle": _DENSE, "config": _CONFIG_FILE},
 }
 # What to try next, in the folder of the demo.
 NEXT: list[tuple[str, Values]] = [

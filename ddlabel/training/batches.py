@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ddlabel.core import rng
 from ddlabel.core.errors import IncompatibleError
+from ddlabel.data.bundle import Bundle
 from ddlabel.data.schema import LabelMeta
 from ddlabel.methods.augmentations import Augment
 from ddlabel.methods.labels import views
@@ -86,6 +87,18 @@ class SplitTarget:
     is_view: Tensor
     whole: Target
     views: Target
+
+
+def auto_global_labels(bundle: Bundle) -> str:
+    """Return the label of whole images beside views: soft if there are labels that fit, else hard.
+
+    Soft labels and the labels of views share a batch. They fit if both are distributions, or both
+    are directions.
+    """
+    if bundle.soft is None or bundle.dense is None:
+        return "hard"
+    are_directions = [labels.meta.space == "direction" for labels in (bundle.soft, bundle.dense)]
+    return "soft" if are_directions[0] == are_directions[1] else "hard"
 
 
 class ViewIndex:

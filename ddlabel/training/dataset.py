@@ -11,7 +11,7 @@ from ddlabel.core.errors import UsageError
 from ddlabel.data.bundle import Bundle
 from ddlabel.methods.labels.target import Target
 from ddlabel.methods.nets.prepare import normalisation
-from ddlabel.training.batches import ViewIndex
+from ddlabel.training.batches import ViewIndex, auto_global_labels
 from ddlabel.training.device_data import DeviceBundle
 
 LabelKind = Literal["auto", "hard", "soft", "dense"]
@@ -71,7 +71,7 @@ def to_torch(
     *,
     views: bool = False,
     labels: LabelKind = "auto",
-    global_labels: str = "hard",
+    global_labels: str = "auto",
     normalise: bool = True,
 ) -> BundleDataset:
     """Return a bundle as a torch dataset of (image [C, H, W], label [K]), both float32.
@@ -86,7 +86,7 @@ def to_torch(
         views: Add the views with their dense labels.
         labels: The labels of whole images; `auto` takes soft labels where there are some.
         global_labels: With views, the label of the whole image: hard, soft, or none to leave the
-            whole image out.
+            whole image out; auto takes soft labels where there are some, as `evaluate` does.
         normalise: Normalise the images.
 
     Raises:
@@ -100,10 +100,12 @@ def to_torch(
         labels = "dense"
     if labels == "auto":
         labels = "hard" if bundle.soft is None else "soft"
+    if global_labels == "auto":
+        global_labels = auto_global_labels(bundle)
     if labels not in ("hard", "soft", "dense") or global_labels not in ("hard", "soft", "none"):
         raise UsageError(
             f"labels is {labels!r} and global_labels {global_labels!r}: expected auto, hard, soft "
-            "or dense, and hard, soft or none"
+            "or dense, and auto, hard, soft or none"
         )
     if labels != "hard":
         bundle.labels(labels)

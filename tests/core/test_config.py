@@ -186,7 +186,7 @@ def test_options_for_views_wait_until_the_labels_are_known(name):
 def test_options_only_with_a_condition_are_listed_with_their_defaults():
     assert EvaluateOptions.only_with("labels=dense") == {
         "dense_batches": "mix",
-        "global_labels": "hard",
+        "global_labels": "auto",
         "dense_loss": None,
     }
 

@@ -19,7 +19,7 @@ from ddlabel.data.expert_run import Checkpoints
 from ddlabel.methods.nets import Network
 from ddlabel.methods.optimizers import optimizer_of
 from ddlabel.methods.schedules import rate_of
-from ddlabel.training.batches import OnlineLabels
+from ddlabel.training.batches import OnlineLabels, auto_global_labels
 from ddlabel.training.device_data import DeviceBundle
 
 # Options that have an effect with dense labels only, with their defaults.
@@ -134,9 +134,11 @@ def settle(experiment: Experiment) -> Experiment:
 def _settled_options(experiment: Experiment, bundle: Bundle) -> EvaluateOptions:
     """Return the options with labels and batch size chosen, and without those of no effect."""
     options = experiment.options
-    labels = _choose_labels(bundle, options, has_teacher=bool(experiment.teacher))
+    labels = choose_labels(bundle, options, has_teacher=bool(experiment.teacher))
     batch_size = options.batch_size or gift_batch_size(len(bundle))
     options = replace(options, labels=labels, batch_size=batch_size)
+    if labels == "dense" and options.global_labels == "auto":
+        options = replace(options, global_labels=auto_global_labels(bundle))
     if labels != "dense":
         # What a protocol presets for views does not count without them.
         preset = protocols.preset(options.protocol, options.net)
@@ -151,7 +153,7 @@ def _settled_options(experiment: Experiment, bundle: Bundle) -> EvaluateOptions:
     return options
 
 
-def _choose_labels(bundle: Bundle, options: EvaluateOptions, *, has_teacher: bool) -> str:
+def choose_labels(bundle: Bundle, options: EvaluateOptions, *, has_teacher: bool) -> str:
     """Return the labels to learn from: for auto those of a teacher, else the richest of the bundle.
 
     Raises:

@@ -6,8 +6,9 @@ from typing import Any
 
 from ddlabel.commands.checkpoints import pick_checkpoints, source_of
 from ddlabel.commands.digits import load_digits
+from ddlabel.commands.evaluate.against import against_experiments
 from ddlabel.commands.evaluate.controls import control_experiments
-from ddlabel.commands.evaluate.experiment import Experiment, same_for_all_seeds, settle
+from ddlabel.commands.evaluate.experiment import Experiment, settle
 from ddlabel.commands.evaluate.training_plan import Whitening
 from ddlabel.commands.inputs import (
     OpenBundle,
@@ -102,7 +103,7 @@ def plan_experiments(grid: Sequence[EvaluateOptions], reporter: Reporter) -> Pla
     against: Sequence[Experiment] = ()
     if options.against is not None:
         other = _open_same_task("--against", options.against, train.bundle)
-        against = _settle_grid(_with_bundle(experiment, other), grid)
+        against = against_experiments(experiment, other, grid)
     controls: Sequence[Sequence[Experiment]] = ()
     if options.real is not None:
         _report_other_teacher(cells[0], teacher, reporter)
@@ -130,16 +131,6 @@ def _open_same_task(flag: str, value: Any, bundle: Bundle) -> OpenBundle:
     name = flag if isinstance(value, Bundle) else f"{flag} {value}"
     check_same_task(name, bundle, other.bundle)
     return other
-
-
-def _with_bundle(experiment: Experiment, opened: OpenBundle) -> Experiment:
-    """Return an experiment on another bundle."""
-    return replace(
-        experiment,
-        bundle_for=same_for_all_seeds(opened.bundle),
-        digests=experiment.digests | {"bundle": opened.digest},
-        about=experiment.about | {"bundle": opened.about},
-    )
 
 
 def _settle_grid(experiment: Experiment, grid: Sequence[EvaluateOptions]) -> list[Experiment]:

@@ -6,6 +6,7 @@ from rich.table import Table
 
 from ddlabel.commands.compare.observations import FIGURES
 from ddlabel.commands.evaluate.cell import Cell
+from ddlabel.commands.evaluate.experiment import VIEW_OPTIONS
 from ddlabel.core.config import EvaluateOptions
 from ddlabel.core.errors import UsageError
 from ddlabel.core.registry import nearest
@@ -75,6 +76,8 @@ def result_line(cell: Cell, axes: Sequence[str] = ()) -> str:
     """Return the accuracy of a cell in a line, after its place in the grid."""
     accuracy = cell.accuracy
     remarks = []
+    if cell.options.labels == "dense":
+        remarks.append(labels_text(cell.options))
     if cell.options.select in _SELECTED:
         remarks.append(_SELECTED[cell.options.select])
     remarks += ["1 student"] if accuracy.n == 1 else ["95 % interval", f"{accuracy.n} students"]
@@ -91,7 +94,7 @@ def comparison_line(cell: Cell, axes: Sequence[str]) -> str:
     assert comparison is not None
     difference = comparison.difference
     text = (
-        f"{result_line(cell.against)} with {cell.against.options.labels} labels of --against; "
+        f"{result_line(cell.against)} with {_against_text(cell)} of --against; "
         f"difference (this − --against) {difference.mean:+.2f}"
     )
     if difference.interval is None or comparison.p_value is None:
@@ -108,6 +111,24 @@ def control_lines(cell: Cell, axes: Sequence[str]) -> list[str]:
     for name, score in cell.scores.items():
         lines.append(f"{prefix}{name} {score.mean:.4f}{_spread(score, digits=4)}")
     return lines
+
+
+def labels_text(options: EvaluateOptions) -> str:
+    """Return the labels that students learn from in words: `dense and soft labels`."""
+    whole = options.global_labels
+    has_both = options.labels == "dense" and whole != "none"
+    return f"{options.labels} and {whole} labels" if has_both else f"{options.labels} labels"
+
+
+def _against_text(cell: Cell) -> str:
+    """Return the labels of `against`, and the options in which it differs from the cell."""
+    assert cell.against is not None
+    this, other = cell.options.recorded(), cell.against.options.recorded()
+    apart = [labels_text(cell.against.options)]
+    for name, value in other.items():
+        if value != this[name] and name not in ("labels", *VIEW_OPTIONS):
+            apart.append(f"{name.replace('_', '-')}={value}")
+    return ", ".join(apart)
 
 
 def _num_values(grid: Sequence[EvaluateOptions], axis: str) -> int:
@@ -133,8 +154,10 @@ def _row(cells: Sequence[Cell], axes: Sequence[str], columns: Sequence[str]) -> 
 def _table_of_figures(cell: Cell) -> Table:
     table = Table("figure", "mean", "deviation", "95 % interval", title=_title([cell], []))
     options = cell.options
-    facts = [f"{options.labels} labels", options.loss, options.optimizer, options.net]
+    facts = [labels_text(options), options.loss, options.optimizer, options.net]
     table.caption = ", ".join([*facts, f"{len(cell.records)} students"])
+    if cell.against is not None:
+        table.caption += f"\n--against: {_against_text(cell)}"
     for name in cell.figures:
         summary = cell.summary(name)
         values = (summary.mean, summary.deviation, summary.interval)

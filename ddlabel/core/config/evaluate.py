@@ -49,9 +49,9 @@ class EvaluateOptions(TrainOptions):
         only_with="labels=dense",
     )
     global_labels: str = option(
-        "hard",
-        "label of the whole image",
-        choices=("hard", "soft", "none"),
+        "auto",
+        "label of the whole image; auto: soft where the bundle has soft labels, else hard",
+        choices=("auto", "hard", "soft", "none"),
         only_with="labels=dense",
     )
     dense_loss: str | None = option(
@@ -120,6 +120,13 @@ class EvaluateOptions(TrainOptions):
     )
     against: str | None = option(
         None, "bundle whose labels to compare with, seed by seed", recorded=False, panel=COMPARISON
+    )
+    against_loss: str | None = option(
+        None,
+        "loss spec for the labels of --against (default: that of --loss)",
+        recorded=False,
+        only_with="against",
+        panel=COMPARISON,
     )
     control: str = option(
         "none",

@@ -9,6 +9,7 @@ import pytest
 import torch
 from samples import bundle_of, with_arrays
 from students import QUICK, easy_bundle, experiment, student_results
+from view_samples import with_grid_views
 
 from ddlabel.commands.evaluate.device_cache import DeviceCache
 from ddlabel.commands.evaluate.experiment import Experiment, Student, settle
@@ -18,7 +19,6 @@ from ddlabel.core.config import EvaluateOptions, RelabelOptions
 from ddlabel.core.errors import UsageError
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.schema import LabelMeta, Pixels
-from ddlabel.methods.labels import views
 from ddlabel.methods.nets.prepare import normalisation
 from ddlabel.training.device_data import DeviceBundle
 
@@ -29,13 +29,6 @@ def online(teacher, **options) -> Experiment:
     """A settled experiment with online labels."""
     settings = QUICK | {"labels": "online"} | options
     return settle(replace(experiment(), teacher=teacher, options=EvaluateOptions(**settings)))
-
-
-def with_grid_views(bundle: Bundle) -> Bundle:
-    """Four views of every image, with random logits."""
-    boxes = views.grid(len(bundle), 8, 8, 0, n=2, r=0.75).boxes
-    logits = np.random.default_rng(1).normal(size=(len(bundle), 4, 3)).astype(np.float32)
-    return with_arrays(bundle, dense_labels=logits, dense_boxes=boxes, dense=LOGITS)
 
 
 def black_and_white() -> Bundle:
