@@ -17,7 +17,7 @@ def students(
     bundle: str = "soft.safetensors",
     first_seed: int = 0,
     role: str = "own",
-    about: dict[str, Any] | None = None,
+    origins: dict[str, Any] | None = None,
     result: dict[str, Any] | None = None,
     **options: Any,
 ) -> list[Record]:
@@ -39,7 +39,7 @@ def students(
                 result={"accuracy": accuracy / 100, "loss": 0.5} | (result or {}),
                 cost={"seconds": 2.0, "device": "cpu"},
                 role=role,
-                about={"bundle": facts | (about or {}), "test": {"name": "test.safetensors"}},
+                origins={"bundle": facts | (origins or {}), "test": {"name": "test.safetensors"}},
             )
         )
     return records

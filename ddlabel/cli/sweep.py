@@ -26,15 +26,24 @@ def sweep(grid: _GridArgument, *, options: SweepOptions, reporter: TerminalRepor
     try:
         result = command.run({"grid": grid}, options, reporter)
     except SweepError as error:
+        _show_table(error.result, reporter)
         reporter.result(options.out, command.json_value(error.result))
         raise
     if options.plan:
         _show_plan(result, command.json_value(result), reporter)
     else:
+        _show_table(result, reporter)
         reporter.done(
             f"{result.num_run} of {result.num_cells} cells run, records in {options.out},"
         )
         reporter.result(options.out, command.json_value(result))
+
+
+def _show_table(result: Any, reporter: TerminalReporter) -> None:
+    """Show the finished cells of a sweep as a table."""
+    table = result.table()
+    if table is not None:
+        reporter.show(table.rich())
 
 
 def _show_plan(plan: Any, value: dict[str, Any], reporter: TerminalReporter) -> None:

@@ -30,12 +30,12 @@ class OpenBundle:
         return Input(role=role, name=self.name, sha256=self.digest)
 
     @property
-    def about(self) -> dict[str, Any]:
-        """What records have about this bundle beside its digest: see `Record.about`."""
-        about: dict[str, Any] = {"images": len(self.bundle), "classes": self.bundle.num_classes}
+    def origin(self) -> dict[str, Any]:
+        """Name, size and history of this bundle: see `Record.origins`."""
+        origin: dict[str, Any] = {"images": len(self.bundle), "classes": self.bundle.num_classes}
         if self.bundle.file_name not in ("", STANDARD):
-            about["name"] = self.bundle.file_name
-        return about | {"made_by": shell_lines(self.bundle.history)}
+            origin["name"] = self.bundle.file_name
+        return origin | {"made_by": shell_lines(self.bundle.history)}
 
 
 def open_bundle(value: BundleLike) -> OpenBundle:

@@ -10,7 +10,7 @@ from ddlabel.data.provenance import canonical_json, sha256_of_text
 Kind = Literal["student", "cell"]
 _HEX_DIGITS = set("0123456789abcdef")
 # Left out of the JSON where they are empty.
-_OPTIONAL = ("role", "protocol_overridden", "about")
+_OPTIONAL = ("role", "protocol_overridden", "origins")
 _CHECKSUM = "sha256"
 # The bytes that every line begins with: the names of the fields are sorted.
 _BEGINNING = b'{"cost":{'
@@ -35,9 +35,9 @@ class Record:
         cost: seconds, FLOPs, device, precision, threads, versions and the like; no part of the key.
         role: the purpose of a student beside the labels that are evaluated: own, random, hard, ….
         protocol_overridden: the presets of the protocol that an option replaced.
-        about: what people want to know of an input beside its digest, by its role: `name`, and of a
-            bundle also `images`, `classes` and `made_by`, its history as command lines; no part of
-            the key.
+        origins: where an input comes from, by its role: its `name`, and of a bundle also its
+            numbers of `images` and `classes` and, as `made_by`, its history as command lines; no
+            part of the key.
     """
 
     kind: Kind
@@ -49,7 +49,7 @@ class Record:
     cost: dict[str, Any]
     role: str = ""
     protocol_overridden: dict[str, Any] = field(default_factory=dict)
-    about: dict[str, dict[str, Any]] = field(default_factory=dict)
+    origins: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Return the record as canonical JSON, with the sha256 of the canonical JSON of the rest.
@@ -85,12 +85,12 @@ class Record:
             raise ValueError(f"the kind is {record.kind!r}")
         for name in ("key", "version", "role"):
             _check_type(name, getattr(record, name), str)
-        for name in ("inputs", "options", "cost", "protocol_overridden", "about"):
+        for name in ("inputs", "options", "cost", "protocol_overridden", "origins"):
             _check_type(name, getattr(record, name), dict)
         for role, digest in record.inputs.items():
             _check_type(f"the digest of {role}", digest, str)
-        for role, facts in record.about.items():
-            _check_about(role, facts)
+        for role, facts in record.origins.items():
+            _check_origin(role, facts)
         if len(record.key) != 64 or not set(record.key) <= _HEX_DIGITS:
             raise ValueError(f"the key is {record.key!r}: expected a sha256")
         if record.kind == "student":
@@ -101,8 +101,8 @@ class Record:
         return record
 
 
-def _check_about(role: str, facts: Any) -> None:
-    _check_type(f"about {role}", facts, dict)
+def _check_origin(role: str, facts: Any) -> None:
+    _check_type(f"the origin of {role}", facts, dict)
     lines = facts.get("made_by", [])
     _check_type(f"the history of {role}", lines, list)
     for text in (facts.get("name", ""), *lines):

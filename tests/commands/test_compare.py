@@ -89,7 +89,7 @@ class TestRows:
         assert "the rows also differ in bundle" in comparisons.notes()
 
     def test_images_per_class_are_a_name(self):
-        ten = students(DENSE, bundle="ten.safetensors", about={"images": 100})
+        ten = students(DENSE, bundle="ten.safetensors", origins={"images": 100})
         comparisons = ddlabel.compare(of(ten, students(SOFT)), by="ipc")
         assert names_of(comparisons) == ["ipc=2", "ipc=10"]
 
@@ -178,19 +178,19 @@ class TestPairs:
 class TestNames:
     def test_a_record_without_a_name_shows_its_digest(self):
         (record,) = students([50])
-        record = replace(record, about={})
+        record = replace(record, origins={})
         digest = record.inputs["bundle"]
         assert display_names([record])[digest] == digest[:8]
 
     def test_one_content_with_two_names_has_both(self):
         first, second = students([50, 60])
-        other = first.about["bundle"] | {"name": "copy.h5"}
-        second = replace(second, about={"bundle": other})
+        other = first.origins["bundle"] | {"name": "copy.h5"}
+        second = replace(second, origins={"bundle": other})
         assert display_names([first, second])[first.inputs["bundle"]] == "copy = soft"
 
     def test_two_contents_with_one_name_have_the_digest_too(self):
         (first,), (second,) = students([50]), students([60], bundle="other.h5")
-        second = replace(second, about=first.about)
+        second = replace(second, origins=first.origins)
         shown = {display_names([first, second])[each.inputs["bundle"]] for each in (first, second)}
         expected = {f"soft ({each.inputs['bundle'][:8]})" for each in (first, second)}
         assert shown == expected
@@ -202,10 +202,10 @@ class TestNames:
         for name in ("few", "other"):
             path = f"{name}.safetensors"
             (record,) = ddlabel.evaluate(path, test="test.safetensors", **quick).records
-            assert record.about["bundle"]["name"] == path
+            assert record.origins["bundle"]["name"] == path
             keys.add(record.key)
         assert len(keys) == 1
-        assert record.about["bundle"]["made_by"][-1].startswith("ddlabel select")
+        assert record.origins["bundle"]["made_by"][-1].startswith("ddlabel select")
 
     def test_every_axis_of_a_grid_is_known(self):
         assert {"bundle", "ipc", "labels", "loss", "net", "mix"} <= set(known_values())

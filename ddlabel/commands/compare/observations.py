@@ -78,7 +78,7 @@ def display_names(records: Iterable[Record]) -> dict[str, str]:
     names: dict[str, set[str]] = {}
     for record in records:
         for role, digest in record.inputs.items():
-            name = record.about.get(role, {}).get("name")
+            name = record.origins.get(role, {}).get("name")
             names.setdefault(digest, set()).update([bundle_name(name)] if name else [])
     joined = {
         digest: " = ".join(sorted(of_digest)) or digest[:_DIGITS_OF_DIGEST]
@@ -124,7 +124,7 @@ def _students_of(cell: Any, version: str) -> Iterator[Record]:
                 result={"accuracy": accuracy},
                 cost={},
                 role=students["role"],
-                about=students["about"],
+                origins=students["origins"],
             )
             # Written and read again, it is checked as every record is.
             yield Record.from_json(student.to_json())
@@ -156,7 +156,7 @@ def _values(record: Record, names: Mapping[str, str]) -> dict[str, str]:
     """Return all that a student can be told apart by."""
     values = {role: names[digest] for role, digest in record.inputs.items() if role in INPUTS}
     values.setdefault("zca", _NONE)
-    facts = record.about.get("bundle", {})
+    facts = record.origins.get("bundle", {})
     if facts.get("images") and facts.get("classes"):
         values["ipc"] = f"{facts['images'] / facts['classes']:g}"
     for name, value in record.options.items():

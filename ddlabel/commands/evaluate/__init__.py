@@ -15,6 +15,7 @@ from dataclasses import replace
 from functools import partial
 
 from ddlabel.commands.command import command
+from ddlabel.commands.compare.texts import few_students_note
 from ddlabel.commands.evaluate.cell import Cell
 from ddlabel.commands.evaluate.evaluation import Evaluation
 from ddlabel.commands.evaluate.experiment import Experiment
@@ -51,6 +52,9 @@ def evaluate(*, options: list[EvaluateOptions], reporter: Reporter) -> Evaluatio
     plan = plan_experiments(options, reporter)
     with interruption.outlook(lambda: _outlook(results)):
         records = _train(plan.experiments, results, reporter)
+    advice = few_students_note([options[0].seeds])
+    if advice is not None:
+        reporter.note(f"note: {advice}")
     return Evaluation(cells=_cells(plan, records), axes=axes)
 
 

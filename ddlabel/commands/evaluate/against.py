@@ -29,7 +29,7 @@ def against_experiments(
         experiment,
         bundle_for=same_for_all_seeds(other.bundle),
         digests=experiment.digests | {"bundle": other.digest},
-        about=experiment.about | {"bundle": other.about},
+        origins=experiment.origins | {"bundle": other.origin},
     )
     settled = []
     try:

@@ -120,5 +120,5 @@ class Cell:
             "inputs": record.inputs,
             "options": options,
             "role": record.role,
-            "about": record.about,
+            "origins": record.origins,
         }

@@ -50,11 +50,11 @@ def control_experiments(
     bundle = experiment.bundle_for(experiment.options.seed)
     check_same_task("the bundle of real images", bundle, real.bundle)
     digests = experiment.digests | {"real": real.digest}
-    about = experiment.about | {"real": real.about}
+    origins = experiment.origins | {"real": real.origin}
     if experiment.teacher:
         digests |= {"teacher": experiment.teacher_digest}
     draw = _random_bundles(experiment, bundle, real.bundle)
-    random = replace(experiment, role="random", bundle_for=draw, digests=digests, about=about)
+    random = replace(experiment, role="random", bundle_for=draw, digests=digests, origins=origins)
     controls = [random]
     if for_scores:
         options = experiment.options

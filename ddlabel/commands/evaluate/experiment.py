@@ -38,7 +38,7 @@ class Experiment:
         test: The test set.
         options: The options of the students, with one value for every axis.
         digests: The digest of every input by its role: bundle, test, teacher, zca, real.
-        about: What records have about these inputs besides, by role: see `Record.about`.
+        origins: The name and the history of these inputs, by role: see `Record.origins`.
         teacher: The checkpoints that label augmented images (online) or random images (controls).
         whitening: The ZCA mean and matrix by which the student whitens its images.
         role: The purpose of the experiment: own, or the name of a control such as random.
@@ -48,7 +48,7 @@ class Experiment:
     test: Bundle
     options: EvaluateOptions
     digests: dict[str, str]
-    about: dict[str, dict[str, Any]] = field(default_factory=dict)
+    origins: dict[str, dict[str, Any]] = field(default_factory=dict)
     teacher: Checkpoints = ()
     whitening: Whitening | None = None
     role: str = OWN

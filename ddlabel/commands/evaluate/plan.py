@@ -78,22 +78,22 @@ def plan_experiments(grid: Sequence[EvaluateOptions], reporter: Reporter) -> Pla
     train, test = _open_inputs(options, reporter)
     runs = open_experts(options.teacher, reporter)
     digests = {"bundle": train.digest, "test": test.digest}
-    about = {"bundle": train.about, "test": test.about}
+    origins = {"bundle": train.origin, "test": test.origin}
     white: Whitening | None = None
     if options.zca_from is not None:
         fitted_on = _open_same_task("--zca-from", options.zca_from, train.bundle)
         white = whitening.fit(fitted_on.bundle.images)
         digests["zca"] = fitted_on.digest
-        about["zca"] = fitted_on.about
+        origins["zca"] = fitted_on.origin
     teacher = pick_checkpoints(train.bundle, runs, options.teacher_epoch)
     if teacher:
-        about["teacher"] = {"name": " + ".join(each.name for each in expert_inputs(teacher))}
+        origins["teacher"] = {"name": " + ".join(each.name for each in expert_inputs(teacher))}
     experiment = Experiment.of(
         train.bundle,
         test=test.bundle,
         options=options,
         digests=digests,
-        about=about,
+        origins=origins,
         teacher=teacher,
         whitening=white,
     )

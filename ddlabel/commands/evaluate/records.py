@@ -33,7 +33,7 @@ def student_record(
         name: value for name, value in preset.items() if options.get(name, value) != value
     }
     # A teacher is an input of online labels only.
-    about = {role: facts for role, facts in experiment.about.items() if role in experiment.digests}
+    roles = [role for role in experiment.origins if role in experiment.digests]
     return Record(
         kind="student",
         key=student_key(experiment, seed),
@@ -44,7 +44,7 @@ def student_record(
         cost=cost,
         role=experiment.role,
         protocol_overridden=overridden,
-        about=about,
+        origins={role: experiment.origins[role] for role in roles},
     )
 
 

@@ -13,6 +13,8 @@ from ddlabel.commands.sweep.grid import Cell, Grid
 from ddlabel.commands.sweep.plan import SweepPlan, plan_cells
 from ddlabel.commands.sweep.ray import run_on_ray
 from ddlabel.commands.sweep.run import Outcome, run_cell
+from ddlabel.commands.sweep.table import table_of_cells
+from ddlabel.commands.text_table import TextTable
 from ddlabel.core import interruption
 from ddlabel.core.config import SweepOptions
 from ddlabel.core.errors import SweepError, UsageError
@@ -47,6 +49,10 @@ class SweepResult:
             "ran": self.num_run,
             "failed": len(self.failures),
         }
+
+    def table(self) -> TextTable | None:
+        """Return the table of the finished cells; None if there are none."""
+        return table_of_cells(self.records)
 
     def raise_for_failures(self) -> None:
         """Raise an error if cells failed.

@@ -62,6 +62,8 @@ class TestRandomImages:
         boxes = views.grid(6, 8, 8, 0, n=2, r=0.75).boxes
         bundle = with_arrays(
             easy_bundle(),
+            soft_labels=None,
+            soft=None,
             dense_labels=np.zeros((30, 4, 3), np.float32),
             dense_boxes=boxes,
             dense=LabelMeta(space="logits", temperature=2.0),

@@ -41,13 +41,13 @@ def outcome(record) -> dict:
     return {
         name: value
         for name, value in values.items()
-        if name not in ("cost", "sha256", "protocol_overridden", "about")
+        if name not in ("cost", "sha256", "protocol_overridden", "origins")
     }
 
 
 def without_names(value: dict) -> dict:
     """A cell's value without the names of files."""
-    value["students"].pop("about")
+    value["students"].pop("origins")
     for control in value.get("controls", {}).values():
         without_names(control)
     return value
@@ -98,13 +98,13 @@ class TestPathsAndObjects:
     def test_a_bundle_that_was_read_from_a_file_has_its_name_in_the_record(self, folder):
         objects = {name: ddlabel.read(f"{name}.safetensors") for name in ("soft", "test")}
         evaluation = ddlabel.evaluate(objects["soft"], test=objects["test"], **OPTIONS)
-        about = evaluation.records[0].about
-        assert (about["bundle"]["name"], about["test"]["name"]) == (
+        origins = evaluation.records[0].origins
+        assert (origins["bundle"]["name"], origins["test"]["name"]) == (
             "soft.safetensors",
             "test.safetensors",
         )
         in_memory = ddlabel.evaluate(easy_bundle(9), test=objects["test"], **OPTIONS)
-        assert "name" not in in_memory.records[0].about["bundle"]
+        assert "name" not in in_memory.records[0].origins["bundle"]
 
 
 class TestCommandLine:
@@ -136,7 +136,8 @@ class TestReport:
                 notes.append(text)
 
         ddlabel.evaluate("soft.safetensors", test="test.safetensors", reporter=Notes(), **OPTIONS)
-        assert [note.partition(":")[0] for note in notes] == ["student 0", "student 1"]
+        assert [note.partition(":")[0] for note in notes] == ["student 0", "student 1", "note"]
+        assert "the interval of 2 students" in notes[-1]
 
     def test_nothing_is_printed(self, folder, capsys):
         ddlabel.evaluate("soft.safetensors", test="test.safetensors", **OPTIONS)

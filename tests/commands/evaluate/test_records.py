@@ -13,7 +13,7 @@ from ddlabel.commands.evaluate.experiment import Experiment
 from ddlabel.commands.evaluate.records import has_figures, student_key, student_record
 from ddlabel.commands.reporter import Reporter
 from ddlabel.core.config import EvaluateOptions
-from ddlabel.data.record import Record
+from ddlabel.data.record import Record, begins_as_record
 
 OUT = Path("results.jsonl")
 
@@ -78,6 +78,14 @@ class TestRecord:
     def test_it_is_read_as_it_was_written(self):
         made = record(protocol="label-worth", epochs=3)
         assert Record.from_json(made.to_json()) == made
+
+    def test_whatever_fields_it_has_a_part_of_it_is_known_as_one(self):
+        complete = replace(
+            record(protocol="label-worth", epochs=3),
+            origins={"bundle": {"name": "soft.h5", "images": 2, "classes": 2, "made_by": ["x"]}},
+        )
+        line = complete.to_json().encode()
+        assert all(begins_as_record(line[:size]) for size in range(1, len(line)))
 
 
 class TestHasFigures:
