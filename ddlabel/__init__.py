@@ -39,6 +39,7 @@ _MODULES = {
     "learn": "commands.learn",
     "refine": "commands.refine",
     "edit": "commands.edit",
+    "import_labels": "commands.import_labels",
     "compress": "commands.compress",
     "describe": "commands.describe",
     "show": "commands.show",

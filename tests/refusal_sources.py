@@ -36,6 +36,7 @@ def save_sources(folder: Path) -> None:
     save_cifar_folders(folder)
     save_idx_files(folder)
     save_npz_files(folder)
+    save_label_files(folder)
     save_pt_files(folder)
 
 
@@ -123,6 +124,18 @@ def save_npz_files(folder: Path) -> None:
     save_npz(folder / "infinite.npz", images=np.full_like(UNIT, np.inf), labels=LABELS)
     save_npz(folder / "normalised.npz", images=UNIT * 9 - 4, labels=LABELS)
     (folder / "damaged.npz").write_bytes((folder / "bytes.npz").read_bytes()[:100])
+
+
+def save_label_files(folder: Path) -> None:
+    """Labels for a bundle of 20 images and 10 classes, named by digits."""
+    probs = np.eye(10)[np.arange(20) % 10]
+    np.savetxt(folder / "probs.csv", probs, delimiter=",")
+    np.savetxt(folder / "unclear.csv", probs * 3, delimiter=",")
+    np.savetxt(folder / "three-classes.csv", probs[:, :3], delimiter=",")
+    np.save(folder / "views.npy", np.stack([probs, probs], 1))
+    names = ",".join(["cat", *map(str, range(1, 10))])
+    rows = "\n".join(",".join(map(str, row)) for row in probs)
+    (folder / "animals.csv").write_text(f"{names}\n{rows}\n")
 
 
 def save_pt_files(folder: Path) -> None:

@@ -24,6 +24,7 @@ from ddlabel.cli import (  # noqa: F401 - importing a module registers its comma
     evaluate,
     guide,
     import_images,
+    import_labels,
     info,
     learn,
     refine,

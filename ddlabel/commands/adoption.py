@@ -78,7 +78,7 @@ def _is_made_by(entry: Entry, command: Command, inputs: Mapping[str, Any], optio
     bundle = _digest_of_bundle(inputs["bundle"]) if "bundle" in command.inputs else ""
     if entry.bundle != bundle:
         return False
-    named = {_SOURCE: _as_list(inputs.get("sources"))}
+    named = {_SOURCE: _as_list(inputs.get("sources", inputs.get("labels")))}
     for option in (*_FILE_OPTIONS, *CLASS_LISTS):
         named[option] = _as_list(getattr(options, option, None))
     of_role: dict[str, list[Input]] = {role: [] for role in named}

@@ -36,6 +36,7 @@ MODULES = {
     "learn": "learn",
     "refine": "refine",
     "edit": "edit",
+    "import-labels": "import_labels",
     "compress": "compress",
     "describe": "describe",
     "show": "show",

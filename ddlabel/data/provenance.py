@@ -193,9 +193,9 @@ def shell_lines(history: Sequence[Entry]) -> list[str]:
 
 def _shell_line(entry: Entry) -> str:
     sources = [given.name for given in entry.inputs if given.role == "source"]
-    words = ["ddlabel", entry.command, *sources]
     # The bundle comes from standard input, if there is one, and goes to standard output.
-    words += ["-", "-"] if entry.bundle else ["-"]
+    bundle = ["-"] if entry.bundle else []
+    words = ["ddlabel", entry.command, *bundle, *sources, "-"]
     for given in entry.inputs:
         if given.role != "source":
             words += _flags(given.role, given.name)

@@ -12,6 +12,7 @@ from ddlabel.core.config.describe import DescribeOptions
 from ddlabel.core.config.edit import EditOptions
 from ddlabel.core.config.evaluate import EvaluateOptions
 from ddlabel.core.config.import_images import ImportOptions
+from ddlabel.core.config.import_labels import ImportLabelsOptions
 from ddlabel.core.config.learn import LearnOptions
 from ddlabel.core.config.refine import RefineOptions
 from ddlabel.core.config.relabel import RelabelOptions
@@ -35,6 +36,7 @@ __all__ = [
     "DeviceOptions",
     "EditOptions",
     "EvaluateOptions",
+    "ImportLabelsOptions",
     "ImportOptions",
     "LearnOptions",
     "RefineOptions",

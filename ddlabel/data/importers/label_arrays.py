@@ -71,6 +71,7 @@ def read_soft(name: str, labels: Array, stated: str | None) -> tuple[Array, Spac
     """
     check_numbers(name, "labels", labels)
     soft = labels if labels.dtype == np.float16 else labels.astype(np.float32)
+    check_numbers(name, "labels", soft)
     likely = _likely_space(labels, soft)
     if stated == "logits" and likely == "probs":
         raise UsageError(
