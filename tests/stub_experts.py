@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from networks import cpu_runtime
+from samples import make_bundle
 from torch import Tensor, nn
 
+from ddlabel.commands.doctor.case import Expert
 from ddlabel.commands.selectors import selectors
 from ddlabel.core.config import SelectOptions
 from ddlabel.data.bundle import Bundle
@@ -72,3 +76,37 @@ def rows_by_class(selected: Bundle) -> list[np.ndarray]:
 def class_rows(bundle: Bundle, number: int) -> np.ndarray:
     """The rows of a class in the bundle."""
     return np.flatnonzero(bundle.hard_labels == number)
+
+
+def rows_expert(bundle: Bundle, *, classes: tuple[str, ...] | None = None) -> Expert:
+    """An expert for `doctor` that knows `rows_bundle`: class k is bright in row k.
+
+    It compares pixels with ½, so that it needs them in unit space.
+    """
+
+    def label(images: Tensor) -> Tensor:
+        return 8 * (images.mean((1, 3)) - 0.5).clamp(-1, 1)[:, : bundle.num_classes]
+
+    return Expert(
+        run="expert",
+        classes=classes or bundle.classes,
+        mean=bundle.pixels.mean,
+        std=bundle.pixels.std,
+        label=label,
+    )
+
+
+def rows_bundle(images: int = 60, classes: int = 5, channels: int = 3) -> Bundle:
+    """Images of noise of 8 px in which row k is bright for class k."""
+    generator = np.random.default_rng(7)
+    pixels = generator.integers(0, 120, (images, channels, 8, 8), np.uint8)
+    hard_labels = np.arange(images) % classes
+    for row, number in enumerate(hard_labels):
+        pixels[row, :, number] += 130
+    pixels[:, :, 7, :2] = (0, 255)
+    return replace(
+        make_bundle(images=images, classes=classes, channels=channels),
+        images=pixels,
+        hard_labels=hard_labels,
+        soft=None,
+    )

@@ -15,7 +15,7 @@ def edit(
     reporter: TerminalReporter,
     force: Force = False,
 ) -> None:
-    """Change labels on purpose, rename or reorder classes, or take out the images of a class.
+    """Change labels on purpose, rename or reorder classes, or take out images.
 
     Example: ddlabel edit soft.safetensors top3.safetensors --op top-k:k=3
     """

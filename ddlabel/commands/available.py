@@ -27,6 +27,7 @@ _REGISTRIES = {
     "learners": ("ddlabel.commands.learners", "learners"),
     "formats": ("ddlabel.data.importers", "importers"),
     "normalisations": ("ddlabel.core.normalisation", "conventions"),
+    "exporters": ("ddlabel.data.exporters", "exporters"),
 }
 KINDS = (*_REGISTRIES, PROTOCOLS)
 

@@ -41,6 +41,15 @@ def _check_fits(bundle: Bundle, run: ExpertRun) -> None:
     if run.about.classes != bundle.classes:
         difference = describe_difference(run.about.classes, bundle.classes, str(run.folder))
         raise IncompatibleError(f"the expert {run.folder} {difference}")
+    check_images_fit(bundle, run)
+
+
+def check_images_fit(bundle: Bundle, run: ExpertRun) -> None:
+    """Check that an expert takes the images of a bundle.
+
+    Raises:
+        IncompatibleError: They have another shape than its own.
+    """
     shape = bundle.images.shape[1:]
     expected = (run.about.channels, run.about.size, run.about.size)
     if shape != expected:

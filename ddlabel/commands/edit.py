@@ -1,4 +1,4 @@
-"""`edit`: labels changed on purpose, classes renamed or reordered, images of a class taken out."""
+"""`edit`: labels changed on purpose, classes renamed or reordered, images taken out."""
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from ddlabel.methods.labels.target import Target
 
 @command("edit", EditOptions)
 def edit(bundle: BundleLike, *, options: EditOptions, reporter: Reporter) -> Made:
-    """Change labels on purpose, rename or reorder classes, or take out the images of a class.
+    """Change labels on purpose, rename or reorder classes, or take out images.
 
     Edits of labels show what in them teaches (Label-Worth, section 4). Reordered classes keep their
     images and labels.
@@ -44,7 +44,7 @@ def edit(bundle: BundleLike, *, options: EditOptions, reporter: Reporter) -> Mad
 
 
 def edit_labels(bundle: Bundle, options: EditOptions) -> Bundle:
-    """Correct the order of labels and classes, take out a class's images, then edit the labels.
+    """Correct the order of labels and classes, take out images, then edit the labels.
 
     Raises:
         UsageError: There is nothing to do, or an edit does not fit the classes.
@@ -52,12 +52,15 @@ def edit_labels(bundle: Bundle, options: EditOptions) -> Bundle:
     """
     changes = [edits.resolve(spec) for spec in options.op]
     lists = (options.label_order, options.class_names, options.class_order)
-    if not changes and options.without_class is None and all(each is None for each in lists):
+    removals = (options.without_class, options.without_images)
+    if not changes and all(each is None for each in (*lists, *removals)):
         raise UsageError(
-            "nothing to do: name an edit with --op ('ddlabel list edits'), a class with "
-            "--without-class, or --class-order, --class-names or --label-order"
+            "nothing to do: name an edit with --op ('ddlabel list edits'), images with "
+            "--without-class or --without-images, or --class-order, --class-names or --label-order"
         )
     bundle = _with_classes(bundle, options)
+    if options.without_images is not None:
+        bundle = _without_images(bundle, options.without_images)
     if options.without_class is not None:
         bundle = _without_class(bundle, options.without_class)
     if not changes:
@@ -104,3 +107,24 @@ def _without_class(bundle: Bundle, name: str) -> Bundle:
             "expected the name or number of a class with some"
         )
     return bundle.take(rows)
+
+
+def _without_images(bundle: Bundle, text: str) -> Bundle:
+    """Take out the images of some rows, given as numbers and ranges: `3,17,40-59`."""
+    removed = np.zeros(len(bundle), bool)
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise UsageError(
+                f"--without-images has {part.strip()!r}: expected numbers and ranges, as 3,17,40-59"
+            )
+        start, end = int(first), int(last if dash else first)
+        if not start <= end < len(bundle):
+            raise UsageError(
+                f"--without-images has {part.strip()!r}: the images have the numbers 0 to "
+                f"{len(bundle) - 1}"
+            )
+        removed[start : end + 1] = True
+    if removed.all():
+        raise UsageError("--without-images names all images: leave one at least")
+    return bundle.take(np.flatnonzero(~removed))

@@ -16,6 +16,7 @@ _TOPICS = (
     "protocols",
     "import",
     "bundles",
+    "doctor",
     "python",
     "scale",
     "errors",

@@ -5,6 +5,9 @@ from ddlabel.core.ranks import RANK
 from ddlabel.data.bundle import Bundle
 from ddlabel.methods.labels.blocks import label_bytes, label_figures
 
+# Of fewer images, no agreement is a surprise.
+_FEW_IMAGES = 30
+
 
 def figures_line(*, accuracy: float, entropy_nats: float | None) -> str:
     """Return label accuracy in [0, 1] and mean entropy in nats as a phrase.
@@ -33,10 +36,21 @@ def describe_size(bundle: Bundle, field: str) -> str:
 
 
 def report_labels(bundle: Bundle, field: str, reporter: Reporter) -> None:
-    """Report how good labels are and how large. Under torchrun rank 0 alone has all of them."""
-    if not RANK:
-        reporter.note(describe_figures(bundle, field))
-        reporter.note(describe_size(bundle, field))
+    """Report how good an expert's labels are and how large. Under torchrun rank 0 has all."""
+    if RANK:
+        return
+    figures = label_figures(bundle, field)
+    reporter.note(f"{field} labels: {figures_line(**figures)}")
+    reporter.note(describe_size(bundle, field))
+    chance = 1 / bundle.num_classes
+    num_images = len(bundle)
+    error = (chance * (1 - chance) / num_images) ** 0.5
+    if num_images >= _FEW_IMAGES and figures["accuracy"] <= chance + error:
+        reporter.warn(
+            f"warning: the expert agrees with the hard labels no more often than chance "
+            f"({100 * chance:.1f} %): 'ddlabel doctor BUNDLE --expert RUN' looks for a wrong class "
+            "order or pixel space"
+        )
 
 
 def report_change(before: Bundle, after: Bundle, field: str, reporter: Reporter) -> None:

@@ -205,7 +205,7 @@ def write_all(descriptor: int, content: Chunk) -> None:
 
 
 def remove_stale_parts(target: Path) -> None:
-    """Remove the temporary files that killed writers of the same target left behind.
+    """Remove the temporary files and folders that killed writers of the same target left.
 
     A writer removes its temporary file itself unless it is killed. The file's name holds the
     writer's process id, by which a later run knows that it is dead. It also holds a random part:
@@ -215,7 +215,7 @@ def remove_stale_parts(target: Path) -> None:
     for part in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
         if not _has_living_writer(part):
             with suppress(OSError):
-                part.unlink(missing_ok=True)
+                shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
 
 
 def _has_living_writer(part: Path) -> bool:

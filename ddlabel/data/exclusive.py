@@ -29,6 +29,25 @@ def move_to_free_name(part: Path, target: Path) -> None:
     _rename_over_placeholder(part, target)
 
 
+def move_folder_to_free_name(part: Path, target: Path) -> None:
+    """Give the folder `part` the name `target` in one step, unless the name is taken.
+
+    Raises:
+        FileExistsError: `target` exists. It is left as it is.
+        OSError: The operating system refuses.
+    """
+    if _rename_exclusively(part, target):
+        return
+    # A folder replaces an empty one in one step. Nobody else writes into the placeholder.
+    target.mkdir()
+    try:
+        part.rename(target)
+    except BaseException:
+        with suppress(OSError):
+            target.rmdir()
+        raise
+
+
 def _rename_exclusively(part: Path, target: Path) -> bool:
     """Rename with Linux's `renameat2`. Return False where that is not possible.
 

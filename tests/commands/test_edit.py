@@ -66,6 +66,13 @@ class TestBundles:
         assert np.array_equal(found.soft.values, bundle.soft.values[rows])
         assert np.array_equal(found.images, bundle.images[rows])
 
+    def test_images_are_taken_out_by_their_numbers(self, bundle):
+        found = edit_labels(bundle, EditOptions(without_images="11, 0-2,5,1-3"))
+        rows = [4, 6, 7, 8, 9, 10]
+        assert found.source_index.tolist() == rows
+        assert np.array_equal(found.images, bundle.images[rows])
+        assert np.array_equal(found.soft.values, bundle.soft.values[rows])
+
     def test_a_name_goes_before_a_number(self, bundle):
         found = edit_labels(
             replace(bundle, classes=("2", "1", "0")), EditOptions(without_class="2")

@@ -24,6 +24,7 @@ from ddlabel.core.errors import UsageError
 from ddlabel.data import whitening
 from ddlabel.data.bundle import Bundle, check_same_task
 from ddlabel.data.expert_run import Checkpoints
+from ddlabel.data.likeness import equal_images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +172,20 @@ def _report_doubts(cells: Sequence[Experiment], reporter: Reporter) -> None:
     digests = cells[0].digests
     if digests["bundle"] == digests["test"]:
         reporter.note("note: the test images are the training images")
+    else:
+        _report_shared_images(cells[0], reporter)
+
+
+def _report_shared_images(experiment: Experiment, reporter: Reporter) -> None:
+    """Warn of test images among the training images, which are equal as bytes."""
+    bundle = experiment.bundle_for(experiment.options.seed)
+    shared = list(equal_images(bundle.images, experiment.test.images))
+    if shared:
+        row, other = shared[0]
+        reporter.warn(
+            f"warning: {len({row for row, _ in shared})} images are test images (number {row} is "
+            f"number {other} of the test set): 'ddlabel doctor BUNDLE --test TEST' names them"
+        )
 
 
 def _refines_again(cells: Sequence[Experiment]) -> bool:

@@ -9,8 +9,10 @@ from ddlabel.core.config.compare import CompareOptions
 from ddlabel.core.config.compress import CompressOptions
 from ddlabel.core.config.densify import DensifyOptions
 from ddlabel.core.config.describe import DescribeOptions
+from ddlabel.core.config.doctor import DoctorOptions
 from ddlabel.core.config.edit import EditOptions
 from ddlabel.core.config.evaluate import EvaluateOptions
+from ddlabel.core.config.export import ExportOptions
 from ddlabel.core.config.import_images import ImportOptions
 from ddlabel.core.config.import_labels import ImportLabelsOptions
 from ddlabel.core.config.learn import LearnOptions
@@ -34,9 +36,11 @@ __all__ = [
     "DensifyOptions",
     "DescribeOptions",
     "DeviceOptions",
+    "DoctorOptions",
     "EditOptions",
     "EvaluateOptions",
     "ImportLabelsOptions",
+    "ExportOptions",
     "ImportOptions",
     "LearnOptions",
     "RefineOptions",

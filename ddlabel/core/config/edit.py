@@ -17,6 +17,9 @@ class EditOptions(Options):
     without_class: str | None = option(
         None, "class, by name or number, whose images to remove; the labels keep the class"
     )
+    without_images: str | None = option(
+        None, "images to remove, by their numbers from 0: 3,17,40-59"
+    )
     class_names: str | None = option(
         None,
         "new names of the classes, whose order stays: with commas, or a file, a bundle or an "

@@ -1,0 +1,76 @@
+"""Labels as other programs hold them."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from ddlabel.core.errors import IncompatibleError
+from ddlabel.data.bundle import Bundle, image_chunks
+from ddlabel.data.labels import Array
+
+# A spreadsheet takes a cell that begins so for a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# The least probability whose logarithm is taken: the least normal number of float32.
+_SMALLEST = np.finfo(np.float32).tiny
+
+
+def logits(bundle: Bundle) -> Array:
+    """Return logits [N, K] in float32 whose softmax at temperature 1 is the soft labels.
+
+    A probability of 0 becomes the least number of float32, whose logarithm is −87.
+
+    Raises:
+        IncompatibleError: The labels are no distributions, or the bundle has none.
+    """
+    labels = bundle.labels("soft")
+    if labels.meta.space == "logits":
+        return np.asarray(labels.decode() / np.float32(labels.meta.temperature))
+    if labels.meta.space == "probs":
+        return np.asarray(np.log(np.maximum(labels.decode(), _SMALLEST)))
+    raise IncompatibleError(
+        f"the soft labels are {labels.meta.space}, which logits cannot hold: choose --format mtt "
+        "or npz"
+    )
+
+
+def text_cell(text: str) -> str:
+    """Return a text as a cell that no spreadsheet takes for a formula: with ' before it."""
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def csv_lines(bundle: Bundle, files: Sequence[str] | None = None) -> Iterator[bytes]:
+    """Yield a table of labels in blocks: image, file, class, its number, and the soft label.
+
+    The columns of soft labels are the class names. Their numbers are probabilities, or the vectors
+    of directions.
+    """
+    has_soft = bundle.soft is not None
+    columns = ["image", *([] if files is None else ["file"]), "class", "hard_label"]
+    columns += map(text_cell, bundle.classes) if has_soft else []
+    yield _csv([columns])
+    for rows in image_chunks(bundle):
+        block = []
+        soft = soft_values(bundle, rows) if has_soft else None
+        for number, hard in enumerate(bundle.hard_labels[rows].tolist()):
+            image = rows.start + number
+            file = [] if files is None else [text_cell(files[image])]
+            cells = [str(image), *file, text_cell(bundle.classes[hard]), str(hard)]
+            if soft is not None:
+                cells += [f"{value:.9g}" for value in soft[number]]
+            block.append(cells)
+        yield _csv(block)
+
+
+def soft_values(bundle: Bundle, rows: slice) -> Array:
+    """Return soft labels [n, K] of some images as probabilities, or as they are if directions."""
+    labels = bundle.labels("soft")
+    is_direction = labels.meta.space == "direction"
+    return labels.decode(rows) if is_direction else labels.probs(rows)
+
+
+def _csv(rows: Sequence[Sequence[str]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()

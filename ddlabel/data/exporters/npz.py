@@ -1,0 +1,40 @@
+"""NumPy archives."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ddlabel.core.config import ExportOptions
+from ddlabel.data import atomic
+from ddlabel.data.bundle import Bundle
+from ddlabel.data.exporters.archives import npz_chunks
+from ddlabel.data.exporters.registry import exporters
+from ddlabel.data.labels import Array
+
+_KEEPS = ("images", "exact pixels", "order", "class names", "empty classes", "normalisation")
+
+
+@exporters.add("npz", keeps=(*_KEEPS, "hard", "soft", "views", "source rows"), suffixes=(".npz",))
+def write(bundle: Bundle, path: str, options: ExportOptions) -> None:  # noqa: ARG001
+    """A NumPy archive (`.npz`) of all arrays, with decoded labels.
+
+    Logits are divided by their temperature. `class_names`, `mean` and `std` are those of the
+    header.
+    """
+    arrays = list(_arrays(bundle))
+    atomic.write(path, npz_chunks(arrays), size=sum(array.nbytes for _, array in arrays))
+
+
+def _arrays(bundle: Bundle) -> Iterator[tuple[str, Array]]:
+    for name, array in bundle.arrays.items():
+        if name in ("soft_labels", "dense_labels"):
+            labels = bundle.labels(name.removesuffix("_labels"))
+            values = labels.decode()
+            if labels.meta.space == "logits":
+                values = values / np.float32(labels.meta.temperature)
+            yield name, values
+        elif not name.endswith("_index") or name == "source_index":
+            yield name, array
+    yield "class_names", np.array(bundle.classes)
+    yield "mean", np.array(bundle.pixels.mean)
+    yield "std", np.array(bundle.pixels.std)

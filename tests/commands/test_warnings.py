@@ -1,0 +1,64 @@
+"""What commands warn of in one line where they meet it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from samples import make_bundle, with_arrays
+
+import ddlabel
+from ddlabel.commands.label_report import report_labels
+from ddlabel.commands.reporter import Reporter
+
+
+class Lines(Reporter):
+    """Keeps the lines that are shown with --quiet too."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def warnings_of_labels(agreement: float, num_images: int) -> list[str]:
+    """The warnings of soft labels over five classes that agree with a share of the hard ones."""
+    bundle = make_bundle(images=num_images, classes=5)
+    shift = np.arange(num_images) >= agreement * num_images
+    labels = np.eye(5, dtype=np.float32)[(bundle.hard_labels + shift) % 5]
+    lines = Lines()
+    report_labels(with_arrays(bundle, soft_labels=labels), "soft", lines)
+    return lines.lines
+
+
+def test_labels_that_agree_by_chance_are_warned_of():
+    (line,) = warnings_of_labels(0.2, 100)
+    assert "no more often than chance (20.0 %)" in line
+
+
+@pytest.mark.parametrize(("agreement", "num_images"), [(0.4, 100), (0.2, 20)])
+def test_better_labels_and_few_images_are_not(agreement, num_images):
+    assert warnings_of_labels(agreement, num_images) == []
+
+
+@pytest.mark.parametrize("num_shared", [0, 2])
+def test_test_images_among_the_images_are_warned_of(num_shared):
+    few, test = make_bundle(), make_bundle(seed=1)
+    images = np.array(few.images)
+    images[3 : 3 + num_shared] = test.images[5 : 5 + num_shared]
+    lines = Lines()
+    ddlabel.evaluate(
+        replace(few, images=images),
+        test=test,
+        net="convnet-d1:width=4",
+        epochs=1,
+        seeds=1,
+        precision="fp32",
+        reporter=lines,
+    )
+    expected = ["warning: 2 images are test images (number 3 is number 5 of the test set)"]
+    assert [line.partition(":")[0] + ":" + line.split(":")[1] for line in lines.lines] == (
+        expected if num_shared else []
+    )
