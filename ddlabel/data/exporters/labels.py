@@ -8,7 +8,7 @@ import numpy as np
 
 from ddlabel.core.errors import IncompatibleError
 from ddlabel.data.bundle import Bundle, image_chunks
-from ddlabel.data.labels import Array
+from ddlabel.data.labels import Array, Labels
 
 # A spreadsheet takes a cell that begins so for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -16,22 +16,22 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _SMALLEST = np.finfo(np.float32).tiny
 
 
-def logits(bundle: Bundle) -> Array:
-    """Return logits [N, K] in float32 whose softmax at temperature 1 is the soft labels.
+def as_logits(labels: Labels, rows: slice | Array = slice(None)) -> Array:
+    """Return logits [n, K] or [n, V, K] in float32 whose softmax at temperature 1 is the label.
 
     A probability of 0 becomes the least number of float32, whose logarithm is −87.
 
     Raises:
-        IncompatibleError: The labels are no distributions, or the bundle has none.
+        IncompatibleError: The labels are no distributions.
     """
-    labels = bundle.labels("soft")
+    values = labels.decode(rows)
     if labels.meta.space == "logits":
-        return np.asarray(labels.decode() / np.float32(labels.meta.temperature))
+        return np.asarray(values / np.float32(labels.meta.temperature))
     if labels.meta.space == "probs":
-        return np.asarray(np.log(np.maximum(labels.decode(), _SMALLEST)))
+        return np.asarray(np.log(np.maximum(values, _SMALLEST)))
     raise IncompatibleError(
-        f"the soft labels are {labels.meta.space}, which logits cannot hold: choose --format mtt "
-        "or npz"
+        f"the labels are {labels.meta.space}, which logits cannot hold: choose --format mtt (hard "
+        "labels) or npz"
     )
 
 

@@ -9,7 +9,7 @@ from ddlabel.core.config import ExportOptions
 from ddlabel.data import atomic
 from ddlabel.data.atomic_folder import write_folder
 from ddlabel.data.bundle import Bundle
-from ddlabel.data.exporters.labels import logits
+from ddlabel.data.exporters.labels import as_logits
 from ddlabel.data.exporters.pixels import as_floats
 from ddlabel.data.exporters.registry import exporters
 from ddlabel.data.labels import Array
@@ -39,7 +39,7 @@ def write_datm(bundle: Bundle, path: str, options: ExportOptions) -> None:
     Raises:
         IncompatibleError: The bundle has no soft labels, or they are no distributions.
     """
-    _write_pair(bundle, path, options, logits(bundle))
+    _write_pair(bundle, path, options, as_logits(bundle.labels("soft")))
 
 
 def _write_pair(bundle: Bundle, path: str, options: ExportOptions, labels: Array) -> None:
