@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from samples import make_bundle
 
+from ddlabel.commands.label_learning import learn_labels
+from ddlabel.core.config import LearnOptions
 from ddlabel.data.bundle import Bundle
+from ddlabel.data.labels import Labels
 
 FAST = {"net": "linear", "device": "cpu", "batch_size": 4}
 # With this optimizer one iteration gives start − gradient.
 STEEP = "sgd:lr=1,momentum=0,weight-decay=0"
+
+
+def learned(bundle: Bundle, options: LearnOptions, **more: Any) -> Labels:
+    """The soft labels that are learned."""
+    return learn_labels(bundle, options, **more).bundle.soft
 
 
 def real_and_mislabelled() -> tuple[Bundle, Bundle]:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +35,13 @@ _KEPT_NORM = 0.9
 _STEP_SIZE_MOMENTUM = 0.5
 
 
+class LearnedLabels(NamedTuple):
+    """A bundle with learned soft labels, and the learning rate that was learned with them."""
+
+    bundle: Bundle
+    lr: float | None
+
+
 def learn_labels(
     bundle: Bundle,
     options: LearnOptions,
@@ -44,7 +51,7 @@ def learn_labels(
     state: State | None = None,
     save: Callable[[State], None] = lambda state: None,  # noqa: ARG005
     progress: Progress = iter,
-) -> Bundle:
+) -> LearnedLabels:
     """Learn soft labels [N, K] that lower the outer loss of a method.
 
     Every `save_every` iterations, and when a signal waits, `save` is given the state. Another call
@@ -73,7 +80,8 @@ def learn_labels(
         if num_done % options.save_every == 0 or interruption.is_requested():
             save(learning.state(num_done, losses))
             losses.clear()
-    return bundle.with_labels("soft", Labels(values=learning.values(), meta=task.meta))
+    labels = Labels(values=learning.values(), meta=task.meta)
+    return LearnedLabels(bundle.with_labels("soft", labels), learning.lr)
 
 
 def _objective(task: Task, real: Bundle | None, experts: Sequence[ExpertRun]) -> Objective:
@@ -125,6 +133,11 @@ class _Learning:
         """All that is learned."""
         return [self.labels] if self.step_size is None else [self.labels, self.step_size.value]
 
+    @property
+    def lr(self) -> float | None:
+        """The step size, where it is learned."""
+        return None if self.step_size is None else self.step_size.value.detach().item()
+
     def values(self) -> Any:
         """Return a copy of the labels [N, K] as an array."""
         return self.labels.detach().cpu().numpy().copy()
@@ -174,8 +187,7 @@ class _Learning:
             "mean_norm": self.mean_norm,
         }
         mean_loss = sum(losses) / len(losses) if losses else math.nan
-        step_size = None if self.step_size is None else self.step_size.value.detach().item()
-        figures = {"iteration": num_done, "loss": mean_loss, "step_size": step_size}
+        figures = {"iteration": num_done, "loss": mean_loss, "lr": self.lr}
         return deepcopy(state) | figures
 
     def resume(self, state: State | None) -> int:

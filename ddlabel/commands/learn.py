@@ -18,7 +18,13 @@ from ddlabel.core import interruption
 from ddlabel.core.config import LearnOptions
 from ddlabel.core.errors import IncompatibleError
 from ddlabel.data.expert_run import ExpertRun
-from ddlabel.data.provenance import Input, canonical_json, sha256_of_path, sha256_of_text
+from ddlabel.data.provenance import (
+    LEARNED_LR,
+    Input,
+    canonical_json,
+    sha256_of_path,
+    sha256_of_text,
+)
 from ddlabel.training.resume import loaded_state, save_state
 
 
@@ -69,8 +75,15 @@ def learn(
             save=saved.save,
             progress=reporter.progress,
         )
-    reporter.note(describe_figures(learned, "soft"))
-    return Made(bundle=learned, source=opened.digest, inputs=inputs)
+    reporter.note(describe_figures(learned.bundle, "soft"))
+    facts = {}
+    if learned.lr is not None:
+        facts[LEARNED_LR] = learned.lr
+        reporter.note(
+            f"learned with a step size of {learned.lr:.4g}: evaluate with --optimizer "
+            f"sgd:lr={learned.lr:.4g}"
+        )
+    return Made(bundle=learned.bundle, source=opened.digest, inputs=inputs, facts=facts)
 
 
 class _SavedState:
@@ -112,10 +125,10 @@ class _SavedState:
         Raises:
             Interrupted: A signal has.
         """
-        iteration, loss, step_size = state["iteration"], state["loss"], state["step_size"]
+        iteration, loss, lr = state["iteration"], state["loss"], state["lr"]
         line = f"iteration {iteration}: outer loss {loss:.4f}"
-        if step_size is not None:
-            line += f", step size {step_size:.4g}"
+        if lr is not None:
+            line += f", step size {lr:.4g}"
         self._reporter.note(line)
         if self._path is not None:
             save_state(self._path, state | {"key": self._key})

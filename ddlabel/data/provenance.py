@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 # The fact that says where the hard labels of a bundle come from, and its values.
 HARD_LABELS = "hard_labels"
+# The learning rate of students that was learned with labels or images.
+LEARNED_LR = "learned_lr"
 LARGEST_ENTRIES = "the largest entries of the imported labels"
 GIVEN = "given"
 _CHUNK_BYTES = 1 << 24

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from learning import FAST, STEEP, real_and_mislabelled
+from learning import FAST, STEEP, learned, real_and_mislabelled
 from samples import make_bundle
 from torch import nn
 
@@ -48,23 +48,23 @@ def learner():
 class TestSteps:
     def test_one_steep_step_takes_the_gradient_off(self, learner):
         learner(lambda labels, _: (labels - 3).square().sum())
-        labels = learn_labels(make_bundle(), LearnOptions(**TEST, **LOGITS, **ONE_STEP))
-        np.testing.assert_allclose(labels.soft.values, 6)
-        assert labels.soft.meta.space == "logits"
+        labels = learned(make_bundle(), LearnOptions(**TEST, **LOGITS, **ONE_STEP))
+        np.testing.assert_allclose(labels.values, 6)
+        assert labels.meta.space == "logits"
 
     def test_probabilities_stop_at_0_and_may_have_any_sum(self, learner):
         """From ⅓ the step −(−2, 0, 1) leads to 2⅓, ⅓ and −⅔."""
         learner(lambda labels, _: (labels * torch.tensor([-2.0, 0, 1])).sum())
-        labels = learn_labels(make_bundle(classes=3), LearnOptions(**TEST, **ONE_STEP))
-        np.testing.assert_allclose(labels.soft.values, [[7 / 3, 1 / 3, 0]] * 12, rtol=1e-6)
-        assert labels.soft.meta.space == "mass"
+        labels = learned(make_bundle(classes=3), LearnOptions(**TEST, **ONE_STEP))
+        np.testing.assert_allclose(labels.values, [[7 / 3, 1 / 3, 0]] * 12, rtol=1e-6)
+        assert labels.meta.space == "mass"
 
     @pytest.mark.parametrize(("clip", "last"), [(2, 2 * (0.9 + 0.1 * 10)), (0, 10), (9, 10)])
     def test_a_gradient_much_longer_than_those_before_is_shortened(self, learner, clip, last):
         """Norms 1 and 10: after the second, the running mean is 0.9 · 1 + 0.1 · 10."""
         learner(lambda labels, iteration: [1, 10][iteration] * labels[0, 0])
         options = LearnOptions(**TEST, **LOGITS, **(ONE_STEP | {"iterations": 2, "clip": clip}))
-        labels = learn_labels(make_bundle(), options).soft.values
+        labels = learned(make_bundle(), options).values
         assert float(np.linalg.norm(labels)) == pytest.approx(1 + last)
 
     @pytest.mark.parametrize("start", ["hard", "uniform", "stored"])
@@ -73,7 +73,7 @@ class TestSteps:
         learner(lambda labels, _: 0 * labels.sum())
         bundle = make_bundle(classes=3)
         options = LearnOptions(**TEST, iterations=1, start=start, space=space)
-        labels = learn_labels(bundle, options).soft.probs()
+        labels = learned(bundle, options).probs()
         hard, other = (1, 0) if space == "probs" else (0.9, 0.05)
         expected = {
             "hard": np.where(np.eye(3)[bundle.hard_labels] == 1, hard, other),
@@ -102,7 +102,7 @@ class TestSteps:
         states: list[dict] = []
         options = LearnOptions(**TEST, iterations=2, save_every=1)
         learn_labels(make_bundle(), options, save=states.append)
-        found = [state["step_size"] for state in states]
+        found = [state["lr"] for state in states]
         assert found == pytest.approx([1.4, 1.4 + 0.32 + 0.2])
         step_size.data.fill_(0)
         learn_labels(make_bundle(), options, state=states[0])
@@ -133,11 +133,11 @@ class TestResuming:
         real, wrong = real_and_mislabelled()
         states: list[dict] = []
         options = LearnOptions(**BPTT, iterations=6, save_every=2)
-        whole = learn_labels(wrong, options, real=real, save=states.append)
+        whole = learned(wrong, options, real=real, save=states.append)
         assert [state["iteration"] for state in states] == [2, 4, 6]
         for state in states:
-            resumed = learn_labels(wrong, options, real=real, state=state)
-            assert resumed.soft.values.tobytes() == whole.soft.values.tobytes()
+            resumed = learned(wrong, options, real=real, state=state)
+            assert resumed.values.tobytes() == whole.values.tobytes()
 
     def test_fewer_iterations_than_are_done_are_refused(self):
         real, wrong = real_and_mislabelled()
@@ -183,8 +183,8 @@ class TestDivergence:
         with pytest.raises(InvalidInputError, match="--iterations 3"):
             learn_labels(bundle, options, save=states.append)
         three = replace(options, iterations=3)
-        kept = learn_labels(bundle, three, state=states[0]).soft.values
-        assert kept.tobytes() == learn_labels(bundle, three).soft.values.tobytes()
+        kept = learned(bundle, three, state=states[0]).values
+        assert kept.tobytes() == learned(bundle, three).values.tobytes()
 
     def test_nothing_is_saved_if_the_first_iteration_diverges(self, learner):
         learner(lambda labels, _: labels.sum() * float("nan"))

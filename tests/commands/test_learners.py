@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from experts import write_run
-from learning import FAST, STEEP, real_and_mislabelled
+from learning import FAST, STEEP, learned, real_and_mislabelled
 from samples import make_bundle, with_arrays
 
 from ddlabel.commands.learn import learn_labels
@@ -79,7 +79,7 @@ class TestMTT:
             clip=0,
             **MTT,
         )
-        gradient = -learn_labels(bundle, options, experts=[run]).soft.values
+        gradient = -learned(bundle, options, experts=[run]).values
 
         inputs = np.hstack([(bundle.images.reshape(4, -1) / 255 - 0.5) / 0.25, np.ones((4, 1))])
         layer = network_of(run.about).body[1]
@@ -124,7 +124,7 @@ class TestMTT:
         )
         states: list[dict] = []
         learn_labels(bundle, options, experts=[run], save=states.append)
-        assert states[0]["step_size"] == pytest.approx(0.14, rel=1e-5)
+        assert states[0]["lr"] == pytest.approx(0.14, rel=1e-5)
 
     def test_the_labels_of_the_expert_are_found_again(self, tmp_path):
         """The images are independent, so only the expert's own labels lead to its weights."""
@@ -138,7 +138,7 @@ class TestMTT:
             optimizer="adam:lr=0.03,weight-decay=0",
             **MTT,
         )
-        found = learn_labels(bundle, options, experts=[run]).soft
+        found = learned(bundle, options, experts=[run])
         assert (found.meta.space, found.meta.source) == ("mass", "mtt")
         np.testing.assert_allclose(found.values, labels, atol=0.01)
 
@@ -203,7 +203,7 @@ class TestBPTT:
             iterations=40,
             save_every=5,
         )
-        learned = learn_labels(wrong, options, real=real, save=states.append)
+        learned = learn_labels(wrong, options, real=real, save=states.append).bundle
         assert learned.soft.values.argmax(1).tolist() == (1 - wrong.hard_labels).tolist()
         assert states[-1]["loss"] < 0.5 * states[0]["loss"]
         assert (learned.soft.meta.space, learned.soft.meta.source) == ("mass", "bptt")

@@ -10,6 +10,7 @@ from ddlabel.data.importers.registry import Certainty, Found, importers
 from ddlabel.data.importers.source import Source, from_files
 from ddlabel.data.importers.torch_files import array_of, is_tensor, is_torch_file, read_torch
 from ddlabel.data.labels import Array
+from ddlabel.data.provenance import LEARNED_LR
 from ddlabel.data.schema import require
 
 # The files of a folder that the code of MTT and DATM calls the best.
@@ -95,7 +96,7 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
     rate = float(rates[0].reshape(()))
     require(0 < rate < float("inf"), f"{paths[0].parent}: the learned rate is {rate}: expected > 0")
     note = f"note: the learned rate {rate:.4g} is kept in the history: train students with it"
-    facts = {**source.facts, "learned_lr": rate}
+    facts = {**source.facts, LEARNED_LR: rate}
     return source._replace(facts=facts, notes=(*source.notes, note))
 
 
