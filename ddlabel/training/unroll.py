@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ddlabel.core.errors import UsageError
@@ -72,7 +73,9 @@ def functional_logits(body: nn.Module, weights: Tensor, images: Tensor) -> Tenso
         name: part.view_as(parameter)
         for (name, parameter), part in zip(body.named_parameters(), parts, strict=True)
     }
-    logits: Tensor = functional_call(body, parameters, (images,))
+    # The fused kernels of attention have no second derivative.
+    with sdpa_kernel(SDPBackend.MATH):
+        logits: Tensor = functional_call(body, parameters, (images,))
     return logits
 
 

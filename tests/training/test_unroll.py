@@ -86,6 +86,22 @@ def test_the_gradient_of_the_labels_is_that_of_finite_differences(spec, space, n
     assert torch.autograd.gradcheck(outer_loss, labels.requires_grad_())
 
 
+def test_gradients_pass_through_attention():
+    """Its fused kernels have no second derivative."""
+    net = nets.resolve("vit:patch=2,width=4,depth=1,heads=2,mlp=4")
+    body = net(channels=1, size=4, num_classes=2)
+    without_layer_state(body)
+    labels, images = labels_and_images()
+    labels = labels.float().requires_grad_()
+    batch = pairs(labels, images.float())
+    trained = unroll(
+        body, weights_of(body), batch, updates.resolve("sgd:lr=0.5"), steps=2, window=2
+    )
+    (gradient,) = torch.autograd.grad(trained.square().sum(), labels)
+    assert bool(gradient.isfinite().all())
+    assert bool((gradient[:3] != 0).any())
+
+
 def test_without_layer_state_batch_norm_normalises_by_the_batch_and_dropout_is_off():
     norm = nn.BatchNorm1d(1)
     body = nn.Sequential(norm, nn.Dropout(0.5))
