@@ -38,7 +38,7 @@ def learn(
 ) -> Made:
     """Learn soft labels for the images as they are, by students' loss or experts' training.
 
-    Returns the bundle with soft labels [N, K] as logits.
+    Returns the bundle with soft labels [N, K]: probabilities of any sum (`mass`), or logits.
 
     Args:
         bundle: The images.
