@@ -9,21 +9,15 @@ from ddlabel.core.errors import InvalidInputError, UsageError
 from ddlabel.core.registry import nearest
 from ddlabel.core.values import as_option_type
 
-# The tables that a configuration file may have.
-COMMANDS = (
-    "import",
-    "select",
-    "train-expert",
-    "relabel",
-    "densify",
-    "learn",
-    "refine",
-    "edit",
-    "compress",
-    "describe",
-    "evaluate",
-    "sweep",
-)
+# A file for the options of each command. `import` is no name for a module of Python.
+_CONFIGS = Path(__file__).parent / "config"
+_NOT_COMMANDS = ("__init__", "shared")
+
+
+def commands() -> list[str]:
+    """Return the commands that have options: the names of the tables of a configuration file."""
+    names = [path.stem for path in _CONFIGS.glob("*.py") if path.stem not in _NOT_COMMANDS]
+    return sorted(name.removesuffix("_images").replace("_", "-") for name in names)
 
 
 def read_options(
@@ -64,8 +58,8 @@ def _read_table(path: Path, command: str) -> dict[str, Any]:
     for name, value in content.items():
         if not isinstance(value, dict):
             top_level[name] = value
-        elif name not in COMMANDS:
-            hint = nearest(name, COMMANDS)
+        elif name not in commands():
+            hint = nearest(name, commands())
             raise UsageError(f"{path}: there is no command for the table [{name}]: {hint}")
     options = top_level | content.get(command, {})
     return {name.replace("-", "_"): value for name, value in options.items()}
