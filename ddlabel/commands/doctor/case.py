@@ -113,6 +113,18 @@ class Case:
         """Return the command line that edits the bundle."""
         return command_line("edit", self.name, self.mended, *words)
 
+    def rewrite(self, **changes: str) -> tuple[str, ...]:
+        """Return a command line that writes the bundle `b` with other fields.
+
+        The values are Python expressions.
+        """
+        fields = ", ".join(f"{name}={value}" for name, value in changes.items())
+        program = (
+            f"from dataclasses import replace; import ddlabel; b = ddlabel.read({self.name!r}); "
+            f"ddlabel.write({self.mended!r}, replace(b, {fields}))"
+        )
+        return (shlex.join(["python", "-c", program]),)
+
 
 # A check is `check(case)`; the arguments `expert` and `test` say what it needs besides.
 checks: Registry[Callable[..., list[Finding]]] = Registry("check")

@@ -17,7 +17,6 @@ from ddlabel.commands.doctor.case import (
 )
 from ddlabel.commands.doctor.class_order import best_order, is_better
 from ddlabel.commands.doctor.images import without_images
-from ddlabel.commands.doctor.import_again import import_again
 from ddlabel.data.bundle import FIELDS, Bundle
 from ddlabel.data.checks import sum_to_one
 from ddlabel.data.labels import Array
@@ -48,7 +47,7 @@ def label_space(case: Case) -> list[Finding]:
                     found=f"the {name} are declared as logits, and every row is a distribution: a "
                     "softmax makes them almost uniform",
                     certainty="certain",
-                    advice="import them again as probabilities",
+                    advice="declare them as probabilities",
                     commands=_as_probabilities(case, field),
                 )
             )
@@ -98,10 +97,9 @@ def _are_softmaxed_twice(target: Target) -> bool:
 
 
 def _as_probabilities(case: Case, field: str) -> tuple[str, ...]:
-    """Return the command lines that read soft labels again as probabilities."""
-    if field != "soft":
-        return ()
-    return import_again(case, label_space="probs")
+    """Return the command line that declares labels as probabilities."""
+    meta = f"replace(b.{field}.meta, space='probs', temperature=1.0)"
+    return case.rewrite(**{field: f"replace(b.{field}, meta={meta})"})
 
 
 @checks.add

@@ -1,6 +1,5 @@
 """Ways in which the pixels of a bundle may have to be read, and how to mend each mistake."""
 
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -27,7 +26,7 @@ def readings(case: Case, expert: Expert | None = None) -> Iterator[Reading]:
         yield from _normalised_readings(case, expert)
         as_bytes = import_again(case, pixels="uint8")
         yield Reading("numbers of 0 … 255", lambda images: images / 255, as_bytes)
-        again = _convert(case, "b.images * 255")
+        again = case.rewrite(images="b.images * 255")
         yield Reading("numbers that were divided by 255 twice", lambda images: images * 255, again)
     yield from _layout_readings(case)
 
@@ -63,14 +62,14 @@ def _layout_readings(case: Case) -> Iterator[Reading]:
     _, num_channels, height, width = case.bundle.images.shape
     white = 255 if case.bundle.pixels.space == "uint8" else 1
     if num_channels == 3:
-        again = _convert(case, "b.images[:, ::-1].copy()")
+        again = case.rewrite(images="b.images[:, ::-1].copy()")
         yield Reading("blue, green, red", lambda images: images[:, ::-1], again)
         shape = f"{height}, {width}, {num_channels}"
-        again = _convert(case, f"b.images.reshape(-1, {shape}).transpose(0, 3, 1, 2).copy()")
+        again = case.rewrite(images=f"b.images.reshape(-1, {shape}).transpose(0, 3, 1, 2).copy()")
         yield Reading("rows, columns, channels (NHWC)", _from_channels_last, again)
-    again = _convert(case, "b.images.swapaxes(2, 3).copy()")
+    again = case.rewrite(images="b.images.swapaxes(2, 3).copy()")
     yield Reading("columns before rows", lambda images: images.swapaxes(2, 3), again)
-    again = _convert(case, f"{white} - b.images")
+    again = case.rewrite(images=f"{white} - b.images")
     yield Reading("inverted", lambda images: 1 - images, again)
 
 
@@ -79,12 +78,3 @@ def _from_channels_last(images: Array) -> Array:
     _, num_channels, height, width = images.shape
     channels_last = images.reshape(-1, height, width, num_channels)
     return channels_last.transpose(0, 3, 1, 2)
-
-
-def _convert(case: Case, images: str) -> tuple[str, ...]:
-    """Return a command line that writes the bundle with other images, a Python expression of b."""
-    program = (
-        f"import dataclasses, ddlabel; b = ddlabel.read({case.name!r}); "
-        f"ddlabel.write({case.mended!r}, dataclasses.replace(b, images={images}))"
-    )
-    return (shlex.join(["python", "-c", program]),)

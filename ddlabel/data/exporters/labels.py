@@ -41,13 +41,14 @@ def text_cell(text: str) -> str:
 
 
 def csv_lines(bundle: Bundle, files: Sequence[str] | None = None) -> Iterator[bytes]:
-    """Yield a table of labels in blocks: image, file, class, its number, and the soft label.
+    """Yield a table of labels in blocks: image, class, and the soft label.
 
-    The columns of soft labels are the class names. Their numbers are probabilities, or the vectors
-    of directions.
+    With the names of the images' `files`, they and the class numbers are columns too. The columns
+    of soft labels are the class names. Their numbers are probabilities, or the vectors of
+    directions. `import-labels` reads the table without files.
     """
     has_soft = bundle.soft is not None
-    columns = ["image", *([] if files is None else ["file"]), "class", "hard_label"]
+    columns = ["image", "class"] if files is None else ["image", "class", "hard_label", "file"]
     columns += map(text_cell, bundle.classes) if has_soft else []
     yield _csv([columns])
     for rows in image_chunks(bundle):
@@ -55,8 +56,9 @@ def csv_lines(bundle: Bundle, files: Sequence[str] | None = None) -> Iterator[by
         soft = soft_values(bundle, rows) if has_soft else None
         for number, hard in enumerate(bundle.hard_labels[rows].tolist()):
             image = rows.start + number
-            file = [] if files is None else [text_cell(files[image])]
-            cells = [str(image), *file, text_cell(bundle.classes[hard]), str(hard)]
+            cells = [str(image), text_cell(bundle.classes[hard])]
+            if files is not None:
+                cells += [str(hard), text_cell(files[image])]
             if soft is not None:
                 cells += [f"{value:.9g}" for value in soft[number]]
             block.append(cells)

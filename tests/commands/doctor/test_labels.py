@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from samples import make_bundle, with_arrays
 from stub_experts import rows_bundle
 from view_samples import grid_bundle, recorded_views
 
+import ddlabel
 from ddlabel.commands.doctor.case import Case, HeldOut
 from ddlabel.commands.doctor.images import constant_images, duplicated_images, saturated_images
 from ddlabel.commands.doctor.labels import contradicted_labels, label_space, labels_of_views
@@ -38,10 +40,16 @@ def with_soft(values: np.ndarray, space: str, bundle: Bundle | None = None) -> B
 LOGITS = GENERATOR.normal(size=(40, 5)) * 3
 
 
-def test_distributions_that_are_declared_as_logits_are_found():
-    (finding,) = label_space(case_of(with_soft(softmax(LOGITS), "logits")))
+def test_distributions_that_are_declared_as_logits_are_found_and_mended(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    bundle = with_soft(softmax(LOGITS), "logits")
+    (finding,) = label_space(case_of(bundle))
     assert finding.certainty == "certain"
-    assert "--label-space probs" in finding.commands[-1]
+    ddlabel.write("few.h5", bundle)
+    exec(shlex.split(finding.commands[0])[2], {})
+    mended = ddlabel.read("few-mended.h5")
+    assert np.allclose(mended.soft.probs(), softmax(LOGITS), atol=1e-6)
+    assert label_space(case_of(mended)) == []
 
 
 @pytest.mark.parametrize("space", ["probs", "logits"])

@@ -117,7 +117,7 @@ def test_a_mistake_of_layout_is_known_by_the_expert_and_mended_by_its_command(
     ddlabel.write("few.safetensors", damaged)
     python, flag, program = shlex.split(finding.commands[0])
     assert (python, flag) == ("python", "-c")
-    exec(program)
+    exec(program, {})
     assert np.array_equal(ddlabel.read("few-mended.safetensors").images, bundle.images)
 
 

@@ -150,12 +150,12 @@ def test_a_folder_has_its_class_order_and_its_labels_beside_the_images(tmp_path)
     with (path / "labels.csv").open(newline="") as file:
         header, *rows = csv.reader(file)
     # A cell that begins with = would be a formula.
-    assert header == ["image", "file", "class", "hard_label", "'=cat", "b/d", "ape"]
-    assert rows[3][:4] == ["3", "%3Dcat/000003.png", "'=cat", "0"]
+    assert header == ["image", "class", "hard_label", "file", "'=cat", "b/d", "ape"]
+    assert rows[3][:4] == ["3", "'=cat", "0", "%3Dcat/000003.png"]
     soft = np.array([row[4:] for row in rows], np.float32)
     assert np.array_equal(soft, bundle.soft.probs())
     for row in rows:
-        pixels = np.asarray(Image.open(path / row[1])).transpose(2, 0, 1)
+        pixels = np.asarray(Image.open(path / row[3])).transpose(2, 0, 1)
         assert np.array_equal(pixels, bundle.images[int(row[0])])
     assert PARTS["order"] in lost
 
@@ -177,6 +177,14 @@ def test_spreadsheets_see_no_formula(tmp_path):
         cells = [cell for row in csv.reader(file) for cell in row]
     assert not [cell for cell in cells if cell.startswith(("=", "+", "@", "\t"))]
     assert [cell for cell in cells if cell.startswith("-")] == []
+
+
+def test_a_table_of_labels_comes_back_with_import_labels(tmp_path):
+    bundle = make_bundle(images=7, channels=3)
+    path, _ = export(bundle, tmp_path, "csv")
+    back = ddlabel.import_labels(replace(bundle, soft=None), path)
+    assert np.allclose(back.soft.probs(), bundle.soft.probs(), atol=1e-7)
+    assert np.array_equal(back.hard_labels, bundle.hard_labels)
 
 
 def test_mtt_and_dc_hold_what_their_programs_load(tmp_path):
