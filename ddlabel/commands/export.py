@@ -1,6 +1,6 @@
 """`export`: a bundle in a form that other programs read, or as .h5 in place of .safetensors."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,9 @@ def export(
     """
     path = str(out)
     kind = exporters.choose(path, options.format)
+    # Which options go together is known now that `auto` is settled.
+    options = replace(options, format=kind)
+    options.check_together()
     if exporters.exporters[kind].is_folder:
         check_folder(path)
     else:

@@ -1,35 +1,24 @@
 """Command lines that import the data of a bundle again, with other options."""
 
-import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ddlabel.commands.doctor.case import Case, class_list, command_line
 from ddlabel.data.labels import Array
-from ddlabel.data.provenance import Entry, shell_lines
 
-_IMPORT = "import"
 _ARRAYS = "arrays.npz"
 
 
 def import_again(case: Case, **changes: Any) -> tuple[str, ...]:
     """Return the command lines that make the bundle again with other options of `import`.
 
-    They read the sources of the bundle's history, else its arrays in a file `.npz`.
+    They go through a file of its arrays: its sources may be elsewhere. Views are lost.
     """
-    made_by = import_of(case)
-    if made_by is not None:
-        entry = replace(made_by, options=_changed(made_by.options, changes))
-        words = shlex.split(shell_lines([entry])[0])
-        # The line writes to standard output, and no source is a stream.
-        words[words.index("-")] = case.mended
-        return (shlex.join(words),)
     bundle = case.bundle
     before, name_list = class_list(bundle.classes)
-    options = {
+    options: dict[str, Any] = {
         "pixels": bundle.pixels.space,
         "mean": numbers(bundle.pixels.mean),
         "std": numbers(bundle.pixels.std),
@@ -40,10 +29,11 @@ def import_again(case: Case, **changes: Any) -> tuple[str, ...]:
     flags: list[str] = []
     for name, value in _changed(options, changes).items():
         flags += [f"--{name.replace('_', '-')}", str(value)]
+    again = ["--normalise", "header"] if "pixels" in changes and _was_normalised(case) else []
     return (
         *before,
-        command_line("export", case.name, _ARRAYS),
-        command_line(_IMPORT, _ARRAYS, case.mended, *flags),
+        command_line("export", case.name, _ARRAYS, *again),
+        command_line("import", _ARRAYS, case.mended, *flags),
     )
 
 
@@ -56,24 +46,21 @@ def _changed(options: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str
     return {**options, **changes}
 
 
-def import_of(case: Case) -> Entry | None:
-    """Return the import that a bundle's history begins with, or None."""
-    history = case.bundle.history
-    is_import = bool(history) and history[0].command == _IMPORT
-    has_sources = is_import and any(given.role == "source" for given in history[0].inputs)
-    return history[0] if has_sources else None
-
-
 def as_imported(case: Case, images: Array) -> Array:
     """Return images [n, C, H, W] in unit space as they were in the source of the bundle.
 
     If they were imported as normalised, the mean and deviation of the header were undone.
     """
-    made_by = import_of(case)
-    if made_by is None or made_by.options.get("pixels") != "normalised":
+    if not _was_normalised(case):
         return images
     mean, std = per_channel(case.bundle.pixels.mean), per_channel(case.bundle.pixels.std)
     return np.asarray((images - mean) / std)
+
+
+def _was_normalised(case: Case) -> bool:
+    """Return whether the bundle was imported from normalised pixels."""
+    imports = [entry for entry in case.bundle.history if entry.command == "import"]
+    return bool(imports) and imports[-1].options.get("pixels") == "normalised"
 
 
 def per_channel(values: Sequence[float]) -> Array:

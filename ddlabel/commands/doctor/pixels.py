@@ -17,7 +17,7 @@ from ddlabel.data.labels import Array
 
 # The darkest and the brightest pixels of images are near 0 and 1; of learned ones a little off.
 _QUANTILES = (0.001, 0.999)
-_SMALLEST_MISFIT = 0.3
+_SMALLEST_MISFIT = 0.1
 _MUCH_NEARER = 1 / 3
 _SAME_MISFIT = 0.02
 # Pixels of real images are whole grey levels; so far they may be off, in levels.
@@ -34,8 +34,8 @@ _SMALLEST_ERROR = 1e-6
 # Readings that differ by fewer standard errors fit about as well.
 _SAME_ERRORS = 2.0
 # The channel means may differ by so much from the expert's, in unit space.
-_MEAN_DIFFERENCE = 0.05
-_STD_RATIO = 1.25
+_MEAN_DIFFERENCE = 0.1
+_STD_RATIO = 1.5
 
 
 class Fit(NamedTuple):

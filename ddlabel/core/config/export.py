@@ -20,8 +20,8 @@ class ExportOptions(Options):
     )
     normalise: str | None = option(
         None,
-        "how the pixels of .pt files are normalised; header: by the mean and deviation of the "
-        "bundle (default: not at all, 0 black and 1 white)",
+        "how the pixels of .pt and .npz files are normalised; header: by the mean and deviation of "
+        "the bundle (default: not at all)",
         choices=(HEADER, *conventions),
-        only_with="format=mtt|datm|dc",
+        only_with="format=mtt|datm|dc|npz",
     )

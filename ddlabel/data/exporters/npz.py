@@ -8,6 +8,7 @@ from ddlabel.core.config import ExportOptions
 from ddlabel.data import atomic
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.exporters.archives import npz_chunks
+from ddlabel.data.exporters.pixels import as_floats
 from ddlabel.data.exporters.registry import exporters
 from ddlabel.data.labels import Array
 
@@ -15,14 +16,17 @@ _KEEPS = ("images", "exact pixels", "order", "class names", "empty classes", "no
 
 
 @exporters.add("npz", keeps=(*_KEEPS, "hard", "soft", "views", "source rows"), suffixes=(".npz",))
-def write(bundle: Bundle, path: str, options: ExportOptions) -> None:  # noqa: ARG001
+def write(bundle: Bundle, path: str, options: ExportOptions) -> None:
     """A NumPy archive (`.npz`) of all arrays, with decoded labels.
 
     Logits are divided by their temperature. `class_names`, `mean` and `std` are those of the
     header.
     """
-    arrays = list(_arrays(bundle))
-    atomic.write(path, npz_chunks(arrays), size=sum(array.nbytes for _, array in arrays))
+    arrays = dict(_arrays(bundle))
+    if options.normalise is not None:
+        arrays["images"] = as_floats(bundle, options.normalise)
+    num_bytes = sum(array.nbytes for array in arrays.values())
+    atomic.write(path, npz_chunks(arrays.items()), size=num_bytes)
 
 
 def _arrays(bundle: Bundle) -> Iterator[tuple[str, Array]]:

@@ -100,6 +100,7 @@ ROUND_TRIPS = {
     "npz uint8": ("npz", {}, {"class_names": NAMES}),
     "npz unit": ("npz", {}, {"pixels": "unit", "class_names": NAMES}),
     "npz probs": ("npz", {}, {"class_names": NAMES, "label_space": "probs"}),
+    "npz header": ("npz", {"normalise": "header"}, PT | {"class_names": NAMES}),
     "mtt unit": ("mtt", {}, {"pixels": "unit", "class_names": NAMES}),
     "mtt header": ("mtt", {"normalise": "header"}, PT | {"class_names": NAMES}),
     "datm unit": ("datm", {}, {"pixels": "unit", "class_names": NAMES, "label_space": "logits"}),
