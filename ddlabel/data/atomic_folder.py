@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from ddlabel.core.errors import OutputExistsError, StorageError
+from ddlabel.core.errors import OutputExistsError, StorageError, UsageError
 from ddlabel.data import atomic
 from ddlabel.data.atomic import Chunk
+from ddlabel.data.reading import is_standard_output
 from ddlabel.data.exclusive import move_folder_to_free_name
 
 
@@ -17,9 +18,12 @@ def check_folder(path: str) -> None:
     """Refuse a folder that cannot be made, before any work is done for it.
 
     Raises:
+        UsageError: It is standard output.
         OutputExistsError: Something of this name exists.
         StorageError: The folder that it is to lie in is missing or not writable.
     """
+    if is_standard_output(path):
+        raise UsageError("a folder cannot go to standard output: give it a name")
     if Path(path).exists():
         raise OutputExistsError(f"{path} exists: choose another name for the folder")
     atomic.check_output(path, force=False)
