@@ -10,8 +10,8 @@ from pathlib import Path
 from ddlabel.core.errors import OutputExistsError, StorageError, UsageError
 from ddlabel.data import atomic
 from ddlabel.data.atomic import Chunk
-from ddlabel.data.reading import is_standard_output
 from ddlabel.data.exclusive import move_folder_to_free_name
+from ddlabel.data.reading import is_standard_output
 
 
 def check_folder(path: str) -> None:
