@@ -74,6 +74,11 @@ class TerminalReporter(Reporter):
             width = None if sys.stderr.isatty() else _PIPED_WIDTH
             Console(stderr=True, width=width).print(renderable)
 
+    def draw(self, text: str) -> None:
+        """Print a text that draws a picture on the terminal, with its escape codes."""
+        if not self.quiet and not self.as_json:
+            print(text, file=sys.stderr, flush=True)
+
     def progress(self, steps: Iterable[T]) -> Iterable[T]:
         """Yield `steps` with a bar on a terminal, and with a line every 30 seconds elsewhere."""
         if self.quiet:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ddlabel.cli import inline
 from ddlabel.cli.command import cli_command
 from ddlabel.cli.flags import Force
 from ddlabel.cli.reporter import TerminalReporter
@@ -15,7 +16,8 @@ from ddlabel.core.option import OUTPUT
 _Subject = Annotated[
     str,
     typer.Argument(
-        metavar="INPUT", help="bundle (- is standard input), or the folder of an expert run"
+        metavar="INPUT",
+        help="bundle (- is standard input), folder of an expert run, or results (.jsonl)",
     ),
 ]
 _Out = Annotated[
@@ -35,7 +37,7 @@ def show(
     options: ShowOptions,
     reporter: TerminalReporter,
 ) -> None:
-    """Draw labels or an expert run: pictures as PNG and SVG, and the numbers of each as CSV.
+    """Draw labels, experts or results: pictures as PNG and SVG, and the numbers of each as CSV.
 
     Needs matplotlib: pip install 'ddlabel[plots]'.
 
@@ -45,7 +47,11 @@ def show(
     command = load_command("show")
     inputs = {"subject": subject, "out": folder, "force": force}
     pictures = command.run(inputs, options, reporter)
+    if inline.can_show():
+        for picture in pictures:
+            reporter.draw(inline.picture_text(picture.png()))
     lines = [str(file) for picture in pictures for file in picture.files]
+    reporter.done(f"drew {len(pictures)} figures in {folder}")
     reporter.result(lines, command.json_value(pictures))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from ddlabel.commands.reporter import Reporter
 from ddlabel.core.errors import UsageError
 from ddlabel.data import formats
-from ddlabel.data.bundle import Bundle
+from ddlabel.data.bundle import FIELDS, Bundle
 from ddlabel.data.expert_run import Checkpoints, ExpertRun
 from ddlabel.data.provenance import Input, name_of_path, shell_lines
 from ddlabel.data.reading import STANDARD, is_standard_input
@@ -31,8 +31,24 @@ class OpenBundle:
 
     @property
     def origin(self) -> dict[str, Any]:
-        """Name, size and history of this bundle: see `Record.origins`."""
-        origin: dict[str, Any] = {"images": len(self.bundle), "classes": self.bundle.num_classes}
+        """Name, size, labels and history of this bundle: see `Record.origins`."""
+        bundle = self.bundle
+        sizes: dict[str, int] = {"images": bundle.images.nbytes}
+        labels = {}
+        for kind in ("hard", *FIELDS):
+            arrays = [array for name, array in bundle.arrays.items() if name.startswith(kind)]
+            sizes[kind] = sum(array.nbytes for array in arrays)
+        for field in FIELDS:
+            of_field = getattr(bundle, field)
+            if of_field is not None:
+                meta = of_field.meta
+                labels[field] = {"source": meta.source, "temperature": meta.temperature}
+        origin: dict[str, Any] = {
+            "images": len(bundle),
+            "classes": bundle.num_classes,
+            "bytes": sizes,
+            "labels": labels,
+        }
         if self.bundle.file_name not in ("", STANDARD):
             origin["name"] = self.bundle.file_name
         return origin | {"made_by": shell_lines(self.bundle.history)}

@@ -202,7 +202,8 @@ class ExpertRun:
         Raises:
             InvalidInputError: The file is missing or damaged.
         """
-        return run_files.read_signed_arrays(self.folder / WHITENING)
+        arrays, _ = run_files.read_signed_arrays(self.folder / WHITENING)
+        return arrays
 
     def save_whitening(self, arrays: Arrays) -> None:
         """Write the ZCA mean and matrix."""

@@ -36,8 +36,9 @@ class Record:
         role: the purpose of a student beside the labels that are evaluated: own, random, hard, ….
         protocol_overridden: the presets of the protocol that an option replaced.
         origins: where an input comes from, by its role: its `name`, and of a bundle also its
-            numbers of `images` and `classes` and, as `made_by`, its history as command lines; no
-            part of the key.
+            numbers of `images` and `classes`, the `bytes` of its images and of each kind of label,
+            source and temperature of its soft and dense `labels`, and, as `made_by`, its history as
+            command lines; no part of the key.
     """
 
     kind: Kind
@@ -109,6 +110,16 @@ def _check_origin(role: str, facts: Any) -> None:
         _check_type(f"a name or a command of {role}", text, str)
     for name in ("images", "classes"):
         _check_type(f"the {name} of {role}", facts.get(name, 1), int)
+    sizes = facts.get("bytes", {})
+    _check_type(f"the bytes of {role}", sizes, dict)
+    for part, size in sizes.items():
+        _check_type(f"the bytes of {part} of {role}", size, int)
+    labels = facts.get("labels", {})
+    _check_type(f"the labels of {role}", labels, dict)
+    for kind, of_kind in labels.items():
+        _check_type(f"{kind} labels of {role}", of_kind, dict)
+        _check_type(f"the source of {kind} labels", of_kind["source"], str)
+        _check_type(f"the temperature of {kind} labels", of_kind["temperature"], (int, float))
 
 
 def _check_type(name: str, value: object, expected: type | tuple[type, ...]) -> None:

@@ -28,6 +28,9 @@ RESUME = "resume.pt"
 _CHECKPOINT = re.compile(r"step-(\d{8,})\.safetensors")
 _PART = re.compile(r"\.(?P<name>.+)\.\d+-[0-9a-f]+\.part")
 _DIGEST = "digest"
+_ABOUT = "about"
+# A name that no array of a safetensors file can have.
+_METADATA = "__metadata__"
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -106,13 +109,16 @@ def read_arrays(path: Path, sha256: str) -> Arrays:
         return dict(load_file(path))
 
 
-def write_signed_arrays(path: Path, arrays: Arrays) -> None:
-    """Write arrays with a digest of them all in the metadata."""
-    _write_safetensors(path, arrays, {_DIGEST: _digest_of_arrays(arrays)})
+def write_signed_arrays(path: Path, arrays: Arrays, *, about: str = "") -> None:
+    """Write arrays and a text about them, with a digest of all in the metadata."""
+    metadata = {_DIGEST: _digest_of_arrays(arrays, about)}
+    if about:
+        metadata[_ABOUT] = about
+    _write_safetensors(path, arrays, metadata)
 
 
-def read_signed_arrays(path: Path) -> Arrays:
-    """Return the arrays that `write_signed_arrays` wrote.
+def read_signed_arrays(path: Path) -> tuple[Arrays, str]:
+    """Return the arrays that `write_signed_arrays` wrote, and the text about them.
 
     Raises:
         InvalidInputError: The file is missing or damaged.
@@ -124,16 +130,17 @@ def read_signed_arrays(path: Path) -> Arrays:
         with safe_open(path, framework="numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata = file.metadata() or {}
-        is_intact = metadata.get(_DIGEST) == _digest_of_arrays(arrays)
+        about = metadata.get(_ABOUT, "")
+        is_intact = metadata.get(_DIGEST) == _digest_of_arrays(arrays, about)
         require(is_intact, "the file does not match its digest: it is damaged")
-        return arrays
+        return arrays, about
 
 
-def _digest_of_arrays(arrays: Arrays) -> str:
-    content = {}
+def _digest_of_arrays(arrays: Arrays, about: str) -> str:
+    content: dict[str, Any] = {}
     for name, array in arrays.items():
         content[name] = [array.dtype.str, list(array.shape), sha256_of_array(array)]
-    return _digest_of(content)
+    return _digest_of({**content, _METADATA: about} if about else content)
 
 
 def _write_safetensors(path: Path, arrays: Arrays, metadata: dict[str, str] | None = None) -> bytes:

@@ -13,6 +13,10 @@ from ddlabel.figures import (  # noqa: F401
     views,
     epochs,
     experts,
+    comparisons,
+    scaling,
+    diagnostics,
+    gradcam,
 )
 
 # isort: on

@@ -20,7 +20,7 @@ def curve_table(run: ExpertRun, ipc: tuple[float, ...] = ()) -> Table:
     """
     records = run.metrics()
     require(records, f"{run.folder}: the expert run has no checkpoint yet: train it on")
-    chosen = {budget: early_stop(run, budget) for budget in ipc}
+    chosen = {budget: early_stop(run, budget).step for budget in ipc}
     rows: list[list[Value]] = []
     for record in records:
         budgets = [f"{budget:g}" for budget, step in chosen.items() if step == record["step"]]

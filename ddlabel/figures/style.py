@@ -2,7 +2,7 @@
 
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +90,29 @@ def new_axes(height: float, *, width: float = COLUMN) -> tuple["Figure", "Axes"]
     """Return a new figure with one pair of axes."""
     figure = new_figure(height, width=width)
     return figure, figure.add_subplot()
+
+
+def log_scale(axis: Any, values: Sequence[float] = (), *, steps: Sequence[int] = (1, 2, 5)) -> None:
+    """Make an axis logarithmic, with plain numbers at `steps` times the powers of ten.
+
+    With `values` the numbers are at these. Thousands and millions are written 5k and 5M.
+    """
+    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    locator = FixedLocator(values) if len(values) else LogLocator(subs=steps, numticks=6)
+    axis.set_major_locator(locator)
+    # matplotlib's own numbers are mathematics, which is switched off for the texts of strangers.
+    axis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
+    axis.set_minor_locator(NullLocator())
+
+
+def short_number(value: float) -> str:
+    """Return a number in few characters: 0.5, 200, 5k, 20M."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:g}{letter}"
+    return f"{value:g}"
 
 
 def without_ticks(axes: "Axes") -> None:

@@ -52,11 +52,20 @@ def calibration_error(logits: Tensor, hits: Tensor) -> float:
     The mean over images of |accuracy − confidence| of the bin in which the image's confidence lies,
     for logits [N, K] and whether each prediction is right, hits [N] bool.
     """
+    _, num_hits, confidence = reliability_bins(logits, hits).T
+    return float((num_hits - confidence).abs().sum()) / len(hits)
+
+
+def reliability_bins(logits: Tensor, hits: Tensor) -> Tensor:
+    """Return number of images, of hits and sum of confidences [15, 3] by bins of confidence.
+
+    The bins are of equal width, for logits [N, K] and hits [N] as in `calibration_error`, float64.
+    """
     confidence = logits.double().softmax(1).amax(1)
     bins = (confidence * _NUM_BINS).ceil().long().clamp(1, _NUM_BINS) - 1
-    gaps = torch.zeros(_NUM_BINS, dtype=torch.float64, device=logits.device)
-    gaps.index_add_(0, bins, hits.double() - confidence)
-    return float(gaps.abs().sum()) / len(hits)
+    columns = torch.stack([torch.ones_like(confidence), hits.double(), confidence], 1)
+    sums = torch.zeros(_NUM_BINS, 3, dtype=torch.float64, device=logits.device)
+    return sums.index_add_(0, bins, columns)
 
 
 def confusion(logits: Tensor, hard: Tensor) -> list[list[int]]:

@@ -74,7 +74,7 @@ def test_every_figure_is_png_svg_and_csv(folder):
 
 def test_the_same_input_gives_the_same_bytes():
     for out in ("one", "two"):
-        show(grid_bundle(), out, figure=["contact-sheet", "class-similarity", "views:image=2"])
+        show(grid_bundle(), out, figure=["contact-sheet:count=2", "class-similarity"])
     for path in Path("one").iterdir():
         assert path.read_bytes() == (Path("two") / path.name).read_bytes(), path.name
 
@@ -100,7 +100,7 @@ def test_an_expert_run_shows_its_curve_and_the_epochs_of_early_stopping(run):
     assert column(table, "train_accuracy") == [record["train_accuracy"] for record in records]
     chosen = column(table, "chosen_for_ipc")
     for budget in (1, 10, 50):
-        place = int(run.epoch_of(early_stop(run, budget))) - 1
+        place = int(run.epoch_of(early_stop(run, budget).step)) - 1
         assert str(budget) in chosen[place].split()
     assert specs(show(str(run.folder))) == ["expert-curve"]
 

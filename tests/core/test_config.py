@@ -67,7 +67,7 @@ class TestDeclarations:
                     assert set(condition.values) <= set(other.metadata["choices"])
 
     def test_only_figures_of_evaluate_are_outside_the_key(self, options_class):
-        expected = ["curve", "confusion"] if options_class is EvaluateOptions else []
+        expected = ["curve", "confusion", "reliability"] if options_class is EvaluateOptions else []
         assert options_class.figure_options() == expected
 
     def test_every_command_has_a_module_of_its_own(self):

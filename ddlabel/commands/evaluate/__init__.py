@@ -21,7 +21,7 @@ from ddlabel.commands.evaluate.evaluation import Evaluation
 from ddlabel.commands.evaluate.experiment import Experiment
 from ddlabel.commands.evaluate.grid import train_students
 from ddlabel.commands.evaluate.plan import Plan, plan_experiments
-from ddlabel.commands.evaluate.records import has_figures, student_key
+from ddlabel.commands.evaluate.records import has_all, student_key
 from ddlabel.commands.evaluate.tables import table_axes
 from ddlabel.commands.reporter import Reporter
 from ddlabel.core import interruption
@@ -75,7 +75,7 @@ def _train(
     """
     records: dict[str, Record] = {}
     if results is not None:
-        serves = partial(has_figures, options=experiments[0].options)
+        serves = partial(has_all, options=experiments[0].options)
         records = results.read("student", reporter.note, serves=serves)
         keys = {student_key(each, seed) for each in experiments for seed in each.seeds}
         num_finished = len(keys & records.keys())

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ddlabel.core.config import EvaluateOptions
-from ddlabel.methods.metrics import confusion, student_figures
+from ddlabel.methods.metrics import confusion, reliability_bins, student_figures
 
 Weights = dict[str, Tensor]
 
@@ -71,6 +71,9 @@ class StudentMonitor:
             figures["curve"] = {"loss": self._losses, "gradient_norm": self._gradient_norms}
         if self._options.confusion:
             figures["confusion"] = confusion(logits, hard)
+        if self._options.reliability:
+            bins = reliability_bins(logits, logits.argmax(1) == hard)
+            figures["reliability"] = [[_finite(value) for value in row] for row in bins.tolist()]
         return figures
 
     def _add_gradient_norm(self, optimizer: Optimizer, *_: Any) -> None:

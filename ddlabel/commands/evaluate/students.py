@@ -14,6 +14,7 @@ import torch
 from ddlabel.commands.evaluate.device_cache import DeviceCache
 from ddlabel.commands.evaluate.experiment import Experiment, Student
 from ddlabel.commands.evaluate.monitor import StudentMonitor
+from ddlabel.commands.evaluate.records import save_student
 from ddlabel.commands.evaluate.student_stack import StudentStack
 from ddlabel.commands.evaluate.training_plan import (
     steps_per_epoch,
@@ -28,6 +29,7 @@ from ddlabel.methods.nets import Network
 from ddlabel.methods.optimizers import optimizer_of
 from ddlabel.methods.schedules import rate_of
 from ddlabel.training.batches import OnlineLabels
+from ddlabel.training.device_data import DeviceBundle
 from ddlabel.training.environment import environment
 from ddlabel.training.loop import Progress, TrainSpec, fit
 
@@ -161,10 +163,21 @@ def _train_and_test(
     )
     precision = cache.precision(students[0], per_epoch)
     figures = []
+    for student, result in zip(students, _test(stack, students, test), strict=True):
+        figures.append(result | {"flops": cache.flops(student), "precision": precision})
+    return figures
+
+
+def _test(stack: StudentStack, students: Sequence[Student], test: DeviceBundle) -> list[Figures]:
+    """Return the figures of students on the test images, and keep their weights if asked to."""
+    figures = []
     outcomes = zip(students, stack.monitors, stack.test_logits(test), strict=True)
     for student, monitor, logits in outcomes:
         result = monitor.figures(logits, test.hard)
-        figures.append(result | {"flops": cache.flops(student), "precision": precision})
+        figures.append(result)
+        folder = student.experiment.options.save_students
+        if folder is not None:
+            save_student(folder, student, result["accuracy"], monitor.weights_to_test())
     return figures
 
 

@@ -83,7 +83,7 @@ def show(
         StorageError: A file cannot be written.
     """
     style.require_matplotlib()
-    opened = open_subject(subject)
+    opened = open_subject(subject, reporter)
     kinds = drawable_kinds(opened, options)
     specs = [*options.figure] or [name for kind in kinds for name in default_names(kind)]
     names = [parse_spec(spec)[0] for spec in specs]

@@ -7,6 +7,7 @@ import numpy as np
 
 from ddlabel.commands.checkpoints import pick_checkpoints
 from ddlabel.commands.labeling import label_images
+from ddlabel.commands.show.attention import attention_of
 from ddlabel.commands.show.subjects import Subject, one_run
 from ddlabel.core.config import RelabelOptions, ShowOptions
 from ddlabel.core.errors import InvalidInputError, UsageError
@@ -16,12 +17,13 @@ from ddlabel.figures.epochs import LabelsByEpoch
 from ddlabel.figures.registry import Kind, figures, kind_of, names_of
 
 # Figures of a bundle that need an option, by their kind.
-_OPTION_OF: Mapping[Kind, str] = {"epochs": "expert"}
+_OPTION_OF: Mapping[Kind, str] = {"epochs": "expert", "attention": "students"}
 _INPUTS: Mapping[Kind, str] = {
     "bundle": "a bundle",
     "run": "an expert run",
     "results": "results",
     "epochs": "a bundle with --expert RUN",
+    "attention": "a bundle of test images with --students FOLDER",
 }
 
 
@@ -78,6 +80,8 @@ def materials_of(subject: Subject, kinds: list[Kind], options: ShowOptions) -> d
     materials: dict[Kind, Any] = {subject.kind: subject.content}
     if "epochs" in kinds:
         materials["epochs"] = labels_by_epoch(subject.content, options)
+    if "attention" in kinds:
+        materials["attention"] = attention_of(subject.content, options)
     return materials
 
 

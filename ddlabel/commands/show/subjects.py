@@ -1,4 +1,4 @@
-"""What `show` draws: a bundle or an expert run, told apart by what is there."""
+"""What `show` draws: a bundle, an expert run or results, told apart by what is there."""
 
 import os
 from dataclasses import dataclass
@@ -6,28 +6,31 @@ from pathlib import Path
 from typing import Any
 
 from ddlabel.commands.inputs import open_bundle
+from ddlabel.commands.reporter import Reporter
+from ddlabel.commands.show.students import read_students
 from ddlabel.core.errors import InvalidInputError, UsageError
 from ddlabel.data import formats
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.expert_run import ExpertRun
 from ddlabel.data.reading import is_standard_input
+from ddlabel.data.results import SUFFIX
 from ddlabel.figures.registry import Kind
 
-# A path, a bundle or an expert run.
+# A path, a bundle, an expert run, or what has the records of students.
 SubjectLike = Any
 _MOST_NAMES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """What is drawn: a bundle or an expert run, by its kind."""
+    """What is drawn: a bundle, an expert run, or the students [list] of results, by its kind."""
 
     kind: Kind
     content: Any
 
 
-def open_subject(value: SubjectLike) -> Subject:
-    """Open a bundle or an expert run from a path, or take an object as it is.
+def open_subject(value: SubjectLike, reporter: Reporter) -> Subject:
+    """Open a bundle, an expert run or results from a path, or take an object as it is.
 
     Raises:
         InvalidInputError: There is no such file, it is none of these, or it is damaged.
@@ -38,21 +41,20 @@ def open_subject(value: SubjectLike) -> Subject:
     if isinstance(value, ExpertRun):
         return Subject(kind="run", content=value)
     if isinstance(value, str | os.PathLike):
-        return _open_path(str(value))
-    raise UsageError(
-        f"expected a bundle, an expert run or the path of one, got an object of type "
-        f"{type(value).__name__}"
-    )
+        return _open_path(str(value), reporter)
+    return Subject(kind="results", content=read_students(value, reporter))
 
 
-def _open_path(path: str) -> Subject:
+def _open_path(path: str, reporter: Reporter) -> Subject:
     suffix = Path(path).suffix.lower()
     if is_standard_input(path) or suffix in formats.FORMATS:
         return Subject(kind="bundle", content=open_bundle(path).bundle)
+    if suffix == SUFFIX:
+        return Subject(kind="results", content=read_students(path, reporter))
     if Path(path).is_file():
         raise InvalidInputError(
-            f"{path}: expected a bundle ({', '.join(formats.FORMATS)}) or the folder of an expert "
-            "run; make a bundle of other files with 'ddlabel import'"
+            f"{path}: expected a bundle ({', '.join(formats.FORMATS)}), results ({SUFFIX}) or the "
+            "folder of an expert run; make a bundle of other files with 'ddlabel import'"
         )
     # A run may be named with an epoch, RUN@12, which `one_run` refuses.
     if not Path(path.rpartition("@")[0] or path).exists():

@@ -118,6 +118,12 @@ class EvaluateOptions(TrainOptions):
         part_of_key=False,
         panel=TESTING,
     )
+    reliability: bool = option(
+        default=False,
+        help="record images, hits and sum of confidences in 15 bins of confidence",
+        part_of_key=False,
+        panel=TESTING,
+    )
     against: str | None = option(
         None, "bundle whose labels to compare with, seed by seed", recorded=False, panel=COMPARISON
     )
@@ -162,6 +168,13 @@ class EvaluateOptions(TrainOptions):
         None,
         "results file (.jsonl) to which one record for each student is appended",
         recorded=False,
+        panel=OUTPUT,
+    )
+    save_students: str | None = option(
+        None,
+        "folder in which the weights of every student are kept, for 'show --students'",
+        recorded=False,
+        not_with=("zca_from", "continual"),
         panel=OUTPUT,
     )
     table: str | None = option(

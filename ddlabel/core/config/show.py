@@ -18,3 +18,8 @@ class ShowOptions(RuntimeOptions):
     expert: str | None = option(
         None, "expert run that labels an image at each of its epochs (label-epochs)", recorded=False
     )
+    students: str | None = option(
+        None,
+        "folder of 'evaluate --save-students', whose students look at the images (gradcam)",
+        recorded=False,
+    )

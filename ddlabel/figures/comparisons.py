@@ -1,0 +1,131 @@
+"""Figures of accuracies: by setting, over γ, and over epoch and temperature of the expert."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ddlabel.figures.colours import BLUE, SCALE, SERIES
+from ddlabel.figures.registry import Drawing, Table, Value, draws
+from ddlabel.figures.students import Student, by_numbers, check_few, series_of, with_numbers
+from ddlabel.figures.style import SMALL, new_axes
+from ddlabel.methods.intervals import Summary, summarise
+
+_MOST_GROUPS = 40
+
+
+def summary_cells(summary: Summary) -> list[Value]:
+    """Return a summary as the cells of a table."""
+    return [summary.n, summary.mean, summary.deviation, summary.interval]
+
+
+SUMMARY = ("students", "accuracy_percent", "deviation", "interval_95")
+
+
+def accuracy_table(students: Sequence[Student]) -> Table:
+    """Return mean, deviation and 95 % interval of every group of students."""
+    rows = [[each.name, *summary_cells(summarise(each.percent()))] for each in series_of(students)]
+    return Table(columns=["group", *SUMMARY], rows=rows)
+
+
+@draws("results", by_default=True)
+def accuracies(students: Sequence[Student]) -> Drawing:
+    """Test accuracy of every group of students, with its 95 % interval and every student."""
+    groups = series_of(students)
+    check_few(groups, _MOST_GROUPS, "accuracies")
+    table = accuracy_table(students)
+    figure, axes = new_axes(0.6 + 0.24 * len(groups))
+    for place, (group, row) in enumerate(zip(groups, table.rows, strict=True)):
+        percent = group.percent()
+        axes.plot(percent, [place] * len(percent), "|", color=BLUE, alpha=0.5, markersize=7)
+        interval = row[4]
+        axes.errorbar(
+            float(row[2] or 0),
+            place,
+            xerr=None if interval is None else float(interval),
+            fmt="o",
+            color=BLUE,
+            capsize=3,
+        )
+    axes.set_yticks(range(len(groups)), [group.name for group in groups], size=SMALL)
+    axes.set_ylim(len(groups) - 0.5, -0.5)
+    axes.set_xlabel("test accuracy, %")
+    axes.grid(axis="x", linewidth=0.4, alpha=0.5)
+    return Drawing(figure, table)
+
+
+def table_over(students: Sequence[Student], names: Sequence[str], figure: str) -> Table:
+    """Return mean and interval of every group at every place of some numbers of the bundles."""
+    rows: list[list[Value]] = []
+    known = with_numbers(students, names, figure)
+    for group in series_of(known, axes=names):
+        for place, at_place in by_numbers(group, names).items():
+            summary = summarise([100 * student.accuracy for student in at_place])
+            rows.append([group.name, *place, *summary_cells(summary)])
+    return Table(columns=["group", *names, *SUMMARY], rows=rows)
+
+
+def rows_of_group(table: Table) -> dict[str, np.ndarray]:
+    """Return the numbers of a table over numbers by its first column; nan where there is none."""
+    groups: dict[str, list[Sequence[Value]]] = {}
+    for row in table.rows:
+        groups.setdefault(str(row[0]), []).append(row[1:])
+    return {name: np.array(rows, dtype=np.float64) for name, rows in groups.items()}
+
+
+@draws("results")
+def gamma(students: Sequence[Student]) -> Drawing:
+    """Accuracy over the weight γ of the hard label in refined labels (GIFT, Fig. 3)."""
+    table = table_over(students, ["gamma"], "gamma")
+    groups = rows_of_group(table)
+    check_few(groups, len(SERIES), "gamma")
+    figure, axes = new_axes(2.1)
+    for (name, rows), colour in zip(groups.items(), SERIES, strict=False):
+        intervals = np.nan_to_num(rows[:, 4])
+        axes.errorbar(
+            rows[:, 0], rows[:, 2], intervals, fmt="o-", color=colour, label=name, capsize=2
+        )
+    axes.set_xlabel("γ, weight of the hard label")
+    axes.set_ylabel("test accuracy, %")
+    if len(groups) > 1:
+        axes.legend(loc="best")
+    return Drawing(figure, table)
+
+
+@draws("results")
+def epoch_temperature(students: Sequence[Student]) -> Drawing:
+    """Accuracy over the expert's epoch and the labels' temperature (Label-Worth, Fig. 5)."""
+    table = table_over(students, ["epoch", "temperature"], "epoch-temperature")
+    groups = rows_of_group(table)
+    check_few(groups, 1, "epoch-temperature")
+    (rows,) = groups.values()
+    epochs, columns = np.unique(rows[:, 0], return_inverse=True)
+    temperatures, lines = np.unique(rows[:, 1], return_inverse=True)
+    grid = np.full((len(temperatures), len(epochs)), np.nan)
+    grid[lines, columns] = rows[:, 3]
+    figure, axes = new_axes(0.9 + 0.3 * len(temperatures))
+    axes.set_facecolor("#DDDDDD")
+    picture = axes.imshow(grid, cmap=SCALE, aspect="auto", origin="lower")
+    middle = (np.nanmin(grid) + np.nanmax(grid)) / 2
+    best = np.nanargmax(grid)
+    for number, value in enumerate(grid.ravel()):
+        if np.isnan(value):
+            continue
+        line, column = divmod(number, len(epochs))
+        colour = "black" if value > middle else "white"
+        weight = "bold" if number == best else "normal"
+        axes.text(
+            column,
+            line,
+            f"{value:.1f}",
+            ha="center",
+            va="center",
+            size=SMALL,
+            color=colour,
+            weight=weight,
+        )
+    axes.set_xticks(range(len(epochs)), [f"{epoch:g}" for epoch in epochs])
+    axes.set_yticks(range(len(temperatures)), [f"{each:g}" for each in temperatures])
+    axes.set_xlabel("epoch of the expert")
+    axes.set_ylabel("temperature")
+    figure.colorbar(picture, ax=axes).set_label("test accuracy, %")
+    return Drawing(figure, table)
