@@ -7,7 +7,7 @@ import numpy as np
 from ddlabel.figures.colours import BLUE, SCALE, SERIES
 from ddlabel.figures.registry import Drawing, Table, Value, draws
 from ddlabel.figures.students import Student, by_numbers, check_few, series_of, with_numbers
-from ddlabel.figures.style import SMALL, new_axes
+from ddlabel.figures.style import SMALL, legend_above, new_axes
 from ddlabel.methods.intervals import Summary, summarise
 
 _MOST_GROUPS = 40
@@ -87,7 +87,7 @@ def gamma(students: Sequence[Student]) -> Drawing:
     axes.set_xlabel("γ, weight of the hard label")
     axes.set_ylabel("test accuracy, %")
     if len(groups) > 1:
-        axes.legend(loc="best")
+        legend_above(figure)
     return Drawing(figure, table)
 
 

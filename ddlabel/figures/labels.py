@@ -1,6 +1,7 @@
 """Figures of the labels of a bundle: heat-map by class and histogram of entropies."""
 
 import math
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
@@ -122,10 +123,9 @@ def entropies(bundle: Bundle) -> dict[Field, Array]:
     return values
 
 
-def entropy_counts(bundle: Bundle) -> Table:
-    """Count the labels by their entropy, in bins of equal width from 0 to the logarithm of K."""
-    values = entropies(bundle)
-    edges = np.linspace(0, math.log(max(bundle.num_classes, 2)), _NUM_BINS + 1)
+def entropy_counts(values: Mapping[Field, Array], num_classes: int) -> Table:
+    """Count entropies in bins of equal width from 0 to the logarithm of K."""
+    edges = np.linspace(0, math.log(max(num_classes, 2)), _NUM_BINS + 1)
     counts = {}
     for field, of_field in values.items():
         # An entropy of log K may be a rounding error above it.
@@ -139,8 +139,8 @@ def entropy_counts(bundle: Bundle) -> Table:
 @draws("bundle", by_default=True)
 def entropy(bundle: Bundle) -> Drawing:
     """Histogram of the entropies of soft and dense labels (Label-Worth, section 4.2)."""
-    table = entropy_counts(bundle)
     values = entropies(bundle)
+    table = entropy_counts(values, bundle.num_classes)
     columns = np.array([row[2:] for row in table.rows], dtype=np.float64)
     lows = np.array([row[0] for row in table.rows])
     highs = np.array([row[1] for row in table.rows])

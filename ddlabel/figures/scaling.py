@@ -12,7 +12,7 @@ from ddlabel.figures.colours import BLACK, GREY, SERIES
 from ddlabel.figures.comparisons import rows_of_group, table_over
 from ddlabel.figures.registry import Drawing, Table, Value, draws
 from ddlabel.figures.students import Student, check_few
-from ddlabel.figures.style import SMALL, log_scale, new_axes
+from ddlabel.figures.style import SMALL, legend_above, log_scale, new_axes
 
 # The exponent and the offset of Label-Worth's law on Tiny ImageNet (section 4.3).
 PAPER_EXPONENT = 0.077
@@ -121,7 +121,7 @@ def scaling(students: Sequence[Student]) -> Drawing:
     axes.set_ylabel("test accuracy, %")
     formula = f"accuracy = (f · IPC / {law.scale:.3g})^{law.exponent:.3g} − {law.offset:.3g}"
     axes.set_title(formula, size=SMALL)
-    axes.legend(loc="best")
+    legend_above(figure)
     return Drawing(figure, table)
 
 
@@ -171,5 +171,5 @@ def pareto(students: Sequence[Student]) -> Drawing:
     log_scale(axes.xaxis, steps=(1, 3))
     axes.set_xlabel("bytes of images and labels (number: IPC)")
     axes.set_ylabel("test accuracy, %")
-    axes.legend(loc="best")
+    legend_above(figure)
     return Drawing(figure, table)

@@ -57,18 +57,12 @@ def series_of(students: Sequence[Student], *, axes: Collection[str] = ()) -> lis
     """Group students by everything that differs but the seed and the numbers that axes show.
 
     The names have only what is needed to tell the groups apart. With axes, the students of a group
-    may be of several bundles.
+    may be of several bundles, and a setting that follows from the axes makes no group: the default
+    batch size follows from the number of images.
     """
-    names = [*dict.fromkeys(name for student in students for name in student.settings)]
-    # First what a reader looks for.
-    names.sort(key=lambda name: name not in _PLAIN)
-    numbers = [name for name in ("ipc", "gamma", "epoch", "temperature") if name not in axes]
-    candidates = [*names, *numbers]
-    if not axes:
-        candidates.append("bundle")
     used: list[str] = []
     num_groups = 1
-    for name in candidates:
+    for name in _candidates(students, axes):
         finer = len({_key(student, [*used, name]) for student in students})
         if finer > num_groups:
             used.append(name)
@@ -77,6 +71,22 @@ def series_of(students: Sequence[Student], *, axes: Collection[str] = ()) -> lis
     for student in students:
         groups.setdefault(_key(student, used), []).append(student)
     return [Series(name=_name(of[0], used), students=of) for of in groups.values()]
+
+
+def _candidates(students: Sequence[Student], axes: Collection[str]) -> list[str]:
+    """Return what can tell groups apart: first what a reader looks for, at last the bundle."""
+    settings = [*dict.fromkeys(name for student in students for name in student.settings)]
+    if axes:
+        num_places = len({_key(student, [*axes]) for student in students})
+        settings = [
+            name
+            for name in settings
+            if len({_key(student, [*axes, name]) for student in students}) > num_places
+        ]
+    plain = [name for name in settings if name in _PLAIN]
+    others = [name for name in settings if name not in _PLAIN]
+    numbers = [name for name in ("ipc", "gamma", "epoch", "temperature") if name not in axes]
+    return [*plain, *numbers, *others, *([] if axes else ["bundle"])]
 
 
 def _key(student: Student, names: Sequence[str]) -> tuple[Any, ...]:

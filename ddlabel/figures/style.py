@@ -115,6 +115,11 @@ def short_number(value: float) -> str:
     return f"{value:g}"
 
 
+def legend_above(figure: "Figure") -> None:
+    """Name the lines of a figure above it, where the names hide nothing."""
+    figure.legend(loc="outside upper center", ncols=2)
+
+
 def without_ticks(axes: "Axes") -> None:
     """Remove ticks and frame, for pictures."""
     axes.set_xticks([])

@@ -14,7 +14,7 @@ from ddlabel.core.errors import IncompatibleError, UsageError
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.schema import LabelMeta, Pixels
 from ddlabel.figures.contact_sheet import spread_rows, top_labels
-from ddlabel.figures.labels import class_means, entropy_counts
+from ddlabel.figures.labels import class_means, entropies, entropy_counts
 from ddlabel.figures.views import view_images, view_labels
 
 
@@ -49,7 +49,7 @@ class TestClassMeans:
 class TestEntropy:
     def test_every_label_is_in_the_bin_of_its_entropy(self):
         bundle = labelled([[1, 0, 0], [0.5, 0.5, 0], [1 / 3, 1 / 3, 1 / 3]])
-        table = entropy_counts(bundle)
+        table = entropy_counts(entropies(bundle), 3)
         counts = np.array(column(table, "soft"))
         edges = [*column(table, "from_nats"), table.rows[-1][1]]
         assert edges[0] == 0
@@ -61,7 +61,7 @@ class TestEntropy:
 
     def test_without_labels_that_have_one_it_says_how_to_make_some(self):
         with pytest.raises(IncompatibleError, match="ddlabel relabel"):
-            entropy_counts(labelled(np.eye(3), space="direction"))
+            entropies(labelled(np.eye(3), space="direction"))
 
 
 class TestContactSheet:

@@ -38,6 +38,15 @@ class TestSeries:
         groups = series_of([student(labels="soft", bundle=name) for name in ("x", "y")])
         assert [group.name for group in groups] == ["x", "y"]
 
+    def test_a_setting_that_follows_from_the_axis_makes_no_group(self):
+        students = [
+            student(labels=labels, batch_size=size, ipc=ipc, bundle=f"{labels}{ipc}")
+            for labels in ("hard", "soft")
+            for ipc, size in ((1.0, "10"), (5.0, "50"))
+        ]
+        assert [group.name for group in series_of(students, axes=["ipc"])] == ["hard", "soft"]
+        assert series_of(students)[0].name == "hard, ipc=1"
+
     def test_other_settings_have_their_names(self):
         groups = series_of([student(optimizer=name, ipc=1.0) for name in ("sgd", "adam")])
         assert [group.name for group in groups] == ["optimizer=sgd", "optimizer=adam"]
