@@ -76,17 +76,17 @@ def series_of(students: Sequence[Student], *, axes: Collection[str] = ()) -> lis
 def _candidates(students: Sequence[Student], axes: Collection[str]) -> list[str]:
     """Return what can tell groups apart: first what a reader looks for, at last the bundle."""
     settings = [*dict.fromkeys(name for student in students for name in student.settings)]
-    if axes:
-        num_places = len({_key(student, [*axes]) for student in students})
-        settings = [
-            name
-            for name in settings
-            if len({_key(student, [*axes, name]) for student in students}) > num_places
-        ]
     plain = [name for name in settings if name in _PLAIN]
     others = [name for name in settings if name not in _PLAIN]
     numbers = [name for name in ("ipc", "gamma", "epoch", "temperature") if name not in axes]
-    return [*plain, *numbers, *others, *([] if axes else ["bundle"])]
+    if not axes:
+        return [*plain, *numbers, *others, "bundle"]
+    num_places = len({_key(student, [*axes, *plain]) for student in students})
+    free = []
+    for name in (*numbers, *others):
+        if len({_key(student, [*axes, *plain, name]) for student in students}) > num_places:
+            free.append(name)
+    return [*plain, *free]
 
 
 def _key(student: Student, names: Sequence[str]) -> tuple[Any, ...]:
@@ -98,6 +98,8 @@ def _name(student: Student, used: Sequence[str]) -> str:
     parts = []
     for name in used:
         value = student.value(name)
+        if value is None:
+            continue
         text = f"{value:g}" if isinstance(value, float) else str(value)
         parts.append(text if name in _PLAIN else f"{name}={text}")
     return short_text(", ".join(parts) or "all students", _LONGEST_NAME)

@@ -47,6 +47,13 @@ class TestSeries:
         assert [group.name for group in series_of(students, axes=["ipc"])] == ["hard", "soft"]
         assert series_of(students)[0].name == "hard, ipc=1"
 
+    def test_labels_make_groups_although_every_point_of_an_axis_has_one_kind(self):
+        students = [
+            student(labels="hard", bytes=10.0, bundle="x"),
+            student(labels="soft", bytes=12.0, epoch=3.0, bundle="y"),
+        ]
+        assert [group.name for group in series_of(students, axes=["bytes"])] == ["hard", "soft"]
+
     def test_other_settings_have_their_names(self):
         groups = series_of([student(optimizer=name, ipc=1.0) for name in ("sgd", "adam")])
         assert [group.name for group in groups] == ["optimizer=sgd", "optimizer=adam"]
