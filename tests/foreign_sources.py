@@ -34,6 +34,13 @@ def save_png(path: Path, pixels) -> None:
     Image.fromarray(np.asarray(pixels, np.uint8)).save(path)
 
 
+def png_bytes(value: int, size: int = 2) -> bytes:
+    """A grey image of one value."""
+    file = io.BytesIO()
+    Image.new("L", (size, size), value).save(file, "PNG")
+    return file.getvalue()
+
+
 def png_that_declares(width: int, height: int) -> bytes:
     def chunk(kind: bytes, data: bytes) -> bytes:
         return (

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pickle
+import tarfile
 import zipfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import torch
 from artefacts import save_dc, save_kip, save_rat_bptt
 from foreign_sources import (
@@ -33,6 +36,8 @@ def save_sources(folder: Path) -> None:
     folder.mkdir()
     save_folders(folder)
     save_zips(folder)
+    save_tars(folder)
+    save_parquet_files(folder)
     save_cifar_folders(folder)
     save_idx_files(folder)
     save_npz_files(folder)
@@ -56,6 +61,8 @@ def save_folders(folder: Path) -> None:
     save_png(folder / "damaged" / "cat" / "1.png", grey)
     image = folder / "damaged" / "cat" / "1.png"
     image.write_bytes(image.read_bytes()[:-20])
+    save_png(folder / "half-damaged" / "cat" / "1.png", grey)
+    (folder / "half-damaged" / "cat" / "2.png").write_bytes(image.read_bytes())
     (folder / "text" / "cat").mkdir(parents=True)
     (folder / "text" / "cat" / "1.png").write_text("no image")
     # Both a CIFAR folder and a folder of classes.
@@ -69,6 +76,22 @@ def save_zips(folder: Path) -> None:
         archive.writestr("../cat/1.png", b"")
     with zipfile.ZipFile(folder / "flat.zip", "w") as archive:
         archive.writestr("1.png", b"")
+
+
+def save_tars(folder: Path) -> None:
+    image = folder / "pets" / "cat" / "1.png"
+    with tarfile.open(folder / "images.tar", "w") as archive:
+        archive.add(image, "1.png")
+    with tarfile.open(folder / "link.tar", "w") as archive:
+        archive.add(image, "1.png")
+        link = tarfile.TarInfo("1.cls")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+
+
+def save_parquet_files(folder: Path) -> None:
+    (folder / "cut.parquet").write_bytes(b"PAR1")
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["a"]}), folder / "text.parquet")
 
 
 def save_cifar_folders(folder: Path) -> None:

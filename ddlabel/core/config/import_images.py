@@ -21,6 +21,20 @@ class ImportOptions(Options):
     size: int | None = option(
         None, "resize the short side to this many pixels and crop the centre", low=1, high=4096
     )
+    skip_bad: bool = option(
+        default=False, help="leave out images that cannot be read, and name them"
+    )
+    factor: int | None = option(
+        None,
+        "RDED's factor: each image is so many patches wide and high; goes into the history",
+        low=2,
+        high=16,
+    )
+    grid: str | None = option(
+        None,
+        "how images lie in one picture: rows=10,cols=10,pad=2, and ipc=1 (default: cols) or "
+        "images=95 where that is so",
+    )
     rgb: bool = option(default=False, help="turn grey images into RGB")
     pixels: str | None = option(
         None,

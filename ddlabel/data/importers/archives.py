@@ -4,8 +4,9 @@ import copy
 import gzip
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -15,6 +16,9 @@ from ddlabel.data.schema import require
 
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _READ_AHEAD = 1 << 16
+# What is read of a tar archive to find out what it holds.
+_BYTES_SEEN = 1 << 24
+_MEMBERS_SEEN = 1000
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -92,6 +96,21 @@ def open_tar(path: Path) -> Iterator[tarfile.TarFile]:
         ) as archive,
     ):
         yield archive
+
+
+def first_members(path: Path) -> list[tarfile.TarInfo]:
+    """Return the members in the first 16 MiB of a tar archive; of a damaged one, the intact ones.
+
+    Raises:
+        UnsafeInputError: It inflates out of proportion, or a part of it is too large to read.
+    """
+    members = []
+    with open_tar(path) as archive, suppress(tarfile.TarError, EOFError, zlib.error):
+        for info in archive:
+            members.append(info)
+            if info.offset_data + info.size > _BYTES_SEEN or len(members) == _MEMBERS_SEEN:
+                break
+    return members
 
 
 class _Limited:

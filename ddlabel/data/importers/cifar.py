@@ -1,5 +1,6 @@
 """CIFAR-10 and CIFAR-100 in the form of their authors: the python archive, packed or unpacked."""
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from ddlabel.core.config import ImportOptions
 from ddlabel.data.importers import budget
-from ddlabel.data.importers.archives import is_archive, is_tar, open_tar
+from ddlabel.data.importers.archives import first_members, is_archive, is_tar, open_tar
 from ddlabel.data.importers.pickles import read_pickle
 from ddlabel.data.importers.registry import Certainty, Found, importers
 from ddlabel.data.importers.source import Source
@@ -26,14 +27,17 @@ _MAX_MEMBERS = 1000
 
 
 def _recognise(paths: Sequence[Path]) -> Found | None:
-    """Find a folder with a `batches.meta` or `meta` file, or a tar archive."""
+    """Find a folder with a `batches.meta` or `meta` file, or a tar archive of CIFAR's files."""
     path = paths[0]
     if path.is_dir():
         names = [name for name in _NAMES if (path / name).is_file()]
         return Found(f"a folder of CIFAR (it has {names[0]})", Certainty.CONTENT) if names else None
     if not is_archive(is_tar, path):
         return None
-    return Found("a tar archive, such as CIFAR's", Certainty.NAME)
+    known = {*_NAMES, *itertools.chain.from_iterable(_FILES.values())}
+    if any(PurePosixPath(member.name).name in known for member in first_members(path)):
+        return Found("CIFAR's python archive", Certainty.CONTENT)
+    return Found("a tar archive", Certainty.NAME, missing="the files of CIFAR")
 
 
 @importers.add("cifar", recognise=_recognise, options={"split"})

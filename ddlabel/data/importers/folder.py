@@ -11,15 +11,14 @@ import numpy as np
 
 from ddlabel.core.config import ImportOptions
 from ddlabel.core.errors import InvalidInputError, UnsafeInputError, UsageError
-from ddlabel.data.importers import budget
 from ddlabel.data.importers.archives import is_archive, read_member
-from ddlabel.data.importers.images import Member, decode_image
+from ddlabel.data.importers.image_list import read_images
+from ddlabel.data.importers.images import Member, read_file
 from ddlabel.data.importers.registry import Certainty, Found, importers
 from ddlabel.data.importers.source import Source
 from ddlabel.data.labels import Array
 from ddlabel.data.reading import reading
 from ddlabel.data.schema import require
-from ddlabel.data.scratch import scratch_array
 
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 _PARTS = {"train", "val", "test"}
@@ -47,12 +46,14 @@ def _recognise(paths: Sequence[Path]) -> Found | None:
     return Found("class folders of images", Certainty.CONTENT)
 
 
-@importers.add("folder", recognise=_recognise, options={"split", "size"})
+@importers.add("folder", recognise=_recognise, options={"split", "size", "skip_bad", "factor"})
 def load(paths: Sequence[Path], options: ImportOptions) -> Source:
     """A folder or zip of class folders: real images, and those of SRe2L, CDA, G-VBSM and RDED.
 
     The images are sorted by class and then by name. Where the folder has parts (`train/`, `val/`,
-    `test/`), `options.split` picks one. Images of several sizes need `options.size`.
+    `test/`), `options.split` picks one. Images of several sizes need `options.size`. RDED's images
+    are `options.factor` × `options.factor` patches. They stay whole, as students of RDED see them
+    (its public code shuffles the patches while it trains), and the factor goes into the history.
 
     Raises:
         InvalidInputError: There is no image, one cannot be read, or their sizes differ.
@@ -62,37 +63,28 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
     """
     path = paths[0]
     listed = list_images(path, options)
-    members = listed.members
-    first = decode_image(members[0], options).pixels
-    shape = (len(members), *first.shape)
-    images = scratch_array(shape, np.uint8)
-    transparent = []
-    for row, member in enumerate(members):
-        decoded = decode_image(member, options)
-        if decoded.pixels.shape != first.shape:
-            raise InvalidInputError(
-                f"{path}: {member.path} is {_described(decoded.pixels)} and {members[0].path} is "
-                f"{_described(first)}: make them alike with --size, and grey ones with --rgb"
-            )
-        images[row] = decoded.pixels
-        if decoded.is_transparent:
-            transparent.append(member.name)
-    notes = (*listed.notes, *_transparency_note(transparent))
-    return Source(images, listed.hard_labels, listed.classes, notes=notes)
-
-
-def _described(image: Array) -> str:
-    num_channels, height, width = image.shape
-    return f"{width} × {height} px in {'grey' if num_channels == 1 else 'colour'}"
-
-
-def _transparency_note(names: Sequence[str]) -> tuple[str, ...]:
-    if not names:
-        return ()
-    return (
-        f"note: the transparency of {len(names)} images is left out, and their colours are kept "
-        f"(the first is {names[0]})",
+    read = read_images(str(path), listed.members, len(listed.members), options)
+    facts = dict(read.facts)
+    if options.factor is not None:
+        _check_factor(path, read.images, options.factor)
+        facts["factor"] = options.factor
+    return Source(
+        read.images,
+        listed.hard_labels[read.rows],
+        listed.classes,
+        notes=(*listed.notes, *read.notes),
+        facts=facts,
     )
+
+
+def _check_factor(path: Path, images: Array, factor: int) -> None:
+    """Check that images can be factor × factor patches, as RDED's are."""
+    height, width = images.shape[2:]
+    if height % factor or width % factor:
+        raise UsageError(
+            f"{path}: images of {width} × {height} px are not {factor} × {factor} equal patches: "
+            "leave out --factor, or choose another --size"
+        )
 
 
 def list_images(path: Path, options: ImportOptions) -> ImageList:
@@ -157,7 +149,7 @@ def _folder_members(path: Path) -> list[Member]:
             raise InvalidInputError(f"{path}: the folder {empty} is empty: fill it, or remove it")
         if inside.suffix.lower() in _SUFFIXES and inside.is_file():
             relative = inside.relative_to(path)
-            members.append(Member(relative, partial(_read_file, inside), str(inside)))
+            members.append(Member(relative, partial(read_file, inside), str(inside)))
     return members
 
 
@@ -173,11 +165,6 @@ def _check_link(path: Path, link: Path) -> None:
         link.exists() or not is_image,
         f"{path}: the symbolic link {name} leads nowhere: repair or remove it",
     )
-
-
-def _read_file(file: Path) -> bytes:
-    budget.check_budget("the file", file.stat().st_size, budget.MAX_FILE_BYTES)
-    return file.read_bytes()
 
 
 def _zip_members(path: Path) -> list[Member]:

@@ -3,7 +3,7 @@
 import io
 import warnings
 from collections.abc import Callable
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 import numpy as np
@@ -41,6 +41,16 @@ class Member(NamedTuple):
     def part(self) -> str:
         """The name of the folder above the class folder."""
         return self.path.parent.parent.name
+
+
+def read_file(path: Path) -> bytes:
+    """Return the content of an image file.
+
+    Raises:
+        UnsafeInputError: It is too large.
+    """
+    budget.check_budget("the file", path.stat().st_size, budget.MAX_FILE_BYTES)
+    return path.read_bytes()
 
 
 class Decoded(NamedTuple):

@@ -125,7 +125,7 @@ def tar_header_that_inflates(folder: Path) -> Path:
 def tar_of_many_members(folder: Path) -> Path:
     path = folder / "x.tar.gz"
     with gzip.open(path, "wb", compresslevel=1) as file:
-        file.write(tarfile.TarInfo("x").tobuf() * 20_000)
+        file.write(tarfile.TarInfo("meta").tobuf() * 20_000)
     return path
 
 
