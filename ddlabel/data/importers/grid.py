@@ -78,7 +78,10 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
     path = paths[0]
     require(_recognise(paths), f"{path}: not one picture: expected a PNG or JPEG file")
     if options.grid is None:
-        raise UsageError(f"{path}: one picture: say how its images lie, such as {_EXAMPLE}")
+        raise UsageError(
+            f"{path}: one picture: say how the images in it lie, such as {_EXAMPLE}; images in "
+            "files of their own are a folder with one folder for each class"
+        )
     layout = _layouts.resolve(f"grid:{options.grid}")()
     member = Member(path, partial(read_file, path), str(path))
     picture = decode(member, options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from foreign_sources import UNIT, load, save_png, save_pt
+from foreign_sources import UNIT, load, save_pt
 from samples import make_bundle
 
 from ddlabel.core.errors import InvalidInputError
@@ -23,8 +23,8 @@ def safetensors_of_others(folder):
 
 
 def picture(folder):
-    save_png(folder / "x.png", np.zeros((2, 2)))
-    return folder / "x.png"
+    (folder / "x.gif").write_bytes(b"GIF89a")
+    return folder / "x.gif"
 
 
 def expert_run(folder):
