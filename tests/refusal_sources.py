@@ -38,6 +38,7 @@ def save_sources(folder: Path) -> None:
     save_zips(folder)
     save_tars(folder)
     save_parquet_files(folder)
+    save_fkd_archive(folder)
     save_cifar_folders(folder)
     save_idx_files(folder)
     save_npz_files(folder)
@@ -87,6 +88,14 @@ def save_tars(folder: Path) -> None:
         link = tarfile.TarInfo("1.cls")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         archive.addfile(link)
+
+
+def save_fkd_archive(folder: Path) -> None:
+    """One view of two images, with labels of three classes."""
+    (folder / "fkd" / "epoch_0").mkdir(parents=True)
+    coords = torch.tensor([[0.0, 0, 1, 1]] * 2)
+    batch = [coords, torch.zeros(2), None, None, None, torch.from_numpy(LOGITS)]
+    save_pt(folder / "fkd" / "epoch_0" / "batch_0.tar", batch)
 
 
 def save_parquet_files(folder: Path) -> None:

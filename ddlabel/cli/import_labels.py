@@ -10,7 +10,10 @@ from ddlabel.cli.reporter import TerminalReporter
 from ddlabel.core.config import ImportLabelsOptions
 
 _Labels = Annotated[
-    str, typer.Argument(metavar="LABELS", help="file of labels: .npy, .npz, .csv, .txt or .pt")
+    str,
+    typer.Argument(
+        metavar="LABELS", help="file of labels: .npy, .npz, .csv, .txt or .pt; or FKD's folder"
+    ),
 ]
 
 

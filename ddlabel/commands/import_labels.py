@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ddlabel.commands.command import Made, command
-from ddlabel.commands.inputs import BundleLike, open_bundle
+from ddlabel.commands.fkd_labels import put_fkd_labels
+from ddlabel.commands.inputs import BundleLike, OpenBundle, open_bundle
 from ddlabel.commands.label_report import report_labels
 from ddlabel.commands.reporter import Reporter
 from ddlabel.core.config import ImportLabelsOptions
@@ -17,6 +18,7 @@ from ddlabel.core.errors import IncompatibleError, UsageError
 from ddlabel.data.bundle import Bundle, Field
 from ddlabel.data.checks import check_labels
 from ddlabel.data.importers.budget import check_source
+from ddlabel.data.importers.fkd import is_fkd
 from ddlabel.data.importers.label_arrays import read_hard, read_soft
 from ddlabel.data.importers.label_files import labels_of_array, read_label_file
 from ddlabel.data.importers.label_tables import LabelFile
@@ -29,6 +31,7 @@ from ddlabel.data.provenance import (
     name_of_path,
     sha256_of_array,
     sha256_of_file,
+    sha256_of_path,
 )
 from ddlabel.data.reading import reading
 from ddlabel.data.schema import LabelMeta
@@ -49,7 +52,8 @@ def import_labels(
 ) -> Made:
     """Put labels of your own on a bundle: hard [N], soft [N, K], or dense [N, V, K] of its views.
 
-    `labels` is a .npy, .npz, .csv or .pt file, or in Python an array or a tensor. They are in the
+    `labels` is a .npy, .npz, .csv or .pt file, the folder of an FKD archive (`epoch_0/batch_0.tar`
+    and so on, which brings its views with it), or in Python an array or a tensor. They are in the
     order of the images. Labels of the same kind that the bundle has are replaced. Columns with the
     names of classes are put in the order of the bundle's classes.
 
@@ -60,6 +64,8 @@ def import_labels(
         IncompatibleError: They are of other images, classes or views than those of the bundle.
     """
     opened = open_bundle(bundle)
+    if isinstance(labels, str | os.PathLike) and is_fkd(Path(labels)):
+        return _with_fkd(opened, Path(labels), options, reporter)
     table, source = _read(labels, options.array)
     labelled = put_labels(opened.bundle, table, source.name, options)
     has_hard = table.hard is not None or table.hard_names is not None
@@ -69,14 +75,24 @@ def import_labels(
     fields: tuple[tuple[Field, Array | None], ...] = (("soft", table.soft), ("dense", table.dense))
     for field, given in fields:
         if given is not None:
-            report_labels(labelled, field, reporter)
-            _warn_of_order(labelled, field, reporter)
+            _report_given(labelled, field, reporter)
     return Made(
         bundle=labelled,
         source=opened.digest,
         inputs=[source],
         facts={HARD_LABELS: GIVEN} if has_hard else None,
     )
+
+
+def _with_fkd(
+    opened: OpenBundle, archive: Path, options: ImportLabelsOptions, reporter: Reporter
+) -> Made:
+    """Return the bundle with the views and dense labels of an FKD archive."""
+    labelled = put_fkd_labels(opened.bundle, archive, options, reporter)
+    _report_given(labelled, "dense", reporter)
+    name = name_of_path(archive)
+    source = Input(role="source", name=name, sha256=sha256_of_path(archive))
+    return Made(bundle=labelled, source=opened.digest, inputs=[source])
 
 
 def _read(labels: Any, array: str | None) -> tuple[LabelFile, Input]:
@@ -182,6 +198,12 @@ def _in_class_order(
     if names is None:
         return values
     return values[:, np.argsort(_numbers_of(classes, names, file))]
+
+
+def _report_given(bundle: Bundle, field: Field, reporter: Reporter) -> None:
+    """Report how good labels are, and warn if they seem to be of another order."""
+    report_labels(bundle, field, reporter)
+    _warn_of_order(bundle, field, reporter)
 
 
 def _warn_of_order(bundle: Bundle, field: str, reporter: Reporter) -> None:

@@ -87,7 +87,8 @@ def array_of(name: Path | str, tensor: "Tensor") -> Array:
 def _scalars() -> list[Any]:
     """Return the names that a file with numpy scalars needs beyond those that torch allows."""
     make_scalar = np.float64(0).__reduce__()[0]
-    scalars: list[Any] = [np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType]
+    kinds = (np.dtypes.Float64DType, np.dtypes.Float32DType, np.dtypes.Int64DType)
+    scalars: list[Any] = [np.dtype, *kinds]
     for core in ("core", "_core"):  # numpy 1 and numpy 2
         scalars.append((make_scalar, f"numpy.{core}.multiarray.scalar"))
     return scalars
