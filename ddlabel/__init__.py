@@ -47,6 +47,7 @@ _MODULES = {
     "evaluate": "commands.evaluate",
     "sweep": "commands.sweep",
     "compare": "commands.compare",
+    "report": "commands.report",
     "export": "commands.export",
     "info": "commands.info",
     "check": "commands.check",

@@ -31,6 +31,7 @@ from ddlabel.cli import (  # noqa: F401 - importing a module registers its comma
     learn,
     refine,
     relabel,
+    report,
     select,
     show,
     sweep,

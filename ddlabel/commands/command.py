@@ -44,6 +44,7 @@ MODULES = {
     "evaluate": "evaluate",
     "sweep": "sweep",
     "compare": "compare",
+    "report": "report",
     "export": "export",
     "info": "info",
     "check": "check",

@@ -72,12 +72,12 @@ class TextTable:
         """Return the lines of the table in Markdown, with the title before and the notes after."""
         rules = ["---" if number < self.num_names else "---:" for number in range(len(self.heads))]
         cells = [self.heads, rules, *self.rows]
-        lines = [f"**{_in_markdown(self.title)}**", ""]
+        lines = [f"**{in_markdown(self.title)}**", ""]
         for number, row in enumerate(cells):
-            texts = row if number == 1 else [_in_markdown(cell) for cell in row]
+            texts = row if number == 1 else [in_markdown(cell) for cell in row]
             lines.append(f"| {' | '.join(texts)} |")
         for note in self.notes:
-            lines += ["", _in_markdown(note)]
+            lines += ["", in_markdown(note)]
         return lines
 
     def latex(self) -> list[str]:
@@ -114,7 +114,8 @@ def _in_csv(cell: object) -> object:
     return f"'{text}" if cell.startswith(_FORMULA) else text
 
 
-def _in_markdown(text: str) -> str:
+def in_markdown(text: str) -> str:
+    """Return text as Markdown shows it, without a meaning in it."""
     return "".join(f"\\{each}" if each in _MARKDOWN else each for each in printable(text))
 
 

@@ -37,6 +37,7 @@ INPUTS = {
     "compress": ("few.safetensors", "out.safetensors"),
     "describe": ("few.safetensors",),
     "compare": ("results.jsonl",),
+    "report": ("results.jsonl",),
     "show": ("few.safetensors",),
     "doctor": ("few.safetensors",),
     "export": ("few.safetensors", "out"),

@@ -168,6 +168,7 @@ class TestPairs:
             ({"baseline": "bundle=sofd"}, "did you mean 'soft'"),
             ({"baseline": ["bundle=soft", "bundle=dense"]}, "two values"),
             ({"baseline": "test=test", "by": "test,labels"}, "no other row"),
+            ({"paired": True, "by": "test"}, "there is one row, test=test"),
         ],
     )
     def test_what_is_not_there_is_refused(self, options, named):

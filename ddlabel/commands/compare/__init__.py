@@ -75,6 +75,10 @@ def compare_observations(
     if baseline:
         pairs = pairs_with_baseline(rows, baseline)
     elif options.paired:
+        if len(rows) == 1:
+            raise UsageError(
+                f"--paired: there is one row, {rows[0].name}: name results with others too"
+            )
         pairs = all_pairs(rows)
     return Comparisons(
         names=names,
@@ -84,6 +88,23 @@ def compare_observations(
         pairs=pairs,
         table_names=table_names,
     )
+
+
+def crossed_comparisons(
+    observations: Sequence[Observation], comparisons: Comparisons, names: str | None = None
+) -> Comparisons | None:
+    """Return the comparisons by two names, or by those of the rows if two cross in them, or None.
+
+    Raises:
+        UsageError: `names` are not two names that the students have.
+    """
+    if names is None:
+        rows = comparisons.rows
+        counts = [len({row.place[name] for row in rows}) for name in comparisons.names]
+        if len(counts) != 2 or len(rows) <= max(counts):
+            return None
+        names = ",".join(comparisons.names)
+    return compare_observations(observations, CompareOptions(table=names))
 
 
 def read_observations(

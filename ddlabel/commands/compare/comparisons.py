@@ -161,8 +161,9 @@ class Comparisons:
             cells = [of_row.get(column) for column in columns]
             texts = [figure_text(row, "accuracy") if row else MISSING for row in cells]
             rows.append([value, *texts])
+        by = f"by {flag_name(row_name)} and {flag_name(column_name)}"
         return TextTable(
-            title=f"{self.title}, mean ± 95 % interval",
+            title=f"{self.title} {by}, mean ± 95 % interval",
             heads=[f"{flag_name(row_name)} \\ {flag_name(column_name)}", *columns],
             rows=rows,
             num_names=1,

@@ -16,6 +16,7 @@ from ddlabel.data.record import Record
 INPUTS = ("bundle", "test", "teacher", "zca", "real")
 # The figures of a student that have a mean over students, with their names in tables.
 FIGURES = {"accuracy": "accuracy %", "top5": "top-5 %", "calibration_error": "calibration error %"}
+_DECLARED = {declared.name: declared for declared in fields(EvaluateOptions)}
 _DIGITS_OF_DIGEST = 8
 _NONE = "none"
 
@@ -167,12 +168,11 @@ def _values(record: Record, names: Mapping[str, str]) -> dict[str, str]:
 
 def _has_effect(name: str, record: Record) -> bool:
     """Return whether an option has an effect beside the other options of the record."""
-    declared = {field.name: field for field in fields(EvaluateOptions)}
-    if name not in declared:
+    if name not in _DECLARED:
         return True
-    if not declared[name].metadata["part_of_key"]:
+    if not _DECLARED[name].metadata["part_of_key"]:
         return False
-    conditions: Conditions = declared[name].metadata["conditions"]
+    conditions: Conditions = _DECLARED[name].metadata["conditions"]
     needed = conditions.only_with
     return not needed or any(_is_met(condition, record) for condition in needed)
 
@@ -194,10 +194,10 @@ def _text(value: Any) -> str:
 def known_values() -> Sequence[str]:
     """Return the names of all that students of `evaluate` can be told apart by, in order."""
     options = [
-        field.name
-        for field in fields(EvaluateOptions)
-        if field.metadata["recorded"] and field.metadata["part_of_key"]
-        if field.name not in ("seed", "seeds")
+        name
+        for name, declared in _DECLARED.items()
+        if declared.metadata["recorded"] and declared.metadata["part_of_key"]
+        if name not in ("seed", "seeds")
     ]
     first = [*INPUTS[:1], "ipc", *EvaluateOptions.AXES[:1], "global_labels"]
     rest = [*EvaluateOptions.AXES[1:], *options, *INPUTS[1:], "role", "version"]

@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ddlabel.commands.compare.observations import FIGURES, Observation, known_values
@@ -13,7 +13,8 @@ from ddlabel.methods.intervals import Comparison, Summary, compare, summarise
 
 # The number of images per class follows from the bundle.
 _NEVER_BY_DEFAULT = ("ipc",)
-_NO_EFFECT = "–"
+# The value of what has no effect on the students of a row.
+NO_EFFECT = "–"
 _PERCENT = 100
 
 
@@ -53,8 +54,10 @@ class Row:
 
     @property
     def name(self) -> str:
-        """The place as text: `bundle=soft.safetensors loss=gift`."""
-        return " ".join(f"{flag_name(name)}={value}" for name, value in self.place.items())
+        """The place as text: `bundle=soft loss=gift`. What has no effect is left out."""
+        return " ".join(
+            f"{flag_name(name)}={value}" for name, value in self.place.items() if value != NO_EFFECT
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,20 +86,23 @@ def varying(observations: Sequence[Observation]) -> list[str]:
     for observation in observations:
         for name, value in observation.values.items():
             found.setdefault(name, set()).add(value)
-    known = known_values()
-    in_order = [name for name in known if name in found]
-    in_order += sorted(found.keys() - set(known))
-    return [name for name in in_order if len(found[name]) > 1]
+    return [name for name in _in_order(found) if len(found[name]) > 1]
 
 
 def common(observations: Sequence[Observation]) -> dict[str, str]:
-    """Return what all students have in common, by name."""
+    """Return what all students have in common, by name, in order."""
     first, *others = observations
     return {
-        name: value
-        for name, value in first.values.items()
-        if all(other.values.get(name) == value for other in others)
+        name: first.values[name]
+        for name in _in_order(first.values)
+        if all(other.values.get(name) == first.values[name] for other in others)
     }
+
+
+def _in_order(names: Collection[str]) -> list[str]:
+    """Return names in the order of tables: those that this version knows, then others sorted."""
+    known = known_values()
+    return [name for name in known if name in names] + sorted(set(names) - set(known))
 
 
 def default_names(observations: Sequence[Observation]) -> list[str]:
@@ -132,7 +138,7 @@ def make_rows(observations: Sequence[Observation], names: Sequence[str]) -> list
     """
     groups: dict[tuple[str, ...], list[Observation]] = {}
     for observation in observations:
-        place = tuple(observation.values.get(name, _NO_EFFECT) for name in names)
+        place = tuple(observation.values.get(name, NO_EFFECT) for name in names)
         groups.setdefault(place, []).append(observation)
     ranks = [_ranks([place[number] for place in groups]) for number in range(len(names))]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ddlabel.commands.compare.rows import Pair, Row, flag_name
+from ddlabel.commands.compare.rows import NO_EFFECT, Pair, Row, flag_name
 from ddlabel.methods.intervals import Comparison, Summary
 
 # What stands in the place of a figure that is not there.
@@ -36,7 +36,11 @@ def pair_names(pair: Pair) -> tuple[str, str, str]:
     """Return what tells the first row of a pair, what tells the second, and what they share."""
     first, second = pair.first.place, pair.second.place
     differing = [name for name in first if first[name] != second[name]]
-    shared = [f"{flag_name(name)}={first[name]}" for name in first if name not in differing]
+    shared = [
+        f"{flag_name(name)}={value}"
+        for name, value in first.items()
+        if name not in differing and value != NO_EFFECT
+    ]
     return (
         " ".join(first[name] for name in differing),
         " ".join(second[name] for name in differing),
@@ -79,4 +83,4 @@ def few_students_note(numbers: Sequence[int]) -> str | None:
     more = "train more: evaluate --seeds 5 keeps those that are in --out"
     if fewest == 1:
         return f"1 student has no interval: {more}"
-    return f"the interval of 2 students is 12.7 standard errors wide: {more}"
+    return f"the interval of 2 students is ± 12.7 standard errors: {more}"

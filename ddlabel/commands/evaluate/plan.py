@@ -100,11 +100,11 @@ def plan_experiments(grid: Sequence[EvaluateOptions], reporter: Reporter) -> Pla
     )
     cells = _settle_grid(experiment, grid)
     _check_teacher_is_used(options, cells, has_teacher=bool(runs))
-    _report_doubts(cells, reporter)
     against: Sequence[Experiment] = ()
     if options.against is not None:
         other = _open_same_task("--against", options.against, train.bundle)
         against = against_experiments(experiment, other, grid)
+    _report_doubts([*cells, *against], reporter)
     controls: Sequence[Sequence[Experiment]] = ()
     if options.real is not None:
         _report_other_teacher(cells[0], teacher, reporter)

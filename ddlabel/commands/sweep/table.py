@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ddlabel.commands.compare import compare_observations
+from ddlabel.commands.compare import compare_observations, crossed_comparisons
 from ddlabel.commands.compare.observations import observe
-from ddlabel.commands.compare.rows import default_names, flag_name
+from ddlabel.commands.compare.rows import flag_name
 from ddlabel.commands.reporter import SILENT
 from ddlabel.commands.text_table import TextTable
 from ddlabel.core.config import CompareOptions
@@ -27,11 +27,9 @@ def table_of_cells(records: Sequence[Record]) -> TextTable | None:
     observations = observe(records, SILENT)
     if not observations:
         return _table_of_results(records)
-    names = default_names(observations)
-    options = CompareOptions()
-    if len(names) == 2:
-        options = CompareOptions(table=",".join(names))
-    return compare_observations(observations, options).tables()[0]
+    comparisons = compare_observations(observations, CompareOptions())
+    crossed = crossed_comparisons(observations, comparisons)
+    return (crossed or comparisons).tables()[0]
 
 
 def _table_of_results(records: Sequence[Record]) -> TextTable:

@@ -18,6 +18,7 @@ from ddlabel.core.config.import_labels import ImportLabelsOptions
 from ddlabel.core.config.learn import LearnOptions
 from ddlabel.core.config.refine import RefineOptions
 from ddlabel.core.config.relabel import RelabelOptions
+from ddlabel.core.config.report import ReportOptions
 from ddlabel.core.config.select import SelectOptions
 from ddlabel.core.config.shared import (
     DeviceOptions,
@@ -45,6 +46,7 @@ __all__ = [
     "LearnOptions",
     "RefineOptions",
     "RelabelOptions",
+    "ReportOptions",
     "RuntimeOptions",
     "SelectOptions",
     "ShowOptions",

@@ -7,14 +7,28 @@ from ddlabel.core.options import Options
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareOptions(Options):
-    """`compare`: tables and paired differences of the students in results files."""
+class RowOptions(Options):
+    """Options of commands that show the students of results files."""
 
     by: str | None = option(
         None,
         "what makes a row, e.g. bundle,loss,net: bundle, ipc, test, teacher, role, any option of "
         "evaluate (default: all that differs between the records)",
     )
+    baseline: tuple[str, ...] = option(
+        (),
+        "compare rows with this one only: NAME=VALUE, e.g. bundle=soft.safetensors; each row is "
+        "paired with the row that has this value and is the same otherwise",
+    )
+    table: str | None = option(
+        None, "show accuracies by two of these too, rows,columns, e.g. loss,optimizer"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions(RowOptions):
+    """`compare`: tables and paired differences of the students in results files."""
+
     table: str | None = option(
         None,
         "show accuracies by two of these instead, rows,columns, e.g. loss,optimizer",
@@ -22,11 +36,6 @@ class CompareOptions(Options):
     )
     paired: bool = option(
         default=False, help="compare every two rows, student by student of the same seed"
-    )
-    baseline: tuple[str, ...] = option(
-        (),
-        "compare rows with this one only: NAME=VALUE, e.g. bundle=soft.safetensors; each row is "
-        "paired with the row that has this value and is the same otherwise",
     )
     format: str | None = option(
         None,
