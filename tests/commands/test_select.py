@@ -100,4 +100,4 @@ def test_the_command_records_the_method_and_the_experts(cli, tmp_path, method):
         "precision": "fp32",
     }
     inputs = [(given.role, given.name, given.sha256) for given in entry.inputs]
-    assert inputs == [("expert", run.folder.name, run.digest(1)) for run in runs]
+    assert inputs == [("expert", f"{run.folder.name}@1", run.digest(1)) for run in runs]
