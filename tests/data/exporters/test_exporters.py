@@ -108,6 +108,8 @@ ROUND_TRIPS = {
     "dc unit": ("dc", {}, {"pixels": "unit", "class_names": NAMES}),
     "dc header": ("dc", {"normalise": "header"}, PT | {"class_names": NAMES}),
     "folder uint8": ("folder", {}, {}),
+    "webdataset uint8": ("webdataset", {}, {"class_names": NAMES}),
+    "parquet uint8": ("parquet", {}, {}),
 }
 
 
@@ -134,7 +136,8 @@ def test_import_gives_back_what_the_output_keeps(name, tmp_path):
         folders = dict(zip(folder_names(bundle.classes), bundle.classes, strict=True))
         back_named = [back.classes[number] for number in back.hard_labels]
         assert [folders.get(name, name) for name in back_named] == named
-    if "soft" in keeps and kind != "folder":
+    # `import` reads the images of these kinds alone, and names the labels that it does not read.
+    if "soft" in keeps and kind not in ("folder", "webdataset", "parquet"):
         assert np.allclose(back.soft.probs(), bundle.soft.probs(), atol=1e-6)
 
 
