@@ -32,7 +32,7 @@ def _recognise(paths: Sequence[Path]) -> Found | None:
     if _ACCURACIES not in value and not _are_sets(value[_SETS]):
         return None
     method = _NAME.search(paths[0].name)
-    of = f" ({method[1]} on {method[2]}, {method[4]} images a class)" if method else ""
+    of = f" ({method[1]}, {method[2]}, {method[3]}, IPC {method[4]})" if method else ""
     what = f"a result file of DC, DSA or DM{of}"
     if not _are_sets(value.get(_SETS)):
         return Found(what, Certainty.MARK, missing="data = [[images, labels], …]")

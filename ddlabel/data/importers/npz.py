@@ -19,8 +19,24 @@ _Members = Mapping[str, zipfile.ZipInfo]
 
 
 def _recognise(paths: Sequence[Path]) -> Found | None:
-    """Find a file with the suffix .npz."""
-    return Found("a NumPy archive", Certainty.NAME) if paths[0].suffix == ".npz" else None
+    """Find an .npz file with images and labels of any part."""
+    path = paths[0]
+    if path.suffix != ".npz" or not path.is_file():
+        return None
+    with open_npz(path) as (_, members):
+        names = list(members)
+    has_images, has_labels = (
+        any(pattern.format(part) in names for pattern in patterns for part in _PARTS)
+        for patterns in (_IMAGES, _LABELS)
+    )
+    if has_images and has_labels:
+        return Found("a NumPy archive", Certainty.NAME)
+    missing = "images (such as images or x_train) and labels (such as labels or y_train)"
+    if has_images:
+        missing = "labels (such as labels or y_train): add --format npz --hard-labels FILE"
+    elif has_labels:
+        missing = "images (such as images or x_train; 'ddlabel import-labels' reads labels alone)"
+    return Found(f"a NumPy archive with {', '.join(names)}", Certainty.NAME, missing)
 
 
 @importers.add(
@@ -41,7 +57,7 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
     with open_npz(path) as (archive, members):
         image_names = _known_names(members, _IMAGES, options)
         label_names = _known_names(members, _LABELS, options)
-        if not image_names or not label_names:
+        if not image_names or not (label_names or options.hard_labels):
             raise InvalidInputError(
                 f"it holds {', '.join(members)}: expected images and labels, or "
                 f"x_{options.part} and y_{options.part}"

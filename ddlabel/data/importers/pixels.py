@@ -9,6 +9,10 @@ from ddlabel.data import formats, whitening
 from ddlabel.data.labels import Array
 from ddlabel.data.schema import require
 
+# Learned pixels in unit space leave 0 … 1 by less than this, and normalised ones by far.
+_BELOW_BLACK = -0.5
+_ABOVE_WHITE = 2
+
 
 def to_unit(name: str, images: Array, options: ImportOptions) -> Array:
     """Return images [N, C, H, W] as uint8, or as float32 in unit space.
@@ -25,10 +29,8 @@ def to_unit(name: str, images: Array, options: ImportOptions) -> Array:
     is_bytes = images.dtype == np.uint8
     space = options.pixels or ("uint8" if is_bytes else None)
     if space is None:
-        raise UsageError(
-            f"{name}: pixels in {values}, of a space that is not stated: "
-            "add --pixels uint8, unit, normalised or zca"
-        )
+        advice = _likely_spaces(low, high)
+        raise UsageError(f"{name}: pixels in {values}, of a space that is not stated: {advice}")
     if space == "uint8":
         in_range = low >= 0 and high <= 255
         require(in_range, f"{name}: pixels in {values} are not uint8: expected 0 … 255")
@@ -47,6 +49,18 @@ def to_unit(name: str, images: Array, options: ImportOptions) -> Array:
         "use normalised, zca or uint8",
     )
     return images
+
+
+def _likely_spaces(low: float, high: float) -> str:
+    """Return the advice to state a space, the likeliest first, for pixels from `low` to `high`."""
+    if low < _BELOW_BLACK:
+        return (
+            "add --pixels normalised with --normalise, or zca with --zca-from (likelier: they "
+            "reach far below 0), or unit"
+        )
+    if high > _ABOVE_WHITE:
+        return "add --pixels uint8 (likelier: they reach far above 1), normalised or zca"
+    return "add --pixels unit (likelier: they are about 0 … 1), normalised or zca"
 
 
 def _undo_normalisation(images: Array, options: ImportOptions) -> Array:
@@ -83,13 +97,20 @@ def given_statistics(
 ) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
     """Return mean [C] and std [C] of the options, or None; one number stands for every channel.
 
+    Of whitened images they are those of the real images that the whitening was fitted on.
+
     Raises:
         UsageError: They are not C numbers in unit space with std above 0.
     """
-    if options.normalise is not None and options.normalise != MEASURED:
-        return conventions[options.normalise].of_channels(num_channels)
+    if options.normalise is not None:
+        is_measured = options.normalise == MEASURED
+        return None if is_measured else conventions[options.normalise].of_channels(num_channels)
     if options.mean is None or options.std is None:  # one is never given without the other
-        return None
+        if options.zca_from is None:
+            return None
+        pixels = formats.read_header(options.zca_from).pixels
+        times = num_channels // len(pixels.mean)
+        return pixels.mean * times, pixels.std * times
     given = f"--mean {options.mean} and --std {options.std}"
     try:
         mean = _channel_numbers(options.mean, num_channels)

@@ -31,9 +31,12 @@ def _recognise(paths: Sequence[Path]) -> Found | None:
         return None
     arrays = [array_of(path, value) for path, value in zip(paths, values, strict=True)]
     roles = [_role(array) for array in arrays]
-    what = " and ".join(dict.fromkeys(roles))
+    *first, last = dict.fromkeys(roles)
+    what = f"{', '.join(first)} and {last}" if first else last
     missing = [role for role in ("images", "labels") if role not in roles]
     wanted = " and ".join(f"a .pt file of {role}" for role in missing)
+    if missing == ["images"]:
+        wanted += " ('ddlabel import-labels' puts labels on a bundle)"
     return Found(
         f"{what} in {'one .pt file' if len(roles) == 1 else '.pt files'}", Certainty.MARK, wanted
     )

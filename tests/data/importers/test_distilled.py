@@ -40,7 +40,7 @@ class TestDC:
 
     def test_what_was_found_is_said(self, tmp_path):
         found, chosen = notes_of(save_dc(tmp_path, UNIT), **NORMALISED)
-        assert "DC on CIFAR10, 1 images a class" in found
+        assert "(DC, CIFAR10, ConvNet, IPC 1)" in found
         assert "2 sets (--format dc)" in found
         assert "set 1 of 0 … 1" in chosen
         assert len(notes_of(save_dc(tmp_path, UNIT, num_sets=1), **NORMALISED)) == 1

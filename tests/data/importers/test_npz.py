@@ -102,3 +102,17 @@ def test_a_second_array_of_labels_is_named(tmp_path):
     assert load(path).hard_labels.tolist() == [0, 1]
     (note,) = notes_of(path)
     assert note.endswith(": y")
+
+
+def test_images_alone_are_read_with_hard_labels_of_a_file(tmp_path):
+    path = save_npz(tmp_path / "x.npz", images=UINT8)
+    with pytest.raises(InvalidInputError, match="--hard-labels FILE"):
+        load(path)
+    np.save(tmp_path / "hard.npy", [1, 0])
+    bundle = load(path, format="npz", hard_labels=str(tmp_path / "hard.npy"))
+    assert bundle.hard_labels.tolist() == [1, 0]
+
+
+def test_labels_alone_are_for_another_command(tmp_path):
+    with pytest.raises(InvalidInputError, match="import-labels"):
+        load(save_npz(tmp_path / "x.npz", labels=np.array([1, 0])))

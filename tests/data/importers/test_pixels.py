@@ -147,6 +147,24 @@ def test_whitened_images_are_imported_in_unit_space(tmp_path, real):
     assert (bundle.pixels.space, bundle.images.dtype) == ("unit", np.float32)
 
 
+def test_whitened_images_are_normalised_like_the_real_ones(tmp_path, real):
+    """The fixture `real` has these numbers in its header; few images would give others."""
+    paths = save_pair(tmp_path, whiten(correlated(4, seed=1), correlated()), labels=[0, 1, 2, 0])
+    whitened = {"pixels": "zca", "zca_from": str(real)}
+    pixels = load(*paths, **whitened).pixels
+    assert (pixels.mean, pixels.std) == ((0.5,) * 3, (0.3,) * 3)
+    pixels = load(*paths, **whitened, mean="0.25", std="0.5").pixels
+    assert (pixels.mean, pixels.std) == ((0.25,) * 3, (0.5,) * 3)
+
+
+@pytest.mark.parametrize(
+    ("images", "likely"), [(UNIT * 6 - 2, "normalised"), (UNIT * 300, "uint8"), (UNIT, "unit")]
+)
+def test_of_pixels_in_an_unknown_space_the_likeliest_is_named_first(tmp_path, images, likely):
+    with pytest.raises(UsageError, match=f"--pixels {likely} .*likelier"):
+        load(*save_pair(tmp_path, images))
+
+
 def test_whitened_images_need_the_real_ones_of_the_same_shape(tmp_path, real):
     with pytest.raises(UsageError, match="--zca-from"):
         load(*save_pair(tmp_path), pixels="zca")
