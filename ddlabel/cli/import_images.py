@@ -10,7 +10,7 @@ from ddlabel.cli.reporter import TerminalReporter
 from ddlabel.core.config import ImportOptions
 
 _Sources = Annotated[
-    list[str], typer.Argument(metavar="SOURCE", help="one file or folder, or a pair of files")
+    list[str], typer.Argument(metavar="SOURCE", help="one file or folder, or the files of one set")
 ]
 
 
@@ -23,7 +23,7 @@ def import_images(
     reporter: TerminalReporter,
     force: Force = False,
 ) -> None:
-    """Make a bundle of foreign files: class folders or a zip of them, CIFAR, IDX, .npz, .pt.
+    """Make a bundle of foreign files: class folders, CIFAR, IDX, arrays, distilled sets of others.
 
     Example: ddlabel import cifar10.zip real.safetensors --split train
     """

@@ -23,9 +23,9 @@ from ddlabel.data.provenance import (
 def import_images(
     sources: str | Path | list[str | Path], *, options: ImportOptions, reporter: Reporter
 ) -> Made:
-    """Make a bundle of foreign files: class folders or a zip of them, CIFAR, IDX, .npz, .pt files.
+    """Make a bundle of foreign files: class folders, CIFAR, IDX, arrays, distilled sets of others.
 
-    `sources` is one path, or a list of a file of images and a file of labels.
+    `sources` is one path, or a list of the files of one set, such as its images and its labels.
 
     Raises:
         InvalidInputError: A file is missing, damaged or of no known kind.

@@ -19,7 +19,7 @@ from ddlabel.data.bundle import Bundle, Field
 from ddlabel.data.checks import check_labels
 from ddlabel.data.importers.budget import check_source
 from ddlabel.data.importers.fkd import is_fkd
-from ddlabel.data.importers.label_arrays import read_hard, read_soft
+from ddlabel.data.importers.label_arrays import check_numbers, read_hard, read_soft
 from ddlabel.data.importers.label_files import labels_of_array, read_label_file
 from ddlabel.data.importers.label_tables import LabelFile
 from ddlabel.data.importers.torch_files import array_of, is_tensor
@@ -103,11 +103,13 @@ def _read(labels: Any, array: str | None) -> tuple[LabelFile, Input]:
         table = read_label_file(path, array)
         name = name_of_path(path)
         return table, Input(role="source", name=name, sha256=sha256_of_file(path))
-    values = array_of(_ARRAY, labels) if is_tensor(labels) else np.asarray(labels)
     if array is not None:
         raise UsageError(f"--array {array} names an array of a file: leave it out")
-    source = Input(role="source", name=_ARRAY, sha256=sha256_of_array(values))
-    return labels_of_array(_ARRAY, values), source
+    with reading(_ARRAY, "not an array of numbers"):
+        values = array_of("a tensor", labels) if is_tensor(labels) else np.asarray(labels)
+    table = labels_of_array(_ARRAY, values)
+    check_numbers(_ARRAY, "labels", values)
+    return table, Input(role="source", name=_ARRAY, sha256=sha256_of_array(values))
 
 
 def put_labels(bundle: Bundle, table: LabelFile, name: str, options: ImportLabelsOptions) -> Bundle:

@@ -152,6 +152,11 @@ class TestArrays:
         (source,) = labelled.history[-1].inputs
         assert len(source.sha256) == 64
 
+    @pytest.mark.parametrize("odd", [[[1], [1, 2]], [None] * 4, 3, {"a": 1}, [b"x"] * 4])
+    def test_objects_that_are_no_labels_are_refused(self, bundle, odd):
+        with pytest.raises(InvalidInputError, match="array"):
+            ddlabel.import_labels(bundle, odd)
+
     def test_one_of_several_arrays_is_named(self, tmp_path, bundle):
         path = save_npz(tmp_path / "x.npz", first=LOGITS, second=PROBS)
         with pytest.raises(UsageError, match="--array first"):

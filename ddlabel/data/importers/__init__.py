@@ -121,7 +121,8 @@ def _check_use(kind: str, paths: Sequence[Path], options: ImportOptions) -> None
     """Refuse paths and options that the importer would leave out silently."""
     importer = importers[kind]
     if len(paths) > importer.most_paths:
-        at_most = "one file or folder" if importer.most_paths == 1 else "a pair of files"
+        is_one = importer.most_paths == 1
+        at_most = "one file or folder" if is_one else f"at most {importer.most_paths} files"
         raise UsageError(
             f"a source of the kind {kind} is {at_most}, and there are {len(paths)}: "
             "import them one by one"

@@ -98,7 +98,8 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
         return source
     rate = float(rates[0].reshape(()))
     require(0 < rate < float("inf"), f"{paths[0].parent}: the learned rate is {rate}: expected > 0")
-    note = f"note: the learned rate {rate:.4g} is kept in the history: train students with it"
+    advice = f"train students with --optimizer sgd:lr={rate:.4g}"
+    note = f"note: the learned rate {rate:.4g} is kept in the history: {advice}"
     facts = {**source.facts, LEARNED_LR: rate}
     return source._replace(facts=facts, notes=(*source.notes, note))
 
