@@ -34,6 +34,7 @@ _MODULES = {
     "import_images": "commands.import_images",
     "select": "commands.select",
     "train_expert": "commands.train_expert",
+    "import_expert": "commands.import_expert",
     "relabel": "commands.relabel",
     "densify": "commands.densify",
     "learn": "commands.learn",

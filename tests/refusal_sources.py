@@ -44,6 +44,24 @@ def save_sources(folder: Path) -> None:
     save_npz_files(folder)
     save_label_files(folder)
     save_pt_files(folder)
+    save_weights(folder)
+
+
+def save_weights(folder: Path) -> None:
+    """Weights of `convnet-d1:width=4` for grey images of 8 px and three classes, and others."""
+    shapes = {"0": (4, 1, 3, 3), "1": (4,), "4": (3, 64)}
+    state = {}
+    for name, shape in shapes.items():
+        state[f"{name}.weight"] = torch.ones(shape)
+        state[f"{name}.bias"] = torch.ones(shape[0])
+    parameters = list(state.values())
+    save_pt(folder / "weights.pth", state)
+    save_pt(folder / "nan.pth", {**state, "0.weight": torch.full((4, 1, 3, 3), torch.nan)})
+    save_pt(folder / "wider.pth", {**state, "4.weight": torch.ones(3, 100)})
+    save_pt(folder / "optimizer.pth", {"optimizer": {}, "epoch": 3})
+    save_pt(folder / "code.pth", {"state_dict": Hostile(folder / "marker")})
+    save_pt(folder / "buffer.pt", [[parameters, parameters]])
+    save_pt(folder / "mixed-buffer.pt", [[parameters, parameters], [parameters, parameters[2:]]])
 
 
 def save_folders(folder: Path) -> None:

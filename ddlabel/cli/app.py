@@ -25,6 +25,7 @@ from ddlabel.cli import (  # noqa: F401 - importing a module registers its comma
     evaluate,
     export,
     guide,
+    import_expert,
     import_images,
     import_labels,
     info,

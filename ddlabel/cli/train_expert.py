@@ -1,6 +1,6 @@
 """`ddlabel train-expert`."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -8,6 +8,7 @@ from ddlabel.cli.command import cli_command
 from ddlabel.cli.reporter import TerminalReporter
 from ddlabel.commands.command import load_command
 from ddlabel.core.config import TrainExpertOptions
+from ddlabel.core.options import Options
 
 RealArgument = Annotated[
     str,
@@ -32,10 +33,16 @@ def train_expert(
 
     Example: ddlabel train-expert real.safetensors expert --epochs 6
     """
-    command = load_command("train-expert")
-    runs = command.run({"real": real, "out": out}, options, reporter)
+    print_runs("train-expert", {"real": real, "out": out}, options, reporter)
+
+
+def print_runs(
+    name: str, inputs: dict[str, Any], options: Options, reporter: TerminalReporter
+) -> None:
+    """Run a command that makes expert runs, and print their folders."""
+    runs = load_command(name).run(inputs, options, reporter)
     num_checkpoints = sum(len(run.epochs) for run in runs)
-    reporter.done(f"{num_checkpoints} checkpoints of {len(runs)} experts in {out}")
+    reporter.done(f"{num_checkpoints} checkpoints of {len(runs)} experts in {inputs['out']}")
     for run in runs:
         path = str(run.folder)
         reporter.result(path, {"out": path, "checkpoints": run.metrics()})

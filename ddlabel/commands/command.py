@@ -31,6 +31,7 @@ MODULES = {
     "import": "import_images",
     "select": "select",
     "train-expert": "train_expert",
+    "import-expert": "import_expert",
     "relabel": "relabel",
     "densify": "densify",
     "learn": "learn",

@@ -3,16 +3,20 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch.optim import Optimizer
 
 from ddlabel.commands.expert_plan import PlannedRun, RealImages
+from ddlabel.core import rng
 from ddlabel.core.errors import IncompatibleError
 from ddlabel.core.ranks import RANK
 from ddlabel.data.expert_run import ExpertRun
+from ddlabel.data.image_folder import SAMPLE_SIZE
 from ddlabel.data.run_files import INFO, METRICS
 from ddlabel.data.schema import require
 from ddlabel.methods.nets import Network
 from ddlabel.training import distributed
+from ddlabel.training.device_data import DeviceBundle
 from ddlabel.training.loop import MeanLosses
 from ddlabel.training.resume import loaded_state, save_state
 
@@ -26,6 +30,13 @@ class Expert(NamedTuple):
     network: Network
     optimizer: Optimizer
     mean_losses: MeanLosses
+
+
+def training_sample(images: DeviceBundle, seed: int) -> DeviceBundle:
+    """Return the sample of training images whose accuracy is recorded. It is drawn once."""
+    generator = torch.Generator().manual_seed(rng.stream(seed, "sample"))
+    rows = torch.randperm(len(images), generator=generator)[:SAMPLE_SIZE]
+    return images.take(rows.to(images.device))
 
 
 def open_run(planned: PlannedRun, real: RealImages) -> ExpertRun:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
 
-import torch
 from torch import nn
 
 from ddlabel.commands.expert_plan import (
@@ -23,12 +22,12 @@ from ddlabel.commands.expert_state import (
     resume,
     save_checkpoint,
     save_training,
+    training_sample,
 )
 from ddlabel.core import interruption, rng
 from ddlabel.core.config import TrainExpertOptions
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.expert_run import ExpertRun
-from ddlabel.data.image_folder import SAMPLE_SIZE
 from ddlabel.data.schema import require
 from ddlabel.methods.augmentations import augment_of
 from ddlabel.methods.losses import loss_of
@@ -156,13 +155,11 @@ class _Training:
     def tested_on(self, test: Bundle | None) -> dict[str, DeviceBundle]:
         """Return the images whose accuracy is recorded, by its name in records.
 
-        The training images are drawn once; `--epoch auto` goes by their accuracy.
+        `--epoch auto` goes by the accuracy of the training images.
         """
         device = self.in_memory.device
-        seed = rng.stream(self.planned.info.seed, "sample")
-        generator = torch.Generator().manual_seed(seed)
-        rows = torch.randperm(len(self.in_memory), generator=generator)[:SAMPLE_SIZE]
-        tested_on = {"train_accuracy": self.in_memory.take(rows.to(device))}
+        sample = training_sample(self.in_memory, self.planned.info.seed)
+        tested_on = {"train_accuracy": sample}
         if test is not None and distributed.is_first_rank():
             tested_on["test_accuracy"] = DeviceBundle.of(test, device)
         return tested_on

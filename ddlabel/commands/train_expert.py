@@ -20,13 +20,13 @@ from ddlabel.data.provenance import sha256_of_path
 from ddlabel.training import distributed
 
 
-def _json_value(runs: list[ExpertRun]) -> Any:
+def runs_as_json(runs: list[ExpertRun]) -> Any:
     """Return the folder and the checkpoints of the run; a list if there are several."""
     values = [{"out": str(run.folder), "checkpoints": run.metrics()} for run in runs]
     return values[0] if len(values) == 1 else values
 
 
-@command("train-expert", TrainExpertOptions, json_value=_json_value)
+@command("train-expert", TrainExpertOptions, json_value=runs_as_json)
 def train_expert(
     real: BundleLike, out: str | Path, *, options: TrainExpertOptions, reporter: Reporter
 ) -> list[ExpertRun]:

@@ -81,7 +81,8 @@ class ExpertRun:
         path = folder / INFO
         with reading(folder, f"{INFO} cannot be read as an expert run's"):
             require(
-                path.exists(), f"not an expert run: it has no {INFO}; make one with train-expert"
+                path.exists(),
+                f"not an expert run: it has no {INFO}; make one with train-expert or import-expert",
             )
             self.about = ExpertInfo.from_json(path.read_bytes())
 
@@ -237,7 +238,7 @@ class ExpertRun:
                 return []
             content = path.read_bytes()
             records = []
-            last_step = 0
+            last_step = -1
             for number, line in enumerate(content.splitlines(), start=1):
                 record = run_files.without_digest(line, name=f"line {number}")
                 is_next = record["step"] > last_step

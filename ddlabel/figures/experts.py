@@ -20,12 +20,14 @@ def curve_table(run: ExpertRun, ipc: tuple[float, ...] = ()) -> Table:
     """
     records = run.metrics()
     require(records, f"{run.folder}: the expert run has no checkpoint yet: train it on")
-    chosen = {budget: early_stop(run, budget).step for budget in ipc}
+    # An imported run has no loss, and accuracies only if images were given for them.
+    is_measured = any("train_accuracy" in record for record in records)
+    chosen = {budget: early_stop(run, budget).step for budget in ipc if is_measured}
     rows: list[list[Value]] = []
     for record in records:
         budgets = [f"{budget:g}" for budget, step in chosen.items() if step == record["step"]]
         accuracies = [record.get("train_accuracy"), record.get("test_accuracy")]
-        rows.append([record["epoch"], record["loss"], *accuracies, " ".join(budgets)])
+        rows.append([record["epoch"], record.get("loss"), *accuracies, " ".join(budgets)])
     columns = ["epoch", "loss", "train_accuracy", "test_accuracy", "chosen_for_ipc"]
     return Table(columns=columns, rows=rows)
 
@@ -57,7 +59,8 @@ def expert_curve(run: ExpertRun, *, ipc: tuple[float, ...] = (1, 10, 50)) -> Dra
                 annotation_clip=False,
             )
     upper.set_ylabel("accuracy, %")
-    upper.legend(loc="lower right")
+    if upper.get_legend_handles_labels()[0]:
+        upper.legend(loc="lower right")
     lower.plot(epochs, [row[1] for row in table.rows], "o-", color=BLUE)
     lower.set_ylabel("training loss")
     lower.set_xlabel("epoch (dotted: those that auto takes for these budgets)")

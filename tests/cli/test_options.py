@@ -29,6 +29,7 @@ INPUTS = {
     "import": ("few.safetensors", "out.safetensors"),
     "select": ("few.safetensors", "out.safetensors"),
     "train-expert": ("few.safetensors", "run"),
+    "import-expert": ("weights.pth", "run"),
     "relabel": ("few.safetensors", "out.safetensors"),
     "densify": ("few.safetensors", "out.safetensors"),
     "learn": ("few.safetensors", "out.safetensors"),

@@ -13,6 +13,7 @@ from ddlabel.core.config.doctor import DoctorOptions
 from ddlabel.core.config.edit import EditOptions
 from ddlabel.core.config.evaluate import EvaluateOptions
 from ddlabel.core.config.export import ExportOptions
+from ddlabel.core.config.import_expert import ImportExpertOptions
 from ddlabel.core.config.import_images import ImportOptions
 from ddlabel.core.config.import_labels import ImportLabelsOptions
 from ddlabel.core.config.learn import LearnOptions
@@ -41,6 +42,7 @@ __all__ = [
     "EditOptions",
     "EvaluateOptions",
     "ExportOptions",
+    "ImportExpertOptions",
     "ImportLabelsOptions",
     "ImportOptions",
     "LearnOptions",

@@ -2,6 +2,7 @@
 
 import warnings
 import zipfile
+from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ def read_torch(path: Path, *, mapped: bool = False) -> Any:
 
     is_zip = _check_archive(path)
     try:
-        with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals(_scalars()):
+        with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals(_known()):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and is_zip)
     except Exception as error:
         # For a file that asks for code, torch names "GLOBAL posix.system" or its `safe_globals`.
@@ -84,14 +85,17 @@ def array_of(name: Path | str, tensor: "Tensor") -> Array:
         ) from error
 
 
-def _scalars() -> list[Any]:
-    """Return the names that a file with numpy scalars needs beyond those that torch allows."""
+def _known() -> list[Any]:
+    """Return the names that files may have beyond those that torch allows.
+
+    They are numpy scalars, and the options that training programs save with a checkpoint.
+    """
     make_scalar = np.float64(0).__reduce__()[0]
     kinds = (np.dtypes.Float64DType, np.dtypes.Float32DType, np.dtypes.Int64DType)
-    scalars: list[Any] = [np.dtype, *kinds]
+    known: list[Any] = [np.dtype, *kinds, Namespace]
     for core in ("core", "_core"):  # numpy 1 and numpy 2
-        scalars.append((make_scalar, f"numpy.{core}.multiarray.scalar"))
-    return scalars
+        known.append((make_scalar, f"numpy.{core}.multiarray.scalar"))
+    return known
 
 
 def _check_archive(path: Path) -> bool:
