@@ -32,6 +32,7 @@ SPECS = [
     "js:temperature=3",
     "mse",
     "mse:space=probs",
+    "mse:space=logits-to-probs",
     "cosine",
     "cosine:space=logits",
     "gift",
@@ -70,7 +71,7 @@ def name_of(spec):
 
 def needs_logits(spec):
     if name_of(spec) in {"mse", "mse+ce", "mse-gt"}:
-        return "space=probs" not in spec
+        return "probs" not in spec
     return "space=logits" in spec
 
 
@@ -167,7 +168,8 @@ def js(z, label, temperature=1.0):
 def mse(z, label, space="logits"):
     if space == "logits":
         return np.mean((z - label.raw) ** 2)
-    return np.mean((softmax(z, 1) - label.probs) ** 2)
+    outputs = z if space == "logits-to-probs" else softmax(z, 1)
+    return np.mean((outputs - label.probs) ** 2)
 
 
 def cosine(z, label, space="probs"):

@@ -1,5 +1,7 @@
 """Write `ddlabel/guide/reference.md` from the commands: `python tests/reference.py`.
 
+It also writes `ddlabel/recipes/PROTOCOLS.md` (see `protocol_tables`).
+
 The page lists every command with its arguments and options, and every name that a spec can have.
 A test compares it with the code (tests/guide/test_reference.py). Run the script again after a
 change of an option, a help text, or the first line of a registered function's docstring.
@@ -16,6 +18,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import protocol_tables
 import typer
 
 from ddlabel.cli.app import app
@@ -195,3 +198,4 @@ def _kind(kind: str, used_by: str) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
+    protocol_tables.PAGE.write_text(protocol_tables.page(), encoding="utf-8")

@@ -18,6 +18,8 @@ from documents import (
 )
 from reference import KINDS, commands, names
 
+from ddlabel.core import protocols
+
 DOCUMENTS = [README, *PAGES, *FIGURES]
 GUIDE = "\n".join(page.read_text() for page in PAGES)
 TORCHRUN = {"--nproc-per-node"}
@@ -67,6 +69,17 @@ def test_every_flag_in_the_text_exists(path):
     for command in commands():
         known |= known_flags(command)
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", path.read_text()))
+    assert named <= known
+
+
+@pytest.mark.parametrize("name", protocols.names())
+def test_every_flag_in_a_protocols_notes_exists(name):
+    protocol = protocols.read(name)
+    texts = [protocol.note]
+    for difference in protocol.differences:
+        texts += [difference.ours, difference.why]
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", " ".join(texts)))
+    known = set().union(*(known_flags(command) for command in commands()))
     assert named <= known
 
 

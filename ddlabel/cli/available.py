@@ -8,9 +8,7 @@ from ddlabel.cli.command import cli_command
 from ddlabel.cli.reporter import TerminalReporter
 from ddlabel.commands.available import KINDS, PROTOCOLS
 from ddlabel.commands.command import load_command
-
-_PROTOCOLS_PER_TABLE = 4
-_TABLE_WIDTH = 160
+from ddlabel.core.protocols import Protocol
 
 
 def _complete(typed: str) -> list[str]:
@@ -33,7 +31,10 @@ def available(kind: _Kind, *, reporter: TerminalReporter) -> None:
     entries = command.run({"kind": kind}, None, reporter)
     value = command.json_value(entries)
     if kind == PROTOCOLS:
-        reporter.result(_protocol_tables(entries).split("\n"), value)
+        lines = []
+        for protocol in entries.values():
+            lines += _protocol_lines(protocol)
+        reporter.result(lines, value)
         return
     lines = []
     for entry in entries:
@@ -57,40 +58,16 @@ def _setting(value: Any) -> str:
     return str(value)
 
 
-def _protocol_tables(contents: dict[str, dict[str, Any]]) -> str:
-    """Return protocols as columns and their options as rows, a few protocols in each table."""
-    from rich.console import Console
-
-    rows = {name: _protocol_rows(content) for name, content in contents.items()}
-    labels = list(dict.fromkeys(label for own in rows.values() for label in own))
-    names = list(contents)
-    console = Console(width=_TABLE_WIDTH)
-    with console.capture() as text:
-        for start in range(0, len(names), _PROTOCOLS_PER_TABLE):
-            shown = names[start : start + _PROTOCOLS_PER_TABLE]
-            console.print(_protocol_table(shown, rows, labels, contents))
-    return text.get()
+def _protocol_lines(protocol: Protocol) -> list[str]:
+    """Return a protocol's source, its presets, those that depend on conditions, and its note."""
+    lines = [f"{protocol.name}: {protocol.source}"]
+    lines += [f"    {setting}" for setting in _settings(protocol.options)]
+    for row in protocol.rows:
+        lines.append(f"    with {row.condition()}: {' '.join(_settings(row.set))}")
+    lines.append(f"    {protocol.note}")
+    return lines
 
 
-def _protocol_rows(content: dict[str, Any]) -> dict[str, Any]:
-    """Return the source, the note and the options of a protocol."""
-    texts = {name: content.get(name, "–") for name in ("source", "note")}
-    options: dict[str, Any] = content.get("evaluate") or content["train-expert"]
-    return texts | options
-
-
-def _protocol_table(
-    names: list[str], rows: dict[str, Any], labels: list[str], contents: dict[str, Any]
-) -> Any:
-    from rich.table import Column, Table
-
-    table = Table("", *(Column(name, overflow="fold") for name in names))
-    for label in labels:
-        table.add_row(label, *(str(rows[name].get(label, "–")) for name in names))
-    by_network = []
-    for name in names:
-        networks = contents[name].get("net", {})
-        lines = [f"{network}: {options['optimizer']}" for network, options in networks.items()]
-        by_network.append("\n".join(lines))
-    table.add_row("by network", *by_network)
-    return table
+def _settings(options: dict[str, Any]) -> list[str]:
+    """Return options as the command line takes them."""
+    return [f"--{name.replace('_', '-')} {value}" for name, value in options.items()]

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from ddlabel.cli.completion import completer_of
+from ddlabel.core import protocols
 from ddlabel.core.conditions import Conditions
 from ddlabel.core.option import OUTPUT, flag_of
 from ddlabel.core.options import Options
@@ -114,13 +115,24 @@ def toml_lines(name: str, configs: Sequence[Options]) -> list[str]:
     """Return the options of a command as lines of TOML, in a table [name].
 
     Several configs are the combinations of the values of their axes. Options without a value have
-    no line: TOML has no word for nothing.
+    no line: TOML has no word for nothing. Nor have those that the protocol takes from the bundle.
     """
     lines = [f"[{name}]"]
+    depending = _set_by_rows(configs[0])
     for declared in fields(configs[0]):
+        if declared.name in depending:
+            continue
         values = list(dict.fromkeys(getattr(config, declared.name) for config in configs))
         value = values[0] if len(values) == 1 else values
         if value is not None and value != ():
             # Numbers, texts and lists of them are written alike in JSON and TOML.
             lines.append(f"{declared.name.replace('_', '-')} = {json.dumps(value)}")
     return lines
+
+
+def _set_by_rows(config: Options) -> set[str]:
+    """Return the options that depend on the bundle: rows of the protocol set them."""
+    name = getattr(config, "protocol", None)
+    if name is None:
+        return set()
+    return protocols.read(name).depending() - config.from_user().keys()

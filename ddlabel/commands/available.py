@@ -7,6 +7,7 @@ from typing import Any
 from ddlabel.commands.command import command
 from ddlabel.core import protocols
 from ddlabel.core.errors import UsageError
+from ddlabel.core.protocols import Protocol
 from ddlabel.core.registry import Entry, Registry, nearest
 
 PROTOCOLS = "protocols"
@@ -45,15 +46,15 @@ def registry(kind: str) -> Registry[Any]:
     return entries
 
 
-def _json_value(available: list[Entry] | dict[str, Any]) -> Any:
+def _json_value(available: list[Entry] | dict[str, Protocol]) -> Any:
     if isinstance(available, dict):
-        return available
+        return {name: asdict(protocol) for name, protocol in available.items()}
     return [asdict(entry) for entry in available]
 
 
 @command("list", json_value=_json_value)
-def available(kind: str) -> list[Entry] | dict[str, Any]:
-    """Return what a spec can name: losses, nets, …; of `protocols` the contents by name.
+def available(kind: str) -> list[Entry] | dict[str, Protocol]:
+    """Return what a spec can name: losses, nets, …; of `protocols` their contents by name.
 
     Raises:
         UsageError: There is no such kind.

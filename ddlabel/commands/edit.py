@@ -9,13 +9,16 @@ from ddlabel.commands.label_report import report_change
 from ddlabel.commands.reporter import Reporter
 from ddlabel.core.config import EditOptions
 from ddlabel.core.errors import IncompatibleError, UsageError
-from ddlabel.data.bundle import Bundle
+from ddlabel.data.bundle import Bundle, image_chunks
 from ddlabel.data.class_lists import (
     read_class_list,
     rename_classes,
     reorder_classes,
     reorder_labels,
 )
+from ddlabel.data.labels import Labels
+from ddlabel.data.schema import LabelMeta
+from ddlabel.data.scratch import scratch_array
 from ddlabel.methods.labels.blocks import map_labels
 from ddlabel.methods.labels.edits import edits
 from ddlabel.methods.labels.target import Target
@@ -35,7 +38,9 @@ def edit(bundle: BundleLike, *, options: EditOptions, reporter: Reporter) -> Mad
     """
     opened = open_bundle(bundle)
     edited = edit_labels(opened.bundle, options)
-    if options.op or options.label_order is not None:
+    if options.field == "hard":
+        report_change(_with_one_hot_labels(opened.bundle), edited, "soft", reporter)
+    elif options.op or options.label_order is not None:
         report_change(opened.bundle, edited, options.field, reporter)
     if edited.classes != opened.bundle.classes:
         reporter.note(describe_classes(edited.classes, opened.bundle.classes))
@@ -65,7 +70,11 @@ def edit_labels(bundle: Bundle, options: EditOptions) -> Bundle:
         bundle = _without_class(bundle, options.without_class)
     if not changes:
         return bundle
-    if bundle.labels(options.field).meta.space == "direction":
+    field = options.field
+    if field == "hard":
+        bundle = _with_one_hot_labels(bundle)
+        field = "soft"
+    if bundle.labels(field).meta.space == "direction":
         raise IncompatibleError(
             "directions have no probabilities to edit: edit the labels before 'ddlabel refine'"
         )
@@ -75,7 +84,18 @@ def edit_labels(bundle: Bundle, options: EditOptions) -> Bundle:
             target = change(target)
         return target
 
-    return map_labels(bundle, options.field, apply_all, how="edited")
+    return map_labels(bundle, field, apply_all, how="edited")
+
+
+def _with_one_hot_labels(bundle: Bundle) -> Bundle:
+    """Return the bundle with soft labels that are the classes: all probability on one."""
+    shape = (len(bundle), bundle.num_classes)
+    values = scratch_array(shape, np.float32)
+    one_hot = np.eye(bundle.num_classes, dtype=np.float32)
+    for rows in image_chunks(bundle):
+        values[rows] = one_hot[bundle.hard_labels[rows]]
+    meta = LabelMeta(space="probs", source="hard")
+    return bundle.with_labels("soft", Labels(values=values, meta=meta))
 
 
 def _with_classes(bundle: Bundle, options: EditOptions) -> Bundle:

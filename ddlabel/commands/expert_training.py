@@ -201,7 +201,9 @@ class _Training:
 
     def _transform(self, network: Network, augment: str) -> BatchTransform:
         info = self.planned.info
-        augmentation = augment_of(augment, channels=info.channels, size=info.size)
+        augmentation = augment_of(
+            augment, channels=info.channels, size=info.size, prepare=network.prepare
+        )
         return BatchTransform(prepare=network.prepare, augment=augmentation)
 
 

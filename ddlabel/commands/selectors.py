@@ -6,7 +6,6 @@ parameter `experts` if it needs none.
 
 import math
 from collections.abc import Callable
-from functools import partial
 from itertools import zip_longest
 from typing import Literal
 
@@ -15,15 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ddlabel.commands.patches import PatchDraw, best_crops, check_patches, stitched
 from ddlabel.commands.selection import classes_of, features_of, losses_of, unit_images
-from ddlabel.core import rng
 from ddlabel.core.config import SelectOptions
 from ddlabel.core.errors import UsageError
 from ddlabel.core.registry import Registry
 from ddlabel.data.bundle import Bundle, image_chunks
 from ddlabel.data.labels import Array
-from ddlabel.data.scratch import scratch_array
-from ddlabel.methods.labels import views
 from ddlabel.training.labeler import Labeler
 
 # Chooses rows of the features [n, D] of a class.
@@ -32,6 +29,8 @@ Rank = Literal["easiest", "hardest", "stratified"]
 selectors: Registry[Callable[..., Bundle]] = Registry("selector")
 
 _NUM_DECILES = 10
+# From this side on in pixels, RDED's scripts stitch four patches.
+_LARGE = 128
 _FEATURES_AT_ONCE = 500
 
 
@@ -179,88 +178,59 @@ def rded(
     options: SelectOptions,
     *,
     experts: Labeler,
-    factor: int = 2,
+    factor: int | None = None,
+    images: int = 300,
     crops: int = 5,
-    low: float = 0.5,
+    low: float = 0.08,
+    high: float = 1.0,
+    ratio: float = 1.0,
+    pad: bool = True,
 ) -> Bundle:
     """Images stitched of factor × factor patches of real images (RDED, Sun et al. 2024).
 
-    A patch is the square of `low` … 1 of an image's area with the least cross-entropy of `crops`
-    random ones. Of each class the `ipc`·factor² patches with the least cross-entropy are used: the
-    first patch of an image is one of the `ipc` best, its second one of the next `ipc`, and so on.
-    The public code scores a patch at 1/factor of the side, in the middle of black; here it is
-    scored at the full side.
+    A patch comes from one of `images` random images of its class. It is the box with the least
+    cross-entropy of `crops` random ones, of `low` … `high` of the area and with sides up to `ratio`
+    apart. Of each class the `ipc`·factor² patches with the least cross-entropy are used: the first
+    patch of an image is one of the `ipc` best, its second one of the next `ipc`, and so on.
+
+    The factor is 1 below 128 px and 2 from there on, unless it is given. With `pad` experts see a
+    patch at 1/factor of the side, in the middle of the mean colour; without, at the full side. The
+    defaults are those of the public code's scripts.
 
     Raises:
         UsageError: An option is out of its range, the images cannot be cut into such patches, or a
             class has too few images.
     """
     size = bundle.images.shape[2]
-    if not (factor >= 1 and crops >= 1 and 0 < low <= 1):
-        raise UsageError(
-            f"rded: factor is {factor}, crops {crops} and low {low}: expected factor ≥ 1, "
-            "crops ≥ 1 and 0 < low ≤ 1"
-        )
-    if size % factor:
-        raise UsageError(
-            f"rded: {size} px cannot be cut into {factor} × {factor} patches: take another factor"
-        )
+    if factor is None:
+        factor = 1 if size < _LARGE else 2
+    draw = PatchDraw(
+        images=images,
+        crops=crops,
+        low=low,
+        high=high,
+        ratio=ratio,
+        shrink=factor if pad else 1,
+    )
+    check_patches(draw, factor, size, options.ipc)
     num_patches = factor**2
-    classes = classes_of(bundle, options, patches_per_image=num_patches)
-    losses, boxes = _best_crops(bundle, options, experts, num_crops=crops, low=low)
+    rows_of_class = []
+    for rows, generator in classes_of(bundle, options, patches_per_image=num_patches):
+        rows_of_class.append(np.sort(generator.permutation(rows)[:images]))
+    losses, boxes = best_crops(bundle, options, experts, np.concatenate(rows_of_class), draw)
     rows_of_images = []
-    for rows, _ in classes:
+    for rows in rows_of_class:
         ranked = rows[np.argsort(losses[rows], kind="stable")]
         best = ranked[: options.ipc * num_patches]
         rows_of_images.append(best.reshape(num_patches, options.ipc).T)
-    images = _stitched(bundle, np.concatenate(rows_of_images), boxes, factor, options)
+    pixels = stitched(bundle, np.concatenate(rows_of_images), boxes, factor, options)
     return Bundle(
         classes=bundle.classes,
         pixels=bundle.pixels,
-        images=images,
+        images=pixels,
         hard_labels=np.repeat(np.arange(bundle.num_classes), options.ipc),
         history=bundle.history,
     )
-
-
-def _best_crops(
-    bundle: Bundle, options: SelectOptions, experts: Labeler, *, num_crops: int, low: float
-) -> tuple[Array, Array]:
-    """Return the least cross-entropy [N] of random squares of each image, and the boxes [N, 4]."""
-    generator = torch.Generator().manual_seed(rng.stream(options.seed, "rded"))
-    size = bundle.images.shape[2]
-    least = np.full(len(bundle), np.inf)
-    best_boxes = np.zeros((len(bundle), 4), np.float32)
-    for chunk in image_chunks(bundle):
-        images = unit_images(bundle, chunk, options)
-        hard = bundle.hard_labels[chunk]
-        uniform = partial(torch.rand, len(images), generator=generator)
-        for _ in range(num_crops):
-            boxes = views.draw_boxes(uniform, size, size, low=low, high=1, ratio=1)
-            crops = views.crop(images, boxes.to(images.device))
-            losses = losses_of(experts, crops, hard)
-            is_better = losses < least[chunk]
-            least[chunk][is_better] = losses[is_better]
-            best_boxes[chunk][is_better] = boxes.numpy()[is_better]
-    return least, best_boxes
-
-
-def _stitched(
-    bundle: Bundle, rows_of_images: Array, boxes: Array, factor: int, options: SelectOptions
-) -> Array:
-    """Return images [M, C, H, W] made of the crops `boxes` [N, 4] of rows [M, factor²]."""
-    shape = (len(rows_of_images), *bundle.images.shape[1:])
-    images = scratch_array(shape, bundle.images.dtype)
-    for image, rows in zip(images, rows_of_images, strict=True):
-        whole_images = unit_images(bundle, rows, options).cpu()
-        crops = views.crop(whole_images, torch.from_numpy(boxes[rows]))
-        patches = F.avg_pool2d(crops, factor)
-        grid = patches.view(factor, factor, *patches.shape[1:])
-        stitched = grid.permute(2, 0, 3, 1, 4).reshape(image.shape)
-        if image.dtype == np.uint8:
-            stitched = (stitched * 255).round()
-        image[...] = stitched
-    return images
 
 
 def _take_by_features(

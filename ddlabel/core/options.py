@@ -29,6 +29,8 @@ class Options:
     AXES: ClassVar[tuple[str, ...]] = ()
     # The panel of the help for the options that a class declares itself.
     PANEL: ClassVar[str] = OPTIONS
+    # The options of a config that `load` took from the user or a file, by name; None for others.
+    _from_user: ClassVar[Mapping[str, Any] | None] = None
 
     def __post_init__(self) -> None:
         for declared in fields(self):
@@ -70,12 +72,41 @@ class Options:
                 values[declared.name] = number_or_auto(declared, values[declared.name])
         configs = []
         for combination in cls._combinations(values):
-            net = combination.get("net")
-            preset = protocols.preset(combination.get("protocol"), net, command)
-            config = cls(**_lists_as_tuples(preset | combination))
+            preset = protocols.preset(combination.get("protocol"), command)
+            config = cls._of_user(combination, preset)
             config.check_together(objects=objects, preset=preset)
             configs.append(config)
         return configs
+
+    def from_user(self) -> Mapping[str, Any]:
+        """Return the options that the user has set, by name.
+
+        Of a config that was made in Python these are all that differ from their defaults.
+        """
+        if self._from_user is not None:
+            return self._from_user
+        values = {declared.name: getattr(self, declared.name) for declared in fields(self)}
+        return {
+            declared.name: values[declared.name]
+            for declared in fields(self)
+            if values[declared.name] != declared.default
+        }
+
+    def with_preset(self, preset: Mapping[str, Any], *, objects: Collection[str] = ()) -> Self:
+        """Return the config with the options of a protocol for all that the user has not set.
+
+        Raises:
+            UsageError: An option has no effect, or cannot be combined with another one.
+        """
+        config = self._of_user(self.from_user(), preset)
+        config.check_together(objects=objects, preset=preset)
+        return config
+
+    @classmethod
+    def _of_user(cls, values: Mapping[str, Any], preset: Mapping[str, Any]) -> Self:
+        config = cls(**_lists_as_tuples({**preset, **values}))
+        object.__setattr__(config, "_from_user", dict(values))
+        return config
 
     @classmethod
     def from_python(cls, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 Every image draws its own parameters. Nothing loops over images or waits for the device.
 """
 
+import inspect
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -13,7 +15,9 @@ from torch import Tensor
 from ddlabel.core import rng
 from ddlabel.core.registry import Registry, as_usage_error, with_options_of
 from ddlabel.methods import image_operations as operations
+from ddlabel.methods import rand_augment as bytes_operations
 from ddlabel.methods.labels import views
+from ddlabel.methods.nets.prepare import Prepare
 
 Augment = Callable[[Tensor, int], Tensor]
 augmentations: Registry[Callable[..., Tensor]] = Registry("augmentation")
@@ -22,16 +26,17 @@ _DSA_OPERATIONS = ("colour", "crop", "cutout", "flip", "scale", "rotate")
 _DIFFAUG_CHOICES = ("crop", "scale", "rotate")
 
 
-def augment_of(spec: str, *, channels: int, size: int) -> Augment:
+def augment_of(spec: str, *, channels: int, size: int, prepare: Prepare | None = None) -> Augment:
     """Return the augmentation of a spec; `flip+crop` applies several in turn.
 
-    Tries it on black images [2, channels, size, size] first.
+    `prepare` is the layer that prepared the images; without it they are in unit space. The
+    augmentation is tried on black images [2, channels, size, size] first.
 
     Raises:
         UsageError: The spec is unknown, or its values do not fit such images.
     """
     # Only a + before a letter joins two parts: 1e+3 is a number.
-    parts = [augmentations.resolve(part) for part in re.split(r"\+(?=\s*[a-zA-Z])", spec)]
+    parts = [_part_of(part, prepare) for part in re.split(r"\+(?=\s*[a-zA-Z])", spec)]
     black = torch.zeros(2, channels, size, size)
     with as_usage_error(f"augmentation {spec!r} does not work on {size} px"):
         for part in parts:
@@ -45,6 +50,14 @@ def augment_of(spec: str, *, channels: int, size: int) -> Augment:
         return images
 
     return parts[0] if len(parts) == 1 else apply_in_turn
+
+
+def _part_of(spec: str, prepare: Prepare | None) -> Callable[..., Tensor]:
+    """Return one augmentation, with the layer that prepared the images if it asks for it."""
+    part = augmentations.resolve(spec)
+    if "prepare" not in inspect.signature(part).parameters:
+        return part
+    return partial(part, prepare=prepare or Prepare(torch.zeros(1), torch.ones(1)))
 
 
 @augmentations.add
@@ -125,6 +138,26 @@ def _patch_order(random: operations.RandomNumbers, factor: int, *, strips: bool)
     rows = random.uniform(factor, 1).argsort(1)
     columns = random.uniform(1, factor).argsort(2)
     return (rows * factor + columns).flatten(1)
+
+
+@augmentations.add
+def rand_augment(
+    images: Tensor, seed: int, *, prepare: Prepare, operations: int = 2, magnitude: int = 9
+) -> Tensor:
+    """Apply random operations of torchvision's RandAugment to each image (Cubuk et al. 2020; EDC).
+
+    They work on bytes: the preparation of the images is undone before, and pixels outside of black
+    and white are cut off. `magnitude` is a step from 0 to 30.
+
+    Raises:
+        ValueError: `operations` is below 1, or `magnitude` is not in 0 … 30.
+    """
+    levels: Tensor = (prepare.undo(images) * 255).round().clamp(0, 255).to(torch.uint8)
+    changed = bytes_operations.rand_augment(
+        levels, seed, operations=operations, magnitude=magnitude
+    )
+    prepared: Tensor = prepare(changed.float() / 255)
+    return prepared
 
 
 def _siamese(

@@ -7,22 +7,50 @@ from dataclasses import dataclass
 
 from scipy.special import stdtr, stdtrit
 
+# Of rounding, which cuts nothing off.
+_TOLERANCE = 1e-9
+
+
+def summarise_percent(values: Sequence[float]) -> "Summary":
+    """Summarise values in per cent, which are from 0 to 100: see `summarise`."""
+    return summarise(values, lowest=0.0, highest=100.0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """Mean, sample deviation and half-width of the 95 % t-interval of n values.
+    """Mean, sample deviation, half-width of the 95 % t-interval of n values, and its ends.
 
-    The last two are None for n = 1.
+    An end is never outside of the bounds that the values have, so that the half-width alone does
+    not say where the interval is. All but n and the mean are None for n = 1.
     """
 
     n: int
     mean: float
     deviation: float | None
     interval: float | None
+    low: float | None
+    high: float | None
+
+    def spread(self, digits: int = 2) -> str:
+        """Return the interval as text, to stand after the mean; empty for a single value.
+
+        It is ` ± 1.20`, or ` [98.10, 100.00]` if it is cut off.
+        """
+        if self.interval is None or self.low is None or self.high is None:
+            return ""
+        is_cut_off = self.high - self.low < 2 * self.interval * (1 - _TOLERANCE)
+        if is_cut_off:
+            return f" [{self.low:.{digits}f}, {self.high:.{digits}f}]"
+        return f" ± {self.interval:.{digits}f}"
 
 
-def summarise(values: Sequence[float]) -> Summary:
+def summarise(
+    values: Sequence[float], *, lowest: float = -math.inf, highest: float = math.inf
+) -> Summary:
     """Summarise values, one per seed: mean, sample deviation (n − 1) and 95 % t-interval.
+
+    The interval is cut off at the bounds `lowest` and `highest` of the values: no accuracy is above
+    100 %.
 
     Raises:
         statistics.StatisticsError: There are no values.
@@ -30,11 +58,18 @@ def summarise(values: Sequence[float]) -> Summary:
     n = len(values)
     mean = statistics.fmean(values)
     if n < 2:
-        return Summary(n=n, mean=mean, deviation=None, interval=None)
+        return Summary(n=n, mean=mean, deviation=None, interval=None, low=None, high=None)
     deviation = statistics.stdev(values)
     quantile = float(stdtrit(n - 1, 0.975))
     interval = quantile * deviation / math.sqrt(n)
-    return Summary(n=n, mean=mean, deviation=deviation, interval=interval)
+    return Summary(
+        n=n,
+        mean=mean,
+        deviation=deviation,
+        interval=interval,
+        low=max(lowest, mean - interval),
+        high=min(highest, mean + interval),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

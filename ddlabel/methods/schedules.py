@@ -11,6 +11,9 @@ from ddlabel.core.registry import Registry
 
 schedules: Registry[Callable[..., float]] = Registry("schedule")
 
+# The share of the learning rate with which GLaD's evaluation begins.
+_SMALLEST_FACTOR = 1e-7
+
 
 def rate_of(
     spec: str, *, epochs: int, steps_per_epoch: int, warm_up: float = 0
@@ -75,9 +78,39 @@ def cosine(epoch: int, epochs: int, *, end: float = 0.0) -> float:
 
 
 @schedules.add
-def half_cosine(epoch: int, epochs: int) -> float:
-    """Follow ½·(1 + cos(π·epoch / 2·epochs)) from 1 down to ½ (RDED's public code)."""
-    return 0.5 * (1 + math.cos(math.pi * epoch / (2 * epochs)))
+def half_cosine(epoch: int, epochs: int, *, line_from: float = 1.0) -> float:
+    """Follow ½·(1 + cos(π·epoch / 2·epochs)) from 1 down to ½ (RDED's and EDC's public code).
+
+    After the share `line_from` of the epochs the rate leaves the cosine c(`line_from`) and follows
+    the line c(`line_from`)·(1 − epoch/epochs), which ends at 0: EDC's `cos2` with 5/6.
+    """
+    share = epoch / epochs
+    on_line = share > line_from
+    cosine_share = line_from if on_line else share
+    factor = 0.5 * (1 + math.cos(math.pi * cosine_share / 2))
+    return factor * (1 - share) if on_line else factor
+
+
+@schedules.add
+def rise_cosine(epoch: int, epochs: int) -> float:
+    """Rise linearly over the first half, then follow a cosine down to 0 (GLaD's evaluation).
+
+    The first epoch has 1e-7. As in GLaD's public code, which chains two of torch's schedulers, the
+    full rate is kept for two epochs: half = epochs // 2 and the next one.
+    """
+    half = epochs // 2
+    if epoch <= half:
+        return _SMALLEST_FACTOR + (1 - _SMALLEST_FACTOR) * epoch / half if half else 1.0
+    return 0.5 * (1 + math.cos(math.pi * (epoch - half - 1) / half))
+
+
+@schedules.add
+def half_drop(epoch: int, epochs: int, *, factor: float = 0.1) -> float:
+    """Multiply by `factor` once, after epoch number epochs // 2 + 1 (MTT's and DATM's public code).
+
+    Epochs count from 0 there, and the rate drops at the end of that epoch.
+    """
+    return factor if epoch > epochs // 2 + 1 else 1.0
 
 
 @schedules.add

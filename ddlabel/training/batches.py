@@ -4,7 +4,7 @@ Batches are of whole images, or of whole images and views of them.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -28,6 +28,8 @@ from ddlabel.training.loop import Batch, shuffled_rows
 RowTarget = Callable[[Tensor], Target]
 # Returns label logits [B, K] of the augmented images [B, C, H, W] of a step.
 OnlineLabels = Callable[[Tensor, int], Tensor]
+# Returns labels in place of those of a teacher.
+ChangeTarget = Callable[[Target], Target]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +60,12 @@ def image_batches(
     batch_size: int,
     seed: int,
     online: OnlineLabels | None = None,
+    change: ChangeTarget | None = None,
 ) -> Batch:
     """Return batches of whole images; each pass over the data takes every image once.
 
-    `label` gives the targets, or `online` labels the augmented images.
+    `label` gives the targets, or `online` labels the augmented images and `change` changes these
+    labels.
     """
     order_seed = partial(rng.stream, seed, "order")
     rows_of_step = shuffled_rows(len(data), batch_size, order_seed, data.device)
@@ -72,7 +76,8 @@ def image_batches(
         if online is None:
             return images, target
         logits = online(images, step)
-        return images, Target(hard=target.hard, values=logits, meta=LabelMeta(space="logits"))
+        target = replace(target, values=logits, meta=LabelMeta(space="logits"))
+        return images, target if change is None else change(target)
 
     return batch
 
@@ -189,7 +194,7 @@ class ViewIndex:
         if hard.ndim == 2:
             hard = torch.where(is_view, hard, F.one_hot(whole.hard, self.data.num_classes))
         values = torch.where(is_view, of_views.values, whole.values)
-        return Target(hard=hard, values=values, meta=of_views.meta)
+        return replace(of_views, hard=hard, values=values)
 
 
 def view_batches(

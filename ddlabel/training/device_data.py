@@ -128,12 +128,16 @@ class DeviceBundle:
             raise IncompatibleError(
                 "the bundle has no dense labels: make them with 'ddlabel densify'"
             )
-        hard = self.hard[rows]
+        classes = self.hard[rows]
+        hard = classes
+        first = None
         if self.views.mix is not None and self.views.mix_weight is not None:
             partner_hard = self.hard[self.views.mix[rows, views]]
             weight = self.views.mix_weight[rows, views]
-            hard = class_shares(hard, partner_hard, weight, self.num_classes)
-        return Target(hard=hard, values=self.dense.values[rows, views], meta=self.dense.meta)
+            hard = class_shares(classes, partner_hard, weight, self.num_classes)
+            first = classes
+        values = self.dense.values[rows, views]
+        return Target(hard=hard, values=values, meta=self.dense.meta, first=first)
 
 
 @torch.no_grad()

@@ -64,6 +64,14 @@ def test_print_config_is_a_config_file_for_the_same_options(cli, words):
     assert b"kl:temperature=4" in printed or words[0] != "evaluate"
 
 
+def test_print_config_leaves_to_the_protocol_what_depends_on_the_bundle(cli):
+    words = ["evaluate", "--protocol", "rded", "--net", "vgg11", "--print-config"]
+    lines = cli(*words).out.decode().splitlines()
+    printed = {line.partition(" = ")[0] for line in lines}
+    assert {"net", "loss", "mix", "seeds"} <= printed
+    assert not {"batch-size", "optimizer", "augment"} & printed
+
+
 class Reached(BaseException):
     """A command line has been read, and its command is about to run."""
 

@@ -35,6 +35,16 @@ class TestBundles:
         )
         np.testing.assert_allclose(other, expected, rtol=1e-6)
 
+    def test_smoothed_classes_become_soft_labels(self, bundle):
+        # GIFT, Tables 18 and 19: 0.9 for the class and 0.1/2 for each of the two others.
+        hard_only = replace(bundle, soft=None)
+        smoothed = edit_labels(hard_only, EditOptions(op=("smooth:alpha=0.1",), field="hard"))
+        expected = np.where(np.eye(3)[bundle.hard_labels] == 1, 0.9, 0.05)
+        np.testing.assert_allclose(smoothed.soft.values, expected, rtol=1e-6)
+        assert smoothed.soft.meta == LabelMeta(space="probs", source="hard edited")
+        over_soft = edit_labels(bundle, EditOptions(op=("smooth:alpha=0.1",), field="hard"))
+        assert np.array_equal(over_soft.soft.values, smoothed.soft.values)
+
     def test_blocks_of_dense_labels(self, monkeypatch):
         labels = np.random.default_rng(0).normal(size=(7, 2, 3)).astype(np.float32)
         views = {

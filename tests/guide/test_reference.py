@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import re
 
+import protocol_tables
 from reference import KINDS, PAGE, commands, page
 
 
 def test_reference_is_up_to_date():
     assert PAGE.read_text(encoding="utf-8") == page(), "run: python tests/reference.py"
+
+
+def test_tables_of_protocols_are_up_to_date():
+    written = protocol_tables.PAGE.read_text(encoding="utf-8")
+    assert written == protocol_tables.page(), "run: python tests/reference.py"
 
 
 def test_reference_lists_every_kind_of_name():

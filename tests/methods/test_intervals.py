@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from scipy import stats
 
-from ddlabel.methods.intervals import compare, summarise
+from ddlabel.methods.intervals import compare, summarise, summarise_percent
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,17 @@ def test_comparison_of_a_constant_difference_is_certain():
 
 def test_comparison_of_one_pair_has_no_p_value():
     assert compare([2.0], [1.0]).p_value is None
+
+
+def test_the_interval_of_accuracies_stays_within_0_and_100():
+    # The half-width is 12.706 · deviation / √2 = 12.706 · 0.5 = 6.353.
+    high = summarise_percent([99.0, 100.0])
+    assert (high.low, high.high) == (pytest.approx(99.5 - 6.353, abs=1e-3), 100.0)
+    assert high.interval == pytest.approx(6.353, abs=1e-3)
+    assert high.spread() == " [93.15, 100.00]"
+    low = summarise_percent([0.0, 1.0])
+    assert (low.low, low.spread(1)) == (0.0, " [0.0, 6.9]")
+    inside = summarise_percent([40.0, 41.0])
+    assert inside.spread() == " ± 6.35"
+    assert summarise([99.0, 100.0]).high == pytest.approx(99.5 + 6.353, abs=1e-3)
+    assert summarise_percent([99.0]).spread() == ""

@@ -122,6 +122,7 @@ PURE = {
     "js:temperature=3": TEACHER,
     "mse": TEACHER,
     "mse:space=probs": TEACHER,
+    "mse:space=logits-to-probs": target().probs(),
     "cosine": target().probs() * 3,
     "cosine:space=logits": TEACHER * 3,
     "gift": _REFINED * 3,

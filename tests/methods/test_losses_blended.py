@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from scipy.spatial.distance import cosine as cosine_distance
 from scipy.special import log_softmax, softmax
 
 from ddlabel.core.errors import IncompatibleError
+from ddlabel.data.schema import LabelMeta
 from ddlabel.methods.labels.target import Target
 
 PARTNER = torch.tensor([1, 2, 3, 0])
@@ -57,6 +59,17 @@ def test_soft_ce_is_the_soft_ce_of_both_labels_weighted_by_their_shares():
     share = SHARE.numpy()
     expected = np.mean(share * own + (1 - share) * partners)
     assert value_of("soft-ce", STUDENT, BLENDED) == pytest.approx(expected)
+
+
+def test_mse_gt_takes_the_class_of_the_image_that_was_blended_into():
+    # As in EDC: the labels are an online teacher's logits, and the class is the image's own.
+    online = replace(BLENDED, values=TEACHER, meta=LabelMeta(space="logits"))
+    student = STUDENT.numpy()
+    squares = np.mean((student - TEACHER.numpy()) ** 2)
+    own = -log_softmax(student, 1)[range(4), HARD].mean()
+    assert value_of("mse-gt:weight=0.5", STUDENT, online) == pytest.approx(squares + 0.5 * own)
+    half = online.take(slice(2, 4))
+    assert half.first_classes.tolist() == HARD[2:].tolist()
 
 
 def test_gift_refines_blended_labels_towards_blended_smoothed_labels():

@@ -25,9 +25,14 @@ SCHEDULES = [
     "cosine",
     "cosine:end=0.2",
     "half-cosine",
+    "half-cosine:line-from=0.75",
+    "half-drop",
+    "half-drop:factor=0.3",
     "linear",
     "linear:end=0.2",
 ]
+# It rises over the first half.
+RISING = "rise-cosine"
 
 
 def test_specs_try_every_schedule_at_its_defaults_and_with_every_option():
@@ -35,7 +40,7 @@ def test_specs_try_every_schedule_at_its_defaults_and_with_every_option():
     for spec in SCHEDULES:
         tried[spec.partition(":")[0]] |= set(schedules.resolve(spec).keywords)
     assert tried == {entry.name: set(entry.options) for entry in schedules.entries()}
-    assert set(schedules) <= set(SCHEDULES)
+    assert set(schedules) == {RISING, *(spec for spec in SCHEDULES if ":" not in spec)}
 
 
 def milestones(options, epochs):
@@ -43,6 +48,18 @@ def milestones(options, epochs):
         return [math.floor(share * epochs) for share in options["milestones"]]
     # The defaults as in GIFT's public code.
     return [2 * epochs // 3, 5 * epochs // 6]
+
+
+def half_cosine_of_edc(epochs, line_from):
+    """EDC's `cos2` as its public code has it, for another share than 5/6 of the epochs."""
+
+    def factor(step):
+        if step <= epochs * line_from:
+            return 0.5 * (1 + math.cos(math.pi * step / (2 * epochs)))
+        left = (6 * epochs - 6 * step) / (6 * epochs)
+        return 0.5 * (1 + math.cos(math.pi * line_from / 2)) * left
+
+    return factor
 
 
 def torch_factors(spec, epochs):
@@ -64,7 +81,12 @@ def torch_factors(spec, epochs):
             options.get("factor", 0.2),
         ),
         "cosine": lambda: lr_scheduler.CosineAnnealingLR(optimizer, epochs, eta_min=end),
-        "half-cosine": lambda: lr_scheduler.CosineAnnealingLR(optimizer, 2 * epochs),
+        "half-cosine": lambda: lr_scheduler.LambdaLR(
+            optimizer, half_cosine_of_edc(epochs, options.get("line_from", 1.0))
+        ),
+        "half-drop": lambda: lr_scheduler.MultiStepLR(
+            optimizer, [epochs // 2 + 2], options.get("factor", 0.1)
+        ),
         "linear": lambda: lr_scheduler.LinearLR(optimizer, 1.0, end, epochs),
     }[name]()
     factors = []
@@ -99,6 +121,35 @@ def test_schedules_equal_factors_worked_by_hand():
     assert at["half-cosine"][2] == pytest.approx((2 + root) / 4)
     assert at["linear"] == pytest.approx([1, 0.75, 0.5, 1 / 3, 1 / 6, 1 / 12])
     assert at["linear:end=0.2"][2] == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize("epochs", [2, 5, 12, 61, 1000])
+def test_rise_cosine_is_the_schedule_of_glad(epochs):
+    # Its evaluation makes both of torch's schedulers and goes over to the second one half-way.
+    optimizer = torch.optim.SGD([Parameter(torch.zeros(1))], lr=1.0)
+    rise = lr_scheduler.LinearLR(optimizer, 1e-7, 1.0, total_iters=epochs // 2)
+    fall = lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs // 2)
+    scheduler = rise
+    expected = []
+    for epoch in range(epochs):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+        if epoch == epochs // 2:
+            scheduler = fall
+    schedule = schedules.get(RISING)
+    assert [schedule(epoch, epochs) for epoch in range(epochs)] == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("epochs", [7, 8, 300, 1000])
+def test_half_drop_falls_where_the_loop_of_mtt_does(epochs):
+    rate = 1.0
+    expected = []
+    for epoch in range(epochs):
+        expected.append(rate)
+        if epoch in [epochs // 2 + 1]:
+            rate *= 0.1
+    assert [schedules.get("half-drop")(epoch, epochs) for epoch in range(epochs)] == expected
 
 
 def drops(spec, epochs):

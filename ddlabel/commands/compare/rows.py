@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ddlabel.commands.compare.observations import FIGURES, Observation, known_values
 from ddlabel.core.errors import UsageError
 from ddlabel.core.registry import nearest
-from ddlabel.methods.intervals import Comparison, Summary, compare, summarise
+from ddlabel.methods.intervals import Comparison, Summary, compare, summarise_percent
 
 # The number of images per class follows from the bundle.
 _NEVER_BY_DEFAULT = ("ipc",)
@@ -50,7 +50,7 @@ class Row:
 
     def summary(self, figure: str) -> Summary:
         """Summarise a figure over seeds, in per cent."""
-        return summarise([*self.figures[figure].values()])
+        return summarise_percent([*self.figures[figure].values()])
 
     @property
     def name(self) -> str:

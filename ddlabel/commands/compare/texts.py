@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ddlabel.commands.compare.rows import NO_EFFECT, Pair, Row, flag_name
-from ddlabel.methods.intervals import Comparison, Summary
+from ddlabel.methods.intervals import Comparison
 
 # What stands in the place of a figure that is not there.
 MISSING = "–"
@@ -17,7 +17,7 @@ def row_text(row: Row) -> str:
     remarks = ["1 student"] if accuracy.n == 1 else ["95 % interval", f"{accuracy.n} students"]
     if row.num_diverged:
         remarks.append(f"{row.num_diverged} diverged")
-    return f"{accuracy.mean:.2f} %{_spread(accuracy)} ({', '.join(remarks)})"
+    return f"{accuracy.mean:.2f} %{accuracy.spread()} ({', '.join(remarks)})"
 
 
 def pair_text(pair: Pair) -> str:
@@ -26,7 +26,7 @@ def pair_text(pair: Pair) -> str:
     if comparison is None:
         return "no seed in common"
     difference = comparison.difference
-    text = f"{difference.mean:+.2f}{_spread(difference)} points"
+    text = f"{difference.mean:+.2f}{difference.spread()} points"
     if comparison.p_value is None:
         return f"{text} (1 pair)"
     return f"{text}, p = {_p_text(comparison)} (paired t-test, {difference.n} pairs)"
@@ -68,11 +68,7 @@ def figure_text(row: Row, figure: str) -> str:
         return MISSING
     summary = row.summary(figure)
     mark = " *" if row.num_diverged else ""
-    return f"{summary.mean:.2f}{_spread(summary)}{mark}"
-
-
-def _spread(summary: Summary) -> str:
-    return "" if summary.interval is None else f" ± {summary.interval:.2f}"
+    return f"{summary.mean:.2f}{summary.spread()}{mark}"
 
 
 def few_students_note(numbers: Sequence[int]) -> str | None:

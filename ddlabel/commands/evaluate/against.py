@@ -10,6 +10,7 @@ from ddlabel.commands.evaluate.experiment import (
     same_for_all_seeds,
     settle,
 )
+from ddlabel.commands.evaluate.presets import Completed
 from ddlabel.commands.inputs import OpenBundle
 from ddlabel.core.config import EvaluateOptions
 from ddlabel.core.errors import IncompatibleError
@@ -17,7 +18,7 @@ from ddlabel.data.bundle import Bundle
 
 
 def against_experiments(
-    experiment: Experiment, other: OpenBundle, grid: Sequence[EvaluateOptions]
+    experiment: Experiment, other: OpenBundle, grid: Sequence[Completed]
 ) -> list[Experiment]:
     """Return the settled experiments of a grid on another bundle.
 
@@ -33,9 +34,9 @@ def against_experiments(
     )
     settled = []
     try:
-        for options in grid:
+        for options, preset in grid:
             of_other = _options_of(options, other.bundle, has_teacher=bool(experiment.teacher))
-            settled.append(settle(replace(on_other, options=of_other)))
+            settled.append(settle(replace(on_other, options=of_other, preset=preset)))
     except IncompatibleError as error:
         raise IncompatibleError(
             f"--against: {error}; --against-loss sets the loss of that side"

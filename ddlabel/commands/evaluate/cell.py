@@ -9,7 +9,7 @@ from ddlabel.commands.evaluate.controls import dd_ranking_scores
 from ddlabel.commands.evaluate.experiment import OWN
 from ddlabel.core.config import EvaluateOptions
 from ddlabel.data.record import Record
-from ddlabel.methods.intervals import Comparison, Summary, compare, summarise
+from ddlabel.methods.intervals import Comparison, Summary, compare, summarise_percent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class Cell:
 
     def summary(self, figure: str) -> Summary:
         """Summarise a figure over students, in per cent."""
-        return summarise(self.percent(figure))
+        return summarise_percent(self.percent(figure))
 
     def percent(self, figure: str = "accuracy") -> list[float]:
         """Return a figure of every student, in per cent."""

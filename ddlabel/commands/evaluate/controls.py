@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from ddlabel.commands.checkpoints import source_of
 from ddlabel.commands.evaluate.experiment import (
     OWN,
     VIEW_OPTIONS,
@@ -13,13 +14,12 @@ from ddlabel.commands.evaluate.experiment import (
     same_for_all_seeds,
     settle,
 )
+from ddlabel.commands.evaluate.stored_labels import StoredLabeler, labelers_of
 from ddlabel.commands.inputs import OpenBundle
-from ddlabel.commands.labeling import label_images, label_views
 from ddlabel.core import rng
-from ddlabel.core.config import RelabelOptions
-from ddlabel.core.errors import IncompatibleError, UsageError
+from ddlabel.core.errors import UsageError
 from ddlabel.data.bundle import Bundle, check_same_task
-from ddlabel.data.labels import Array, Views
+from ddlabel.data.labels import Array
 from ddlabel.methods.intervals import Summary, summarise
 from ddlabel.methods.metrics import dd_ranking
 
@@ -29,9 +29,9 @@ def control_experiments(
 ) -> list[Experiment]:
     """Return the settled experiments that a settled experiment is compared with.
 
-    `random` has as many random real images of each class, drawn anew for each seed, labelled in the
-    same way, under the same protocol. With `for_scores` there are also those that DD-Ranking's
-    scores need:
+    `random` has as many random real images of each class, drawn anew for each seed, labelled by the
+    same experts in the same way, normalised alike, under the same protocol. With `for_scores` there
+    are also those that DD-Ranking's scores need:
 
     - `hard`: the bundle with hard labels;
     - `real`: all real images with hard labels, for `real_epochs`;
@@ -51,9 +51,13 @@ def control_experiments(
     check_same_task("the bundle of real images", bundle, real.bundle)
     digests = experiment.digests | {"real": real.digest}
     origins = experiment.origins | {"real": real.origin}
-    if experiment.teacher:
-        digests |= {"teacher": experiment.teacher_digest}
-    draw = _random_bundles(experiment, bundle, real.bundle)
+    labelers = labelers_of(experiment.options, bundle, experiment.teacher)
+    for labeler in labelers:
+        digests |= {f"{labeler.field} labeler": labeler.digest}
+        origins |= {f"{labeler.field} labeler": {"name": source_of(labeler.experts)}}
+    pixels = replace(real.bundle.pixels, mean=bundle.pixels.mean, std=bundle.pixels.std)
+    images = replace(real.bundle, pixels=pixels)
+    draw = _random_bundles(bundle, images, labelers)
     random = replace(experiment, role="random", bundle_for=draw, digests=digests, origins=origins)
     controls = [random]
     if for_scores:
@@ -61,7 +65,7 @@ def control_experiments(
         hard = replace(options, labels="hard", loss="ce", mix="none", **VIEW_OPTIONS)
         plain = replace(options, augment="none", mix="none")
         full = replace(hard, epochs=options.real_epochs, batch_size=None)
-        all_real = same_for_all_seeds(real.bundle)
+        all_real = same_for_all_seeds(images)
         controls += [
             replace(experiment, role="hard", options=hard),
             replace(random, role="real", bundle_for=all_real, options=full),
@@ -97,7 +101,7 @@ def _dd_ranking(first: Array, second: Array) -> Array:
 
 
 def _random_bundles(
-    experiment: Experiment, bundle: Bundle, real: Bundle
+    bundle: Bundle, real: Bundle, labelers: Sequence[StoredLabeler]
 ) -> Callable[[int], Bundle]:
     """Return a function that draws random real images for a seed.
 
@@ -113,7 +117,6 @@ def _random_bundles(
                 f"--real has {len(rows)} images of class {name!r} and the bundle has {needed}: "
                 "use a larger set of real images"
             )
-    label = _labeling_of(experiment, bundle)
 
     @lru_cache(maxsize=1)  # all experiments of a seed ask for the same images
     def draw(seed: int) -> Bundle:
@@ -121,63 +124,9 @@ def _random_bundles(
         drawn = []
         for rows, needed in zip(rows_per_class, images_per_class, strict=True):
             drawn.append(generator.permutation(rows)[:needed])
-        unlabeled = replace(real.without_views(), soft=None)
-        return label(unlabeled.take(np.concatenate(drawn)))
-
-    return draw
-
-
-def _labeling_of(experiment: Experiment, bundle: Bundle) -> Callable[[Bundle], Bundle]:
-    """Return a function that labels other images as those of an experiment's bundle are labelled.
-
-    Raises:
-        UsageError: There is no teacher to label them.
-        IncompatibleError: The labels are not logits, or the views are flipped or mixed.
-    """
-    options = experiment.options
-    views = bundle.views
-    if options.labels == "dense" and views is not None:
-        _check_plain_views(views)
-    used = (options.labels, options.global_labels)
-    fields = [field for field in ("dense", "soft") if field in used]
-    for field in fields:
-        _check_can_label(experiment, bundle, field)
-
-    def label(images: Bundle) -> Bundle:
-        for field in fields:
-            relabel_options = RelabelOptions(
-                temperature=bundle.labels(field).meta.temperature, **options.runtime_settings
-            )
-            if field == "soft":
-                images = label_images(images, experiment.teacher, relabel_options)
-            else:
-                assert views is not None  # dense labels have views
-                grid = Views(boxes=views.boxes)
-                images = label_views(images, grid, experiment.teacher, relabel_options)
+        images = replace(real.without_views(), soft=None).take(np.concatenate(drawn))
+        for labeler in labelers:
+            images = labeler.label(images)
         return images
 
-    return label
-
-
-def _check_plain_views(views: Views) -> None:
-    """Check that random images can have these views."""
-    if views.flip is not None or views.mix is not None:
-        raise IncompatibleError(
-            "--control: random images can have the views of a grid, but these views are flipped or "
-            "mixed: use 'densify --views grid'"
-        )
-
-
-def _check_can_label(experiment: Experiment, bundle: Bundle, field: str) -> None:
-    """Check that the teacher of an experiment can label images as the bundle's field does."""
-    space = bundle.labels(field).meta.space
-    if space != "logits":
-        raise IncompatibleError(
-            f"--control: the bundle's {field} labels are {space}, and random images can only be "
-            "given an expert's logits: evaluate unrefined labels, e.g. with --loss gift"
-        )
-    if not experiment.teacher:
-        raise UsageError(
-            f"--control: the bundle's {field} labels are those of an expert: name it with "
-            "--teacher to label random images"
-        )
+    return draw

@@ -1,6 +1,6 @@
 """Experiments: the cells of an evaluation, settled and checked before any training."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -10,7 +10,6 @@ from torch import Tensor
 
 from ddlabel.commands.evaluate import training_plan
 from ddlabel.commands.evaluate.training_plan import Whitening
-from ddlabel.core import protocols
 from ddlabel.core.config import EvaluateOptions, gift_batch_size
 from ddlabel.core.errors import UsageError
 from ddlabel.core.memory import is_out_of_memory
@@ -42,6 +41,7 @@ class Experiment:
         teacher: The checkpoints that label augmented images (online) or random images (controls).
         whitening: The ZCA mean and matrix by which the student whitens its images.
         role: The purpose of the experiment: own, or the name of a control such as random.
+        preset: The options of the protocol for this bundle and network, by name.
     """
 
     bundle_for: Callable[[int], Bundle]
@@ -52,6 +52,7 @@ class Experiment:
     teacher: Checkpoints = ()
     whitening: Whitening | None = None
     role: str = OWN
+    preset: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, bundle: Bundle, **fields: Any) -> Self:
@@ -141,11 +142,10 @@ def _settled_options(experiment: Experiment, bundle: Bundle) -> EvaluateOptions:
         options = replace(options, global_labels=auto_global_labels(bundle))
     if labels != "dense":
         # What a protocol presets for views does not count without them.
-        preset = protocols.preset(options.protocol, options.net)
         unused = {
             name: default
             for name, default in VIEW_OPTIONS.items()
-            if getattr(options, name) == preset.get(name)
+            if getattr(options, name) == experiment.preset.get(name)
         }
         options = replace(options, **unused)
     if labels != "online":

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from ddlabel.commands.evaluate.online_accuracy import OnlineAccuracy
+from ddlabel.commands.evaluate.running_mean import RunningMean
 from ddlabel.core.config import EvaluateOptions
 from ddlabel.methods.metrics import confusion, reliability_bins, student_figures
 
@@ -19,9 +20,16 @@ Weights = dict[str, Tensor]
 class StudentMonitor:
     """Records a student's losses, gradients and running mean, and keeps its best weights so far."""
 
-    def __init__(self, body: nn.Module, optimizer: Optimizer, options: EvaluateOptions) -> None:
+    def __init__(
+        self,
+        body: nn.Module,
+        optimizer: Optimizer,
+        options: EvaluateOptions,
+        online_accuracy: OnlineAccuracy | None = None,
+    ) -> None:
         self._body = body
         self._options = options
+        self._online_accuracy = online_accuracy
         self._losses: list[float | None] = []
         self._gradient_norms: list[float | None] = []
         self._sum_of_norms = torch.zeros(())
@@ -29,19 +37,28 @@ class StudentMonitor:
         self._best_accuracy = -math.inf
         self._best_epoch: int | None = None
         self._best_weights: Weights = {}
-        self._running_mean: AveragedModel | None = None
+        self._running_mean: RunningMean | None = None
         if options.curve:
             optimizer.register_step_pre_hook(self._add_gradient_norm)
         if options.ema is not None:
-            self._running_mean = _running_mean(body, optimizer, options.ema)
+            self._running_mean = RunningMean(body, options.ema, every=options.ema_every)
+            if options.ema_every == "step":
+                optimizer.register_step_post_hook(self._running_mean.update)
 
     def end_epoch(self, loss: float) -> None:
-        """Record the mean loss since the last call, and the mean gradient norm with `curve`."""
+        """Record the mean loss since the last call, and the mean gradient norm with `curve`.
+
+        With `ema_every=epoch` it is called at the end of every epoch.
+        """
         self._losses.append(_finite(loss))
+        if self._running_mean is not None and self._options.ema_every == "epoch":
+            self._running_mean.update()
         if self._options.curve:
             self._gradient_norms.append(_finite(float(self._sum_of_norms) / self._num_steps))
             self._sum_of_norms = torch.zeros(())
             self._num_steps = 0
+        if self._online_accuracy is not None:
+            self._online_accuracy.end_epoch()
 
     def consider(self, epoch: int, accuracy: float) -> None:
         """Keep the weights of an epoch if their accuracy is the best so far."""
@@ -52,8 +69,9 @@ class StudentMonitor:
 
     def weights(self) -> Weights:
         """Return the student's weights, or their running mean with `ema`."""
-        body = self._body if self._running_mean is None else self._running_mean.module
-        weights: Weights = body.state_dict()
+        if self._running_mean is not None:
+            return self._running_mean.weights()
+        weights: Weights = self._body.state_dict()
         return weights
 
     def weights_to_test(self) -> Weights:
@@ -69,6 +87,8 @@ class StudentMonitor:
             figures["accuracy_when_chosen"] = self._best_accuracy
         if self._options.curve:
             figures["curve"] = {"loss": self._losses, "gradient_norm": self._gradient_norms}
+        if self._online_accuracy is not None:
+            figures["curve"] |= self._online_accuracy.figures()
         if self._options.confusion:
             figures["confusion"] = confusion(logits, hard)
         if self._options.reliability:
@@ -84,18 +104,6 @@ class StudentMonitor:
                     gradients.append(parameter.grad)
         self._sum_of_norms = self._sum_of_norms + get_total_norm(gradients)
         self._num_steps += 1
-
-
-def _running_mean(body: nn.Module, optimizer: Optimizer, decay: float) -> AveragedModel:
-    """Return a running mean of the weights, which every step of the optimizer updates."""
-    average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-    mean = AveragedModel(body, multi_avg_fn=average, use_buffers=True)
-
-    def update(*_: Any) -> None:
-        mean.update_parameters(body)
-
-    optimizer.register_step_post_hook(update)
-    return mean
 
 
 def _finite(value: float) -> float | None:

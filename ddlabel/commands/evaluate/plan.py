@@ -9,6 +9,8 @@ from ddlabel.commands.digits import load_digits
 from ddlabel.commands.evaluate.against import against_experiments
 from ddlabel.commands.evaluate.controls import control_experiments
 from ddlabel.commands.evaluate.experiment import Experiment, settle
+from ddlabel.commands.evaluate.presets import Completed, complete
+from ddlabel.commands.evaluate.stored_labels import labelers_of
 from ddlabel.commands.evaluate.training_plan import Whitening
 from ddlabel.commands.inputs import (
     OpenBundle,
@@ -87,8 +89,8 @@ def plan_experiments(grid: Sequence[EvaluateOptions], reporter: Reporter) -> Pla
         digests["zca"] = fitted_on.digest
         origins["zca"] = fitted_on.origin
     teacher = pick_checkpoints(train.bundle, runs, options.teacher_epoch)
-    if teacher:
-        origins["teacher"] = {"name": " + ".join(each.name for each in expert_inputs(teacher))}
+    origins |= _origin_of_teacher(teacher)
+    completed = complete(grid, train.bundle, runs)
     experiment = Experiment.of(
         train.bundle,
         test=test.bundle,
@@ -98,18 +100,25 @@ def plan_experiments(grid: Sequence[EvaluateOptions], reporter: Reporter) -> Pla
         teacher=teacher,
         whitening=white,
     )
-    cells = _settle_grid(experiment, grid)
+    cells = _settle_grid(experiment, completed)
     _check_teacher_is_used(options, cells, has_teacher=bool(runs))
     against: Sequence[Experiment] = ()
     if options.against is not None:
         other = _open_same_task("--against", options.against, train.bundle)
-        against = against_experiments(experiment, other, grid)
+        against = against_experiments(experiment, other, completed)
     _report_doubts([*cells, *against], reporter)
     controls: Sequence[Sequence[Experiment]] = ()
     if options.real is not None:
         _report_other_teacher(cells[0], teacher, reporter)
         controls = _plan_controls(cells, open_bundle(options.real))
     return Plan(cells=cells, against=against, controls=controls)
+
+
+def _origin_of_teacher(teacher: Checkpoints) -> dict[str, dict[str, Any]]:
+    """Return the names of the teacher's experts for records; nothing without a teacher."""
+    if not teacher:
+        return {}
+    return {"teacher": {"name": " + ".join(each.name for each in expert_inputs(teacher))}}
 
 
 def _open_inputs(options: EvaluateOptions, reporter: Reporter) -> tuple[OpenBundle, OpenBundle]:
@@ -134,8 +143,8 @@ def _open_same_task(flag: str, value: Any, bundle: Bundle) -> OpenBundle:
     return other
 
 
-def _settle_grid(experiment: Experiment, grid: Sequence[EvaluateOptions]) -> list[Experiment]:
-    return [settle(replace(experiment, options=options)) for options in grid]
+def _settle_grid(experiment: Experiment, grid: Sequence[Completed]) -> list[Experiment]:
+    return [settle(replace(experiment, options=options, preset=preset)) for options, preset in grid]
 
 
 def _plan_controls(cells: Sequence[Experiment], real: OpenBundle) -> list[list[Experiment]]:
@@ -201,14 +210,16 @@ def _refines_again(cells: Sequence[Experiment]) -> bool:
 
 
 def _report_other_teacher(experiment: Experiment, teacher: Checkpoints, reporter: Reporter) -> None:
-    """Report if random images are labelled by other experts than the bundle's images."""
-    if not teacher or experiment.options.labels == "online":
-        return
+    """Report if random images are labelled by other experts than the bundle's images.
+
+    Only a bundle whose history does not tell its experts can have others.
+    """
     bundle = experiment.bundle_for(experiment.options.seed)
-    stored = [labels for labels in (bundle.soft, bundle.dense) if labels is not None]
-    sources = {labels.meta.source for labels in stored}
-    source = source_of(teacher)
-    if sources - {source}:
-        reporter.note(
-            f"note: labels from {', '.join(sources)}, those of random images from {source}"
-        )
+    for labeler in labelers_of(experiment.options, bundle, teacher):
+        made_by = bundle.labels(labeler.field).meta.source
+        source = source_of(labeler.experts)
+        if made_by != source:
+            reporter.note(
+                f"note: {labeler.field} labels from {made_by or 'unknown experts'}, those of "
+                f"random images from {source}"
+            )

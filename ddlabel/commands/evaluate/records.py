@@ -5,7 +5,6 @@ from typing import Any
 from ddlabel import __version__
 from ddlabel.commands.evaluate.experiment import Experiment, Student
 from ddlabel.commands.evaluate.monitor import Weights
-from ddlabel.core import protocols
 from ddlabel.core.config import EvaluateOptions
 from ddlabel.data import saved_students
 from ddlabel.data.record import Record, key_of
@@ -31,9 +30,10 @@ def student_record(
 ) -> Record:
     """Return the record of a student with its figures and its cost."""
     options = _of_student(experiment.options.recorded(), seed)
-    preset = protocols.preset(experiment.options.protocol, experiment.options.net)
     overridden = {
-        name: value for name, value in preset.items() if options.get(name, value) != value
+        name: value
+        for name, value in experiment.preset.items()
+        if options.get(name, value) != value
     }
     # A teacher is an input of online labels only.
     roles = [role for role in experiment.origins if role in experiment.digests]

@@ -14,6 +14,7 @@ import torch
 from ddlabel.commands.evaluate.device_cache import DeviceCache
 from ddlabel.commands.evaluate.experiment import Experiment, Student
 from ddlabel.commands.evaluate.monitor import StudentMonitor
+from ddlabel.commands.evaluate.online_accuracy import OnlineAccuracy
 from ddlabel.commands.evaluate.records import save_student
 from ddlabel.commands.evaluate.student_stack import StudentStack
 from ddlabel.commands.evaluate.training_plan import (
@@ -186,19 +187,21 @@ def _prepare(
 ) -> tuple[list[TrainSpec], StudentStack]:
     """Return how every student is trained, and the stack of their networks with fresh weights."""
     networks, forward = cache.networks(students[0], len(students), per_epoch)
-    options = students[0].experiment.options
     specs = []
     monitors = []
     for student, network in zip(students, networks, strict=True):
-        spec = _train_spec(cache, student, network, per_epoch)
+        options = student.experiment.options
+        is_counted = options.curve and options.labels == "online"
+        accuracy = OnlineAccuracy() if is_counted else None
+        spec = _train_spec(cache, student, network, per_epoch, accuracy)
         specs.append(spec)
-        monitors.append(StudentMonitor(network.body, spec.optimizer, options))
+        monitors.append(StudentMonitor(network.body, spec.optimizer, options, accuracy))
     return specs, StudentStack(networks=networks, forward=forward, monitors=monitors)
 
 
 def _recorded_epochs(options: EvaluateOptions) -> set[int]:
     """Return the epochs at whose end the loss is recorded: it is the mean since the one before."""
-    if options.curve:
+    if options.curve or options.ema_every == "epoch":
         return set(range(1, options.epochs + 1))
     return {options.epochs - 1, options.epochs}
 
@@ -212,7 +215,11 @@ def _check_epochs(options: EvaluateOptions) -> set[int]:
 
 
 def _train_spec(
-    cache: DeviceCache, student: Student, network: Network, per_epoch: int
+    cache: DeviceCache,
+    student: Student,
+    network: Network,
+    per_epoch: int,
+    accuracy: OnlineAccuracy | None,
 ) -> TrainSpec:
     """Give a network the student's fresh weights, and return how it is trained."""
     experiment = student.experiment
@@ -224,8 +231,9 @@ def _train_spec(
     if options.labels == "online":
         online = _online_labels(cache, student, network, per_epoch)
     data = cache.data(student.bundle)
+    batches = student_batches(options, data, network.prepare, student.seed, online, accuracy)
     return TrainSpec(
-        batch=student_batches(options, data, network.prepare, student.seed, online),
+        batch=batches,
         loss=student_loss(options, data),
         optimizer=optimizer_of(options.optimizer, network.body.parameters()),
         lr_factor=rate_of(

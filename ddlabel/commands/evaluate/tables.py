@@ -10,7 +10,7 @@ from ddlabel.commands.evaluate.experiment import VIEW_OPTIONS
 from ddlabel.core.config import EvaluateOptions
 from ddlabel.core.errors import UsageError
 from ddlabel.core.registry import nearest
-from ddlabel.methods.intervals import Summary, summarise
+from ddlabel.methods.intervals import summarise_percent
 
 _TITLES = {
     "last": "test accuracy at the last epoch",
@@ -83,7 +83,7 @@ def result_line(cell: Cell, axes: Sequence[str] = ()) -> str:
     remarks += ["1 student"] if accuracy.n == 1 else ["95 % interval", f"{accuracy.n} students"]
     if cell.num_diverged:
         remarks.append(f"{cell.num_diverged} diverged")
-    text = f"{accuracy.mean:.2f} %{_spread(accuracy)} ({', '.join(remarks)})"
+    text = f"{accuracy.mean:.2f} %{accuracy.spread()} ({', '.join(remarks)})"
     return _after_place(cell, axes, text)
 
 
@@ -109,7 +109,7 @@ def control_lines(cell: Cell, axes: Sequence[str]) -> list[str]:
     prefix = f"{place} " if place else ""
     lines = [f"{prefix}{role}: {result_line(control)}" for role, control in cell.controls.items()]
     for name, score in cell.scores.items():
-        lines.append(f"{prefix}{name} {score.mean:.4f}{_spread(score, digits=4)}")
+        lines.append(f"{prefix}{name} {score.mean:.4f}{score.spread(digits=4)}")
     return lines
 
 
@@ -160,9 +160,9 @@ def _table_of_figures(cell: Cell) -> Table:
         table.caption += f"\n--against: {_against_text(cell)}"
     for name in cell.figures:
         summary = cell.summary(name)
-        values = (summary.mean, summary.deviation, summary.interval)
-        shown = [_MISSING if value is None else f"{value:.2f}" for value in values]
-        table.add_row(FIGURES[name], *shown)
+        deviation = _MISSING if summary.deviation is None else f"{summary.deviation:.2f}"
+        interval = summary.spread().strip() or _MISSING
+        table.add_row(FIGURES[name], f"{summary.mean:.2f}", deviation, interval)
     return table
 
 
@@ -193,13 +193,6 @@ def _mean(cells: Sequence[Cell]) -> str:
     if not cells:
         return _MISSING
     accuracies = zip(*(cell.percent() for cell in cells), strict=True)
-    summary = summarise([sum(values) / len(cells) for values in accuracies])
+    summary = summarise_percent([sum(values) / len(cells) for values in accuracies])
     mark = " *" if any(cell.num_diverged for cell in cells) else ""
-    return f"{summary.mean:.2f}{_spread(summary)}{mark}"
-
-
-def _spread(summary: Summary, digits: int = 2) -> str:
-    """Return half the 95 % interval, to stand after a mean; nothing for a single student."""
-    if summary.interval is None:
-        return ""
-    return f" ± {summary.interval:.{digits}f}"
+    return f"{summary.mean:.2f}{summary.spread()}{mark}"

@@ -2,16 +2,19 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from ddlabel.commands.evaluate.online_accuracy import OnlineAccuracy
 from ddlabel.core import rng
 from ddlabel.core.config import EvaluateOptions
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.expert_run import Checkpoints
 from ddlabel.data.labels import Array
 from ddlabel.methods.augmentations import augment_of
+from ddlabel.methods.labels.gift import SMOOTHING, gift
 from ddlabel.methods.labels.target import Target
 from ddlabel.methods.losses import loss_of
 from ddlabel.methods.mixing import mix_of
@@ -61,12 +64,16 @@ def student_batches(
     prepare: Prepare,
     seed: int,
     online_labels: OnlineLabels | None = None,
+    online_accuracy: OnlineAccuracy | None = None,
 ) -> Batch:
-    """Return the batches of a student's training; `online_labels` label them where it is given."""
+    """Return the batches of a student's training; `online_labels` label them where it is given.
+
+    `online_accuracy` counts how many of these labels are right.
+    """
     _, channels, size, _ = data.images.shape
     transform = BatchTransform(
         prepare=prepare,
-        augment=augment_of(options.augment, channels=channels, size=size),
+        augment=augment_of(options.augment, channels=channels, size=size, prepare=prepare),
         mix=None if options.mix == "none" else mix_of(options.mix),
     )
     if options.labels == "dense":
@@ -85,7 +92,30 @@ def student_batches(
         batch_size=batch_size_of(options),
         seed=seed,
         online=online_labels,
+        change=partial(_online_target, options, online_accuracy),
     )
+
+
+def _online_target(
+    options: EvaluateOptions, accuracy: OnlineAccuracy | None, target: Target
+) -> Target:
+    """Return a teacher's labels, refined if the options say so; count those that are right."""
+    if accuracy is not None:
+        accuracy.add("teacher", target)
+    if options.refine_teacher is None:
+        return target
+    values = gift(
+        target.values,
+        target.meta,
+        target.hard,
+        space="probs",
+        gamma=options.refine_teacher,
+        alpha=SMOOTHING,
+    )
+    refined = target.with_values(values, "probs")
+    if accuracy is not None:
+        accuracy.add("refined", refined)
+    return refined
 
 
 def student_loss(options: EvaluateOptions, data: DeviceBundle) -> StepLoss:

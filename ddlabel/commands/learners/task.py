@@ -62,7 +62,12 @@ class Task:
         self.bundle = bundle
         self.options = options
         num_channels = bundle.images.shape[1]
-        self._augment = augment_of(options.augment, channels=num_channels, size=bundle.side)
+        self._augment = augment_of(
+            options.augment,
+            channels=num_channels,
+            size=bundle.side,
+            prepare=normalisation(bundle.pixels.mean, bundle.pixels.std),
+        )
         self.data = DeviceBundle.of(bundle.without_views(), pick_device(options.device))
 
     @property

@@ -13,7 +13,13 @@ class EditOptions(Options):
     op: tuple[str, ...] = option(
         (), "edit spec, e.g. top-k:k=3; several are carried out in their order"
     )
-    field: str = option("soft", "which labels to edit", choices=("soft", "dense"))
+    field: str = option(
+        "soft",
+        "which labels to edit; hard: soft labels are made of the classes and edited, in place of "
+        "those that there are",
+        choices=("soft", "dense", "hard"),
+        needs={"hard": "op"},
+    )
     without_class: str | None = option(
         None, "class, by name or number, whose images to remove; the labels keep the class"
     )
@@ -37,4 +43,5 @@ class EditOptions(Options):
         "the class names in the order in which the labels of --field were made, where this is "
         "another order than that of the classes",
         recorded=False,
+        not_with="field=hard",
     )

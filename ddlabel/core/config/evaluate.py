@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ddlabel.core.config.shared import TrainOptions
 from ddlabel.core.option import COMPARISON, LABELS, MACHINE, OUTPUT, TESTING, TRAINING, option
+from ddlabel.core.protocols import DATASETS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +18,14 @@ class EvaluateOptions(TrainOptions):
     protocol: str | None = option(
         None,
         "preset the options of a paper's evaluation; 'list protocols' shows them",
+        panel=TRAINING,
+    )
+    dataset: str | None = option(
+        None,
+        "real data set, for a protocol that depends on it, where the numbers of classes and pixels "
+        "do not tell",
+        choices=tuple(DATASETS),
+        only_with="protocol",
         panel=TRAINING,
     )
     labels: str = option(
@@ -64,6 +73,22 @@ class EvaluateOptions(TrainOptions):
         high=0.9999,
         panel=TRAINING,
     )
+    ema_every: str = option(
+        "step",
+        "when the running mean takes in the weights; epoch: as a plain mean of all epochs until "
+        "--ema forgets more (GLaD)",
+        choices=("step", "epoch"),
+        only_with="ema",
+        panel=TRAINING,
+    )
+    refine_teacher: float | None = option(
+        None,
+        "mix this much of the smoothed class into the teacher's labels, before any loss (GIFT, "
+        "section 4; 0.1 there)",
+        above=0,
+        high=1,
+        only_with="labels=online",
+    )
     teacher: tuple[str, ...] = option(
         (), "expert run for online labels; several form an ensemble", recorded=False
     )
@@ -108,7 +133,8 @@ class EvaluateOptions(TrainOptions):
     )
     curve: bool = option(
         default=False,
-        help="record the mean loss and gradient norm of every epoch",
+        help="record the mean loss and gradient norm of every epoch, and how many online labels "
+        "are right",
         part_of_key=False,
         panel=TESTING,
     )

@@ -21,6 +21,14 @@ class ImportOptions(Options):
     size: int | None = option(
         None, "resize the short side to this many pixels and crop the centre", low=1, high=4096
     )
+    resize: int | None = option(
+        None,
+        "resize the short side to this many pixels before --size is cropped, as test images of "
+        "ImageNet are: 256 for 224",
+        low=1,
+        high=4096,
+        only_with="size",
+    )
     skip_bad: bool = option(
         default=False, help="leave out images that cannot be read, and name them"
     )

@@ -2,9 +2,9 @@
 
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from ddlabel.data.importers.image_list import read_images
 from ddlabel.data.importers.images import Member, read_file
 from ddlabel.data.importers.registry import Certainty, Found, importers
 from ddlabel.data.importers.source import Source
+from ddlabel.data.importers.tiny_imagenet import TABLE, with_classes
 from ddlabel.data.labels import Array
 from ddlabel.data.reading import reading
 from ddlabel.data.schema import require
@@ -46,14 +47,19 @@ def _recognise(paths: Sequence[Path]) -> Found | None:
     return Found("class folders of images", Certainty.CONTENT)
 
 
-@importers.add("folder", recognise=_recognise, options={"split", "size", "skip_bad", "factor"})
+@importers.add(
+    "folder",
+    recognise=_recognise,
+    options={"split", "size", "resize", "skip_bad", "factor"},
+)
 def load(paths: Sequence[Path], options: ImportOptions) -> Source:
     """A folder or zip of class folders: real images, and those of SRe2L, CDA, G-VBSM and RDED.
 
     The images are sorted by class and then by name. Where the folder has parts (`train/`, `val/`,
-    `test/`), `options.split` picks one. Images of several sizes need `options.size`. RDED's images
-    are `options.factor` × `options.factor` patches. They stay whole, as students of RDED see them
-    (its public code shuffles the patches while it trains), and the factor goes into the history.
+    `test/`), `options.split` picks one. Images of several sizes need `options.size`. The layout of
+    Tiny ImageNet is read too: see `tiny_imagenet`. RDED's images are `options.factor` ×
+    `options.factor` patches. They stay whole, as students of RDED see them (its public code
+    shuffles the patches while it trains), and the factor goes into the history.
 
     Raises:
         InvalidInputError: There is no image, one cannot be read, or their sizes differ.
@@ -62,6 +68,10 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
         StorageError: The images do not fit the disk of temporary files.
     """
     path = paths[0]
+    if options.size is not None and options.resize is not None and options.resize < options.size:
+        raise UsageError(
+            f"--resize is {options.resize} and --size {options.size}: expected at least as much"
+        )
     listed = list_images(path, options)
     read = read_images(str(path), listed.members, len(listed.members), options)
     facts = dict(read.facts)
@@ -134,11 +144,14 @@ def _class_order(name: str) -> tuple[int, int, str]:
 
 
 def _members(path: Path) -> list[Member]:
-    """Return every image of a folder or zip archive."""
-    return _folder_members(path) if path.is_dir() else _zip_members(path)
+    """Return every image of a folder or zip archive, under its class (see `tiny_imagenet`)."""
+    tables: dict[PurePath, Callable[[], bytes]] = {}
+    members = _folder_members(path, tables) if path.is_dir() else _zip_members(path, tables)
+    return with_classes(members, tables)
 
 
-def _folder_members(path: Path) -> list[Member]:
+def _folder_members(path: Path, tables: dict[PurePath, Callable[[], bytes]]) -> list[Member]:
+    """Return the images of a folder; enter tables of classes into `tables`."""
     members = []
     for inside in sorted(path.rglob("*")):
         if inside.is_symlink():
@@ -147,9 +160,11 @@ def _folder_members(path: Path) -> list[Member]:
         if inside.is_dir() and not any(inside.iterdir()):
             empty = inside.relative_to(path)
             raise InvalidInputError(f"{path}: the folder {empty} is empty: fill it, or remove it")
+        relative = inside.relative_to(path)
         if inside.suffix.lower() in _SUFFIXES and inside.is_file():
-            relative = inside.relative_to(path)
             members.append(Member(relative, partial(read_file, inside), str(inside)))
+        elif inside.name == TABLE and inside.is_file():
+            tables[relative] = partial(read_file, inside)
     return members
 
 
@@ -167,18 +182,23 @@ def _check_link(path: Path, link: Path) -> None:
     )
 
 
-def _zip_members(path: Path) -> list[Member]:
+def _zip_members(path: Path, tables: dict[PurePath, Callable[[], bytes]]) -> list[Member]:
+    """Return the images of a zip archive; enter tables of classes into `tables`."""
     members = []
     with reading(path, "not a folder and not a readable zip archive"):
         archive = zipfile.ZipFile(path)
         for info in archive.infolist():
             name = PurePosixPath(info.filename)
-            if name.suffix.lower() not in _SUFFIXES or "__MACOSX" in name.parts:
+            is_table = name.name == TABLE
+            if "__MACOSX" in name.parts or not (is_table or name.suffix.lower() in _SUFFIXES):
                 continue
             if ".." in name.parts or name.is_absolute():
                 raise UnsafeInputError(f"the member {info.filename!r} points outside the archive")
-            shown = f"{path}: {name}"
-            members.append(Member(name, partial(read_member, archive, info), shown))
+            read = partial(read_member, archive, info)
+            if is_table:
+                tables[name] = read
+            else:
+                members.append(Member(name, read, f"{path}: {name}"))
     return members
 
 

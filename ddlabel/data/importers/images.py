@@ -63,7 +63,8 @@ class Decoded(NamedTuple):
 def decode(member: Member, options: ImportOptions, cut: Cut | None = None) -> Array:
     """Return an image as uint8 [C, H, W].
 
-    With `options.size` it is resized and cropped to its centre, or as `cut` does it.
+    With `options.size` it is resized, to `options.resize` if that is given, and cropped to its
+    centre, or as `cut` does it.
 
     Raises:
         InvalidInputError: The file is not an image or is damaged.
@@ -91,9 +92,10 @@ def decode_image(member: Member, options: ImportOptions, cut: Cut | None = None)
         mode = "L" if grey else "RGB"
         if image.mode != mode:
             image = image.convert(mode)
-        if options.size is not None:
-            crop = cut or _fit
-            image = crop(image, options.size)
+        if options.size is not None and cut is not None:
+            image = cut(image, options.size)
+        elif options.size is not None:
+            image = _fit(image, options.size, options.resize or options.size)
         pixels = np.asarray(image)
     pixels = pixels[None] if grey else pixels.transpose(2, 0, 1)
     return Decoded(pixels, is_transparent)
@@ -121,11 +123,11 @@ def _is_transparent(image: Image.Image) -> bool:
     return "transparency" in image.info
 
 
-def _fit(image: Image.Image, size: int) -> Image.Image:
-    """Resize the short side to `size` (bicubic, antialiased) and crop the centre."""
-    scale = size / min(image.size)
-    width = max(size, round(image.width * scale))
-    height = max(size, round(image.height * scale))
+def _fit(image: Image.Image, size: int, short_side: int) -> Image.Image:
+    """Resize the short side to `short_side` (bicubic, antialiased); crop the centre of `size`."""
+    scale = short_side / min(image.size)
+    width = max(short_side, round(image.width * scale))
+    height = max(short_side, round(image.height * scale))
     num_pixels = width * height
     budget.check_budget("the resized image", num_pixels, budget.MAX_IMAGE_PIXELS, "pixels")
     if image.size != (width, height):

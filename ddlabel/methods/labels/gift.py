@@ -7,6 +7,9 @@ from ddlabel.core.errors import IncompatibleError
 from ddlabel.data.schema import LabelMeta
 from ddlabel.methods.labels.target import Target
 
+# The α of the smoothed hard label (GIFT, appendix F).
+SMOOTHING = 0.1
+
 
 def smooth(hard: Tensor, num_classes: int, *, alpha: float, smoothing: str = "others") -> Tensor:
     """Return smoothed labels [B, K] of the classes hard [B]: 1 − α for the class, α for all others.

@@ -25,12 +25,14 @@ def class_shares(first: Tensor, second: Tensor, weight: Tensor, num_classes: int
 class Target:
     """Labels of a batch: `values` [B, K] in the space of `meta`, and the classes `hard` [B].
 
-    For blended images `hard` is [B, K]: the share of each class.
+    For blended images `hard` is [B, K]: the share of each class. `first` [B] is then the class of
+    the image that the other one was blended into.
     """
 
     hard: Tensor
     values: Tensor
     meta: LabelMeta
+    first: Tensor | None = None
 
     @classmethod
     def of_classes(cls, hard: Tensor, num_classes: int) -> Self:
@@ -54,9 +56,15 @@ class Target:
             "this loss needs one class for each image and --mix blends two: leave out one"
         )
 
+    @property
+    def first_classes(self) -> Tensor:
+        """The class [B] of each image; of blended ones that of the image blended into."""
+        return self.classes if self.first is None else self.first
+
     def take(self, rows: Tensor | slice) -> Self:
         """Return the labels of these rows of the batch."""
-        return replace(self, hard=self.hard[rows], values=self.values[rows])
+        first = None if self.first is None else self.first[rows]
+        return replace(self, hard=self.hard[rows], values=self.values[rows], first=first)
 
     def with_values(self, values: Tensor, space: Space) -> Self:
         """Return the same target with other label values [B, K] of this space."""
@@ -78,7 +86,7 @@ class Target:
         weight = share[:, None]
         hard = weight * one_hot + (1 - weight) * one_hot[partner]
         values = weight * probs + (1 - weight) * probs[partner]
-        return replace(self.with_values(values, "probs"), hard=hard)
+        return replace(self.with_values(values, "probs"), hard=hard, first=self.classes)
 
     def probs(self, temperature: float = 1.0) -> Tensor:
         """Return distributions [B, K], softened by `temperature` on top of the labels' own.

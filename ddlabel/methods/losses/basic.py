@@ -13,6 +13,7 @@ from ddlabel.methods.labels.target import Target
 from ddlabel.methods.losses.registry import losses
 
 CompareIn = Literal["logits", "probs"]
+MseIn = Literal["logits", "probs", "logits-to-probs"]
 
 
 @losses.add
@@ -61,11 +62,16 @@ def js(logits: Tensor, target: Target, *, temperature: float = 1.0) -> Tensor:
 
 
 @losses.add
-def mse(logits: Tensor, target: Target, *, space: CompareIn = "logits") -> Tensor:
-    """Squared error between logits or between probabilities, averaged over classes and batch."""
+def mse(logits: Tensor, target: Target, *, space: MseIn = "logits") -> Tensor:
+    """Squared error between logits or between probabilities, averaged over classes and batch.
+
+    `space=logits-to-probs` compares the student's logits with the label's probabilities, as GIFT's
+    public code does where the labels are smoothed classes (Tables 18 and 19).
+    """
     if space == "logits":
         return F.mse_loss(logits, target.logits)
-    return F.mse_loss(F.softmax(logits, dim=1), target.probs())
+    outputs = F.softmax(logits, dim=1) if space == "probs" else logits
+    return F.mse_loss(outputs, target.probs())
 
 
 @losses.add
@@ -120,5 +126,9 @@ soft_ce_ce = _add_with_ce("soft-ce")
 
 @losses.add
 def mse_gt(logits: Tensor, target: Target, *, weight: float = 0.025) -> Tensor:
-    """MSE on logits + weight · CE: `mse+ce` at EDC's weight (G-VBSM: 0.1, and 0.15 for CIFAR)."""
-    return mse_ce(logits, target, weight=weight)
+    """MSE on logits + weight · CE with one class (EDC's weight; G-VBSM: 0.1, and 0.15 for CIFAR).
+
+    Unlike `mse+ce`, the class of a blended image is that of the image which the other one was
+    blended into, whatever its share (EDC's public code).
+    """
+    return mse(logits, target) + weight * F.cross_entropy(logits, target.first_classes)

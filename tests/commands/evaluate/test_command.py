@@ -127,7 +127,7 @@ class TestProtocol:
         assert record["options"]["protocol"] == "label-worth"
         assert record["options"]["schedule"] == "step:every=0.25,factor=0.3"
         assert record["options"]["batch_size"] == 256
-        assert record["protocol_overridden"] == {"epochs": 3000}
+        assert record["protocol_overridden"] == {"epochs": 3000, "net": "convnet-d3"}
 
     def test_its_options_for_views_do_not_count_without_views(self, cli, folder):
         words = ("few.safetensors", "--protocol", "ladd", "--labels", "hard", "--epochs", 1)

@@ -6,17 +6,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from experts import write_run
 from samples import with_arrays
+from scipy.special import softmax
 from students import QUICK, easy_bundle, experiment
 
 from ddlabel.commands.evaluate.controls import control_experiments, dd_ranking_scores
 from ddlabel.commands.evaluate.experiment import Experiment, settle
-from ddlabel.commands.inputs import open_bundle
+from ddlabel.commands.inputs import expert_inputs, open_bundle
 from ddlabel.commands.labeling import label_images
 from ddlabel.core.config import EvaluateOptions, RelabelOptions
 from ddlabel.core.errors import IncompatibleError, UsageError
 from ddlabel.data.bundle import Bundle
-from ddlabel.data.schema import LabelMeta
+from ddlabel.data.expert_run import Checkpoint
+from ddlabel.data.provenance import Entry
+from ddlabel.data.schema import LabelMeta, Pixels
 from ddlabel.methods.labels import views
 
 REAL = easy_bundle(90, seed=3)
@@ -74,6 +78,70 @@ class TestRandomImages:
         assert np.array_equal(drawn.views.boxes, boxes)
         assert drawn.soft is None
 
+    def test_they_are_normalised_as_the_bundle_is(self):
+        pixels = Pixels(space="uint8", mean=(0.25,), std=(0.125,))
+        bundle = replace(easy_bundle(7), pixels=pixels)
+        settled = experiment(bundle, easy_bundle(7), augment="none")
+        opened = open_bundle(REAL)
+        controls = control_experiments(settled, opened, for_scores=True)
+        for control in controls:
+            drawn = control.bundle_for(0)
+            assert drawn.pixels == pixels
+            assert control.build_student(drawn, 0).prepare.mean.item() == 0.25
+        assert REAL.pixels.mean != pixels.mean
+
+
+class TestSameExperts:
+    """Random images are labelled as the bundle's history says: checkpoints, ensemble, weights."""
+
+    @pytest.fixture
+    def runs(self, tmp_path):
+        return [
+            write_run(tmp_path / name, easy_bundle(), net="convnet-d1:width=4", steps=3, seed=seed)
+            for seed, name in enumerate(("first", "second"))
+        ]
+
+    def labelled(self, runs, **options) -> Bundle:
+        checkpoints = [Checkpoint(runs[0], 1), Checkpoint(runs[1], 2)]
+        settings = {"ensemble": "probs", "weights": "3,1", "precision": "fp32", **options}
+        made = label_images(easy_bundle(), checkpoints, RelabelOptions(**settings, compile="off"))
+        entry = Entry(
+            command="relabel",
+            version="",
+            options=settings,
+            inputs=tuple(expert_inputs(checkpoints)),
+        )
+        return replace(made, history=(entry,))
+
+    def test_labels_are_those_of_the_ensemble_whatever_the_order_of_the_teachers(self, runs):
+        # The last checkpoints are the teacher's, in the other order.
+        teacher = [Checkpoint(run, 3) for run in reversed(runs)]
+        drawn = random_control(with_teacher(self.labelled(runs), teacher, "soft")).bundle_for(0)
+        ensemble = [Checkpoint(runs[0], 1), Checkpoint(runs[1], 2)]
+        logits = [
+            label_images(drawn, [one], RelabelOptions(compile="off", precision="fp32")).soft.values
+            for one in ensemble
+        ]
+        # The mean of probabilities, of which the first expert's count three times.
+        expected = np.log(0.75 * softmax(logits[0], 1) + 0.25 * softmax(logits[1], 1))
+        np.testing.assert_allclose(drawn.soft.values, expected, rtol=1e-4, atol=1e-5)
+
+    def test_other_experts_are_refused_with_those_that_made_the_labels(self, runs):
+        bundle = self.labelled(runs)
+        with pytest.raises(
+            IncompatibleError, match=r"give --teacher .*first@1 --teacher .*second@2"
+        ):
+            random_control(with_teacher(bundle, [Checkpoint(runs[0], 1)], "soft"))
+
+    def test_what_a_history_of_a_stranger_says_is_checked(self, runs):
+        bundle = self.labelled(runs)
+        entry = replace(bundle.history[0], options={"ensemble": ["x"], "weights": {"a": 1}})
+        settled = with_teacher(
+            replace(bundle, history=(entry,)), [Checkpoint(run, 3) for run in runs], "soft"
+        )
+        with pytest.raises(UsageError, match="--ensemble"):
+            random_control(settled)
+
 
 class TestRefusals:
     def test_refined_labels_cannot_be_made_for_random_images(self):
@@ -110,7 +178,7 @@ class TestScores:
         assert list(by_role) == ["random", "hard", "real", "plain", "random-plain"]
         real = by_role["real"].options
         assert (real.epochs, real.labels, real.loss, real.augment) == (7, "hard", "ce", "flip")
-        assert by_role["real"].bundle_for(0) is REAL
+        assert by_role["real"].bundle_for(0).images is REAL.images
         assert by_role["plain"].options.augment == by_role["random-plain"].options.augment == "none"
         with_real = {role for role, control in by_role.items() if "real" in control.digests}
         assert with_real == {"random", "real", "random-plain"}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from samples import make_bundle, with_arrays
 from students import easy_bundle, experiment
 
+from ddlabel.commands.evaluate.experiment import settle
 from ddlabel.core.errors import IncompatibleError, UsageError
 from ddlabel.data.schema import LabelMeta
 
@@ -69,5 +72,8 @@ class TestDefaults:
         assert experiment(easy_bundle(9)).options.batch_size == 10
 
     def test_presets_for_views_do_not_count_without_views(self):
-        settled = experiment(protocol="ladd", dense_batches="sum")
-        assert settled.options.dense_batches == "mix"
+        settled = experiment()
+        options = replace(settled.options, dense_batches="sum")
+        preset = {"dense_batches": "sum"}
+        again = settle(replace(settled, options=options, preset=preset))
+        assert again.options.dense_batches == "mix"

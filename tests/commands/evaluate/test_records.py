@@ -12,6 +12,7 @@ import ddlabel
 from ddlabel.commands.evaluate.experiment import Experiment
 from ddlabel.commands.evaluate.records import has_figures, student_key, student_record
 from ddlabel.commands.reporter import Reporter
+from ddlabel.core import protocols
 from ddlabel.core.config import EvaluateOptions
 from ddlabel.data.record import Record, begins_as_record
 
@@ -25,6 +26,7 @@ def experiment(**options) -> Experiment:
         test=bundle,
         options=EvaluateOptions(**options),
         digests={"bundle": "b", "test": "t"},
+        preset=protocols.preset(options.get("protocol")),
     )
 
 
