@@ -93,6 +93,16 @@ def best_crops(
     return least, best_boxes
 
 
+def best_rows(rows: Array, losses: Array, num_patches: int, ipc: int) -> Array:
+    """Return the rows [ipc, num_patches] of a class whose patches make its images.
+
+    The first patches are those of the `ipc` least losses, the second ones those of the next.
+    """
+    ranked = rows[np.argsort(losses[rows], kind="stable")]
+    best = ranked[: ipc * num_patches]
+    return best.reshape(num_patches, ipc).T
+
+
 def _in_the_middle(images: Tensor, shrink: int, mean: Tensor) -> Tensor:
     """Return images [B, C, S, S] at 1/shrink of the side, in the middle of the mean colour.
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddlabel.commands.patches import PatchDraw, best_crops, check_patches, stitched
+from ddlabel.commands.patches import PatchDraw, best_crops, best_rows, check_patches, stitched
 from ddlabel.commands.selection import classes_of, features_of, losses_of, unit_images
 from ddlabel.core.config import SelectOptions
 from ddlabel.core.errors import UsageError
@@ -218,11 +218,7 @@ def rded(
     for rows, generator in classes_of(bundle, options, patches_per_image=num_patches):
         rows_of_class.append(np.sort(generator.permutation(rows)[:images]))
     losses, boxes = best_crops(bundle, options, experts, np.concatenate(rows_of_class), draw)
-    rows_of_images = []
-    for rows in rows_of_class:
-        ranked = rows[np.argsort(losses[rows], kind="stable")]
-        best = ranked[: options.ipc * num_patches]
-        rows_of_images.append(best.reshape(num_patches, options.ipc).T)
+    rows_of_images = [best_rows(rows, losses, num_patches, options.ipc) for rows in rows_of_class]
     pixels = stitched(bundle, np.concatenate(rows_of_images), boxes, factor, options)
     return Bundle(
         classes=bundle.classes,
