@@ -10,8 +10,13 @@ from ddlabel.core.conditions import Condition
 from ddlabel.core.options import Options
 
 # Texts that are checked when a config is made.
-TEXTS = {"budget": "1%", "protocol": "gift"}
-PROTOCOL_OF_EXPERTS = "torchvision-imagenet"
+TEXTS = {"budget": "1%"}
+# A protocol of the commands that have an option of this name.
+PROTOCOLS = {
+    "inner": "label-worth-bptt",
+    "save_every": "torchvision-imagenet",
+    "labels": "gift",
+}
 
 
 def value_of(config: type[Options], declared: Field[Any]) -> Any:
@@ -31,8 +36,8 @@ def value_of(config: type[Options], declared: Field[Any]) -> Any:
         return _number(declared, 1.0)
     if int in kinds:
         return _number(declared, 1)
-    if declared.name == "protocol" and "save_every" in config.types():
-        return PROTOCOL_OF_EXPERTS
+    if declared.name == "protocol":
+        return next(value for name, value in PROTOCOLS.items() if name in config.types())
     return TEXTS.get(declared.name, f"other-{declared.name}")
 
 

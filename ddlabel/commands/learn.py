@@ -1,7 +1,8 @@
 """`learn`: soft labels by distillation, with the images fixed (Label-Worth, section 5.2)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ddlabel import __version__
 from ddlabel.commands.command import Made, command
@@ -14,9 +15,11 @@ from ddlabel.commands.inputs import (
 from ddlabel.commands.label_learning import State, learn_labels
 from ddlabel.commands.label_report import describe_figures
 from ddlabel.commands.reporter import Reporter
-from ddlabel.core import interruption
+from ddlabel.core import interruption, protocols
 from ddlabel.core.config import LearnOptions
 from ddlabel.core.errors import IncompatibleError
+from ddlabel.core.protocols import Facts
+from ddlabel.data.bundle import Bundle
 from ddlabel.data.expert_run import ExpertRun
 from ddlabel.data.provenance import (
     LEARNED_LR,
@@ -56,6 +59,8 @@ def learn(
     """
     check_one_standard_input([bundle, options.real])
     opened = open_bundle(bundle)
+    given = options.recorded()
+    options = _with_protocol(options, opened.bundle)
     inputs: list[Input] = []
     real = None
     if options.real is not None:
@@ -76,7 +81,7 @@ def learn(
             progress=reporter.progress,
         )
     reporter.note(describe_figures(learned.bundle, "soft"))
-    facts = {}
+    facts = _preset_by_rows(options, given)
     if learned.lr is not None:
         facts[LEARNED_LR] = learned.lr
         reporter.note(
@@ -84,6 +89,33 @@ def learn(
             f"sgd:lr={learned.lr:.4g}"
         )
     return Made(bundle=learned.bundle, source=opened.digest, inputs=inputs, facts=facts)
+
+
+def _with_protocol(options: LearnOptions, bundle: Bundle) -> LearnOptions:
+    """Return the options with those of the protocol for this bundle.
+
+    Raises:
+        UsageError: The protocol has no row for it.
+    """
+    if options.protocol is None:
+        return options
+    facts = Facts(
+        images=len(bundle),
+        classes=bundle.num_classes,
+        size=bundle.side,
+        labels="hard",
+        dataset=options.dataset,
+    )
+    given = options.from_user()
+    preset = protocols.preset(options.protocol, "learn", facts=facts, given=given)
+    return options.with_preset(preset)
+
+
+def _preset_by_rows(options: LearnOptions, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the history says of a protocol's rows: the options that they have changed."""
+    recorded = options.recorded()
+    changed = {name: value for name, value in recorded.items() if value != given[name]}
+    return {"preset": changed} if changed else {}
 
 
 class _SavedState:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from experts import write_run
 from learning import FAST, STEEP, learned, real_and_mislabelled
 from samples import make_bundle
 from torch import nn
@@ -171,6 +172,27 @@ def interrupt_after_first_save(monkeypatch) -> None:
         raise StorageError("the disk is full")
 
     monkeypatch.setattr(learn_module, "save_state", save_and_stop)
+
+
+class TestProtocols:
+    def test_a_row_presets_what_the_user_leaves_open_and_the_history_says_so(self, tmp_path):
+        bundle = make_bundle(images=10, classes=10, size=32, channels=3)
+        write_run(tmp_path / "run", bundle, net="linear", steps=2)
+        options = {"iterations": 1, "batch_size": 5, "expert": str(tmp_path / "run")}
+        learned = learn(bundle, protocol="label-worth-mtt", device="cpu", **options)
+        entry = learned.history[-1]
+        method = "mtt:steps=50,ahead=2,latest=1,lr=0.01,lr-lr=1e-7"
+        assert entry.facts["preset"] == {"method": method}
+        assert 0 < entry.facts["learned_lr"] != 0.01
+        recorded = [
+            entry.options[name] for name in ("protocol", "iterations", "batch_size", "clip")
+        ]
+        assert recorded == ["label-worth-mtt", 1, 5, 0]
+
+    def test_images_for_which_a_protocol_has_no_row_are_refused(self):
+        bundle = make_bundle(images=20, classes=10, size=32, channels=3)
+        with pytest.raises(UsageError, match=r"no --method for ipc 2.*give --method"):
+            learn(bundle, protocol="label-worth-bptt", real=bundle)
 
 
 class TestDivergence:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import pytest
+from learn_protocols import LEARN_CASES
 
 from ddlabel.core import protocols
 from ddlabel.core.protocols import DATASETS, Facts
@@ -300,6 +301,7 @@ CASES = [
         },
     ),
     Case("torchvision-imagenet", data("imagenet-1k", 1300, size=224), TORCHVISION),
+    *(Case(protocol, data(name, ipc), expected) for protocol, name, ipc, expected in LEARN_CASES),
 ]
 
 
@@ -364,8 +366,10 @@ def test_every_row_is_compared_with_its_source(name):
         ("edc-cifar", data("cifar10", 10)),
         ("label-worth", data("imagenet-1k", 20, size=224)),
         ("label-worth", data("imagenette", 10)),
+        ("label-worth-bptt", data("tiny-imagenet", 50)),
+        ("label-worth-mtt", data("cifar10", 10)),
     ],
 )
 def test_what_the_source_does_not_say_is_refused(name, facts):
     with pytest.raises(protocols.UsageError, match=f"{name}.*rows for.*give --"):
-        protocols.preset(name, facts=facts)
+        protocols.preset(name, protocols.read(name).command, facts=facts)

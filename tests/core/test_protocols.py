@@ -7,12 +7,16 @@ from dataclasses import replace
 import pytest
 
 from ddlabel.core import protocols
-from ddlabel.core.config import EvaluateOptions, TrainExpertOptions
+from ddlabel.core.config import EvaluateOptions, LearnOptions, TrainExpertOptions
 from ddlabel.core.errors import UsageError
 from ddlabel.core.protocols import DATASETS, Facts, Protocol
 from ddlabel.core.protocols.protocol import FACTS
 
-CONFIGS = {"evaluate": EvaluateOptions, "train-expert": TrainExpertOptions}
+CONFIGS = {
+    "evaluate": EvaluateOptions,
+    "learn": LearnOptions,
+    "train-expert": TrainExpertOptions,
+}
 COMMAND_OF = {name: protocols.read(name).command for name in protocols.names()}
 CIFAR10 = Facts(images=100, classes=10, size=32, labels="soft")
 
@@ -32,7 +36,8 @@ def made(*rows: dict, **options) -> Protocol:
 def test_protocols_of_the_papers_are_there():
     papers = {"datm", "gift", "gift-code", "label-worth", "ladd", "mtt", "rded"}
     several = {"edc-cifar", "edc-imagenet", "sre2l", "sre2l-cifar100", "torchvision-imagenet"}
-    assert set(protocols.names()) == papers | several
+    learning = {"label-worth-bptt", "label-worth-mtt"}
+    assert set(protocols.names()) == papers | several | learning
 
 
 @pytest.mark.parametrize("name", protocols.names())
@@ -62,10 +67,10 @@ class TestEveryProtocol:
         for key, value in protocols.read(name).options.items():
             assert getattr(options, key) == value
 
-    def test_is_refused_by_the_other_command(self, name):
-        (other,) = CONFIGS.keys() - {COMMAND_OF[name]}
-        with pytest.raises(UsageError, match=name):
-            CONFIGS[other].load(other, None, {"protocol": name})
+    def test_is_refused_by_other_commands(self, name):
+        for other in CONFIGS.keys() - {COMMAND_OF[name]}:
+            with pytest.raises(UsageError, match=name):
+                CONFIGS[other].load(other, None, {"protocol": name})
 
 
 def test_unknown_protocol_is_refused_with_the_nearest_name():

@@ -104,8 +104,9 @@ class Protocol:
             if row.holds(facts, net):
                 options |= row.set
         for row in self.rows:
-            for name in row.set.keys() - options.keys() - given.keys():
-                raise UsageError(self._missing(name, facts))
+            for name in row.set:
+                if name not in options and name not in given:
+                    raise UsageError(self._missing(name, facts))
         return options
 
     def depending(self) -> set[str]:
