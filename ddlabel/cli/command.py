@@ -11,7 +11,7 @@ import typer
 
 from ddlabel.cli.flags import parameters_of, toml_lines, values_of
 from ddlabel.cli.help import PanelCommand
-from ddlabel.cli.reporter import TerminalReporter
+from ddlabel.cli.reporter import TerminalReporter, duration
 from ddlabel.commands.command import load_command
 from ddlabel.core.errors import UsageError
 from ddlabel.core.options import Options
@@ -46,30 +46,11 @@ def cli_command(
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
-        has_options = "options" in inspect.signature(function).parameters
         parameters = parameters_of(name, function, config)
 
-        def run(
-            *,
-            quiet: bool,
-            as_json: bool,
-            config_file: str | None = None,
-            print_config: bool = False,
-            **given: Any,
-        ) -> None:
+        def run(*, quiet: bool, as_json: bool, **given: Any) -> None:
             reporter = TerminalReporter(command=name, quiet=quiet or RANK > 0, as_json=as_json)
-            if has_options:
-                texts = {field.name: given.pop(field.name) for field in fields(config)}
-                path = None if config_file is None else Path(config_file)
-                configs = config.load(name, path, values_of(config, texts))
-                if print_config:
-                    value = [dataclasses.asdict(each) for each in configs]
-                    reporter.result(toml_lines(name, configs), value)
-                    return
-                given["options"] = configs if config.AXES else configs[0]
-            if NUM_RANKS > 1:
-                _check_ranked(name, given)
-            function(**given, reporter=reporter)
+            _run(name, function, config, given, reporter)
 
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
@@ -78,6 +59,34 @@ def cli_command(
         return function
 
     return register
+
+
+def _run(
+    name: str,
+    function: Callable[..., None],
+    config: type[Options],
+    given: dict[str, Any],
+    reporter: TerminalReporter,
+) -> None:
+    """Read the options of a command line, and call the command unless only they are asked for."""
+    config_file = given.pop("config_file", None)
+    print_config = given.pop("print_config", False)
+    plan_only = given.pop("plan_only", False)
+    if "options" in inspect.signature(function).parameters:
+        texts = {field.name: given.pop(field.name) for field in fields(config)}
+        path = None if config_file is None else Path(config_file)
+        configs = config.load(name, path, values_of(config, texts))
+        if print_config:
+            value = [dataclasses.asdict(each) for each in configs]
+            reporter.result(toml_lines(name, configs), value)
+            return
+        given["options"] = configs if config.AXES else configs[0]
+    if plan_only:
+        _show_plan(name, given, reporter)
+        return
+    if NUM_RANKS > 1:
+        _check_ranked(name, given)
+    function(**given, reporter=reporter)
 
 
 def write_bundle(
@@ -112,6 +121,25 @@ def shown_shapes(shapes: Mapping[str, Sequence[int]]) -> str:
         labels.append(f"{shapes['dense_labels'][1]} dense labels each")
     held = " and ".join(labels) or "hard labels"
     return f"{shapes['images'][0]} images with {held}"
+
+
+def _show_plan(name: str, given: Mapping[str, Any], reporter: TerminalReporter) -> None:
+    """Print the estimated cost of a command in place of running it."""
+    from ddlabel.commands.execute import Call
+    from ddlabel.commands.planning import plan_call
+
+    command = load_command(name)
+    inputs = {key: given[key] for key in command.inputs if key in given}
+    out = given["out"] if command.makes_bundle else None
+    options = given["options"]
+    planned = plan_call(Call(command=command, inputs=inputs, options=options, out=out, force=False))
+    text = "the cost is not known before: quick students or random parts of the images decide it"
+    if planned.flops is not None and planned.seconds is not None:
+        text = (
+            f"{planned.flops / 1e9:,.1f} GFLOP, about {duration(planned.seconds)} of networks on "
+            "this device, without reading, compiling and testing"
+        )
+    reporter.result(f"{name}: {text}", planned.value())
 
 
 def _check_ranked(name: str, given: dict[str, Any]) -> None:

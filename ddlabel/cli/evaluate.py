@@ -17,5 +17,6 @@ def evaluate(*, options: list[EvaluateOptions], reporter: TerminalReporter) -> N
     evaluation = load_command("evaluate").run({}, options, reporter)
     reporter.show(evaluation.table())
     place = f", records in {options[0].out}," if options[0].out else ""
-    reporter.done(f"{len(evaluation.records)} students{place}")
+    number = len(evaluation.records)
+    reporter.done(f"{number} {'student' if number == 1 else 'students'}{place}")
     reporter.result(evaluation.lines(), evaluation.value())

@@ -22,6 +22,13 @@ Force = Annotated[
 ]
 _QUIET = typer.Option("--quiet", "-q", help="print only results and errors", rich_help_panel=OUTPUT)
 _AS_JSON = typer.Option("--json", help="print results and errors as JSON", rich_help_panel=OUTPUT)
+# The commands whose cost is known before: `commands/planning.py` counts it.
+_PLANNED = ("train-expert", "relabel", "densify", "evaluate")
+_PLAN = typer.Option(
+    "--plan",
+    help="check the inputs, estimate operations and time, and run nothing",
+    rich_help_panel=OUTPUT,
+)
 _PRINT_CONFIG = typer.Option(
     "--print-config",
     help="print the options as TOML for --config, and run nothing",
@@ -42,6 +49,8 @@ def parameters_of(
         toml = typer.Option("--config", help=text, metavar="FILE", rich_help_panel=OUTPUT)
         annotations["config_file"] = Annotated[str | None, toml]
         annotations["print_config"] = Annotated[bool, _PRINT_CONFIG]
+    if name in _PLANNED:
+        annotations["plan_only"] = Annotated[bool, _PLAN]
     annotations["quiet"] = Annotated[bool, _QUIET]
     annotations["as_json"] = Annotated[bool, _AS_JSON]
     parameters = []

@@ -51,8 +51,6 @@ def _show_plan(plan: Any, value: dict[str, Any], reporter: TerminalReporter) -> 
     from rich.markup import escape
     from rich.table import Table
 
-    from ddlabel.training.cost import EXPECTED_UTILISATION
-
     table = Table("cell", "GFLOP", "seconds", title="cells to run")
     for planned in plan.cells:
         gigaflops = None if planned.flops is None else planned.flops / 1e9
@@ -61,8 +59,7 @@ def _show_plan(plan: Any, value: dict[str, Any], reporter: TerminalReporter) -> 
     reporter.show(table)
     reporter.result(
         f"{len(plan.cells)} cells to run, {_figure(plan.seconds)} seconds (an estimate: one after "
-        f"another, at {EXPECTED_UTILISATION:g} of the float32 matrix rate; tiny networks take "
-        "longer)",
+        "another, without reading, compiling and testing)",
         value,
     )
 

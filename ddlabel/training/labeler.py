@@ -11,7 +11,7 @@ from ddlabel.core.errors import IncompatibleError
 from ddlabel.data.expert_run import Checkpoints, ExpertInfo, ExpertRun
 from ddlabel.methods.nets import Network, build
 from ddlabel.methods.nets.prepare import Prepare, normalisation
-from ddlabel.training.cost import flops
+from ddlabel.training.cost import Cost, network_cost
 from ddlabel.training.memory import ChunkedFunction
 from ddlabel.training.runtime import Runtime
 
@@ -35,9 +35,9 @@ def network_of(info: ExpertInfo, run: ExpertRun | None = None) -> Network:
     )
 
 
-def network_flops(info: ExpertInfo, *, backward: bool) -> int:
-    """Count the floating-point operations of an expert's network for one image: see `flops`."""
-    return flops(network_of(info).body, _image_shape(info), backward=backward)
+def expert_cost(info: ExpertInfo, *, backward: bool) -> Cost:
+    """Count what one image costs through an expert's network."""
+    return network_cost(network_of(info).body, _image_shape(info), backward=backward)
 
 
 def combine(logits: Tensor, weights: Tensor, *, mean: str, temperature: float = 1.0) -> Tensor:

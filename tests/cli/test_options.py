@@ -22,8 +22,14 @@ from ddlabel.data import formats
 SHARED_KEYWORDS = {"config", "options", "reporter"}
 # The flags that are not options of a config.
 SHARED_FLAGS = {"--config", "--print-config", "--quiet", "--json", "--help", "--force"}
-# The place of an output that is no bundle.
-OWN_FLAGS = {"show": {"--out"}}
+# Flags of some commands that are not options of their configs.
+OWN_FLAGS = {
+    "train-expert": {"--plan"},
+    "relabel": {"--plan"},
+    "densify": {"--plan"},
+    "evaluate": {"--plan"},
+    "show": {"--out"},
+}
 # The inputs of each command that has options, in Python and as words.
 INPUTS = {
     "import": ("few.safetensors", "out.safetensors"),

@@ -63,9 +63,9 @@ class TestPrepareCall:
             assert prepare_call("import", values).inputs["sources"] == sources
 
     def test_options_are_read_from_a_config_file_too(self):
-        Path("run.toml").write_text("temperature = 2.0\n[relabel]\nmean = 'probs'\n")
+        Path("run.toml").write_text("temperature = 2.0\n[relabel]\nensemble = 'probs'\n")
         call = prepare_call("relabel", RELABEL | {"config": "run.toml", "temperature": 3})
-        assert (call.options.mean, call.options.temperature) == ("probs", 3.0)
+        assert (call.options.ensemble, call.options.temperature) == ("probs", 3.0)
 
     @pytest.mark.parametrize(
         ("name", "values", "named"),

@@ -99,7 +99,7 @@ class TestAvailable:
         assert losses["kl"] == {"temperature": 1.0, "scale": True}
 
     def test_lists_the_content_of_protocols(self):
-        assert available("protocols")["gift"]["evaluate"]["loss"] == "gift"
+        assert available("protocols")["gift"].options["loss"] == "gift"
 
     def test_refuses_an_unknown_kind_with_the_nearest_one(self):
         with pytest.raises(UsageError, match="losses"):

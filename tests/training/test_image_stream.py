@@ -203,13 +203,14 @@ class TestTraining:
         assert records(tmp_path / "whole" / "metrics.jsonl")[-1]["loss"] < 3
         assert len(list(Path("/proc/self/fd").iterdir())) <= num_open_files + 1
 
-    def test_whitening_is_fitted_to_the_sample(self, folder, tmp_path):
+    def test_whitening_is_fitted_to_all_images(self, folder, tmp_path):
         (run,) = train_expert(
             folder, tmp_path / "run", size=8, zca=True, workers=0, **SMALL | {"batch_size": 50}
         )
         mean, matrix = whitening.fit(ImageFolder.open(folder, 8).sample().images)
-        assert np.array_equal(run.whitening()["mean"], mean)
-        assert np.array_equal(run.whitening()["matrix"], matrix)
+        # The images come in blocks of another size: sums differ in the last bits.
+        assert np.allclose(run.whitening()["mean"], mean, atol=1e-6)
+        assert np.allclose(run.whitening()["matrix"], matrix, atol=1e-4)
 
     def test_the_run_has_the_digest_and_the_number_of_all_images(
         self, folder, tmp_path, monkeypatch

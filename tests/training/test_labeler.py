@@ -11,7 +11,7 @@ from ddlabel.core import rng
 from ddlabel.core.errors import IncompatibleError
 from ddlabel.data.expert_run import Checkpoint, ExpertInfo, ExpertRun
 from ddlabel.methods.nets.prepare import normalisation
-from ddlabel.training.labeler import Labeler, combine, network_flops, network_of
+from ddlabel.training.labeler import Labeler, combine, expert_cost, network_of
 
 # Two experts and one image. The norms of the logits are 5 and 10.
 LOGITS = torch.tensor([[[3.0, 4.0, 0.0]], [[0.0, 0.0, 10.0]]])
@@ -144,4 +144,4 @@ def test_fresh_weights_are_those_of_the_seed(tmp_path):
 def test_flops_of_an_expert_are_countable_by_hand(tmp_path):
     # 3 × 3 × 4 multiplications at 64 places, and 4 × 16 inputs of 3 classes; as many additions.
     info = make_run(tmp_path / "run").about
-    assert network_flops(info, backward=False) == 2 * (9 * 4 * 64 + 3 * 64)
+    assert expert_cost(info, backward=False).flops == 2 * (9 * 4 * 64 + 3 * 64)

@@ -151,7 +151,8 @@ class DeviceCache:
             student.bundle.images.shape,
             student.bundle.num_classes,
         )
-        return _keep(self._kept, kind, partial(experiment.training_flops, student.bundle))
+        count = partial(experiment.training_cost, student.bundle)
+        return _keep(self._kept, kind, count).flops
 
 
 def _keep(kept: dict[Hashable, Any], key: Hashable, make: Callable[[], T]) -> T:

@@ -19,6 +19,7 @@ from ddlabel.methods.nets import Network
 from ddlabel.methods.optimizers import optimizer_of
 from ddlabel.methods.schedules import rate_of
 from ddlabel.training.batches import OnlineLabels, auto_global_labels
+from ddlabel.training.cost import Cost
 from ddlabel.training.device_data import DeviceBundle
 
 # Options that have an effect with dense labels only, with their defaults.
@@ -73,9 +74,9 @@ class Experiment:
         """Build a student with fresh weights for the images and classes of a bundle."""
         return training_plan.build_student(self.options, bundle, seed, self.whitening)
 
-    def training_flops(self, bundle: Bundle) -> int:
-        """Count the floating-point operations of training a student on a bundle."""
-        return training_plan.training_flops(self.options, bundle, self.teacher)
+    def training_cost(self, bundle: Bundle) -> Cost:
+        """Count the cost of training a student on a bundle."""
+        return training_plan.training_cost(self.options, bundle, self.teacher)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,7 @@ from ddlabel.data import whitening
 from ddlabel.data.bundle import Bundle, check_same_task
 from ddlabel.data.expert_run import Checkpoints
 from ddlabel.data.likeness import equal_images
+from ddlabel.training.cost import Cost
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +50,8 @@ class Plan:
         of_controls = [experiment for controls in self.controls for experiment in controls]
         return [*self.cells, *self.against, *of_controls]
 
-    def training_flops(self) -> int | None:
-        """Count the floating-point operations of all trainings.
+    def training_cost(self) -> Cost | None:
+        """Count the cost of all trainings.
 
         None if they are not known before: with `continual` and `select=val` students learn from a
         part of the bundle that is drawn for each seed.
@@ -58,11 +59,11 @@ class Plan:
         options = self.cells[0].options
         if options.continual is not None or options.select == "val":
             return None
-        total = 0
+        total = Cost()
         for experiment in self.experiments:
             # Every seed has as many images of the same size.
             bundle = experiment.bundle_for(experiment.options.seed)
-            total += len(experiment.seeds) * experiment.training_flops(bundle)
+            total += experiment.training_cost(bundle) * len(experiment.seeds)
         return total
 
 

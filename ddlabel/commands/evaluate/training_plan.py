@@ -28,9 +28,9 @@ from ddlabel.training.batches import (
     image_batches,
     view_batches,
 )
-from ddlabel.training.cost import flops
+from ddlabel.training.cost import Cost, network_cost
 from ddlabel.training.device_data import DeviceBundle
-from ddlabel.training.labeler import network_flops
+from ddlabel.training.labeler import expert_cost
 from ddlabel.training.loop import Batch
 
 # Returns the loss of a step for logits [B, K], their targets and the number of the step.
@@ -175,13 +175,16 @@ def images_in_training(options: EvaluateOptions, per_epoch: int) -> int:
     return per_epoch * options.epochs * batch_size_of(options) * options.seeds
 
 
-def training_flops(options: EvaluateOptions, bundle: Bundle, teacher: Checkpoints = ()) -> int:
-    """Count the floating-point operations of training a student.
+def training_cost(options: EvaluateOptions, bundle: Bundle, teacher: Checkpoints = ()) -> Cost:
+    """Count the cost of training a student.
 
-    With online labels those of the teacher, which labels every item, are counted too.
+    With online labels that of the teacher, which labels every item, is counted too.
     """
     network = build_student(options, bundle, seed=0)
-    per_item = flops(network.body, bundle.images.shape[1:], backward=True)
+    per_item = network_cost(network.body, bundle.images.shape[1:], backward=True)
     if options.labels == "online":
-        per_item += sum(network_flops(run.about, backward=False) for run, _ in teacher)
-    return per_item * items_per_epoch(options, bundle) * options.epochs
+        for run, _ in teacher:
+            per_item += expert_cost(run.about, backward=False)
+    num_items = items_per_epoch(options, bundle) * options.epochs
+    num_steps = steps_per_epoch(options, len(bundle)) * options.epochs
+    return per_item * num_items + Cost(steps=num_steps)

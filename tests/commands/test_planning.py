@@ -1,0 +1,52 @@
+"""`--plan`: what a command will cost, without running it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from ddlabel.training import cost
+from ddlabel.training.cost import Cost
+
+# One image through convnet-d1:width=4 at 8 px, by hand: see test_sweep_plan.py.
+FORWARD = 2 * 9 * 4 * 64 + 2 * 64 * 10
+
+
+def test_seconds_are_those_of_products_moves_and_steps(monkeypatch):
+    monkeypatch.setattr(cost, "matmul_rate", lambda device: 1e9)
+    monkeypatch.setattr(cost, "memory_rate", lambda device: 1e8)
+    work = Cost(flops=500_000, activations=1000, steps=2) * 1000
+    cpu = torch.device("cpu")
+    # At half of 1 GFLOP/s; 8 bytes for each activation at 0.1 GB/s; 4 ms for each step.
+    assert work.seconds(cpu) == pytest.approx(1.0 + 0.08 + 8.0)
+
+
+def test_costs_add_up():
+    first = Cost(flops=1, activations=2, steps=3)
+    assert first + first * 2 == Cost(flops=3, activations=6, steps=9)
+
+
+def test_a_plan_runs_nothing_and_counts_the_operations(cli, digits):
+    before = sorted(Path().rglob("*"))
+    words = ("few.safetensors", "soft.h5", "--expert", "expert", "--plan")
+    planned = json.loads(cli("relabel", *words, "--json").out)
+    assert planned["flops"] == 20 * FORWARD
+    assert planned["seconds"] > 0
+    students = ("--epochs", 3, "--seeds", 2, "--net", "convnet-d1:width=4")
+    told = cli("evaluate", "few.safetensors", "--test", "test.safetensors", *students, "--plan")
+    assert told.out.startswith(b"evaluate: ")
+    assert b"GFLOP, about " in told.out
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_a_plan_says_what_is_not_known_before(cli, digits):
+    words = ("few.safetensors", "soft.h5", "--expert", "expert", "--real", "real.safetensors")
+    assert b"not known before" in cli("relabel", *words, "--plan").out
+
+
+def test_a_plan_refuses_what_the_command_would_refuse(cli, digits):
+    words = ("few.safetensors", "--test", "test.safetensors", "--loss", "soft-ec", "--plan")
+    assert b"did you mean 'soft-ce'?" in cli("evaluate", *words, code=2).err
