@@ -29,7 +29,8 @@ def train_expert(
 ) -> None:
     """Train experts on real images and keep their checkpoints.
 
-    A run that was killed goes on where it stopped.
+    A run that was killed goes on where it stopped, and a finished one with more --epochs after
+    its last one.
 
     Example: ddlabel train-expert real.safetensors expert --epochs 6
     """

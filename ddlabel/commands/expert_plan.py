@@ -167,6 +167,15 @@ def lr_factor_of(options: TrainExpertOptions, info: ExpertInfo) -> Callable[[int
     )
 
 
+def passes_of(real: RealImages, info: ExpertInfo, options: TrainExpertOptions) -> dict[str, Any]:
+    """Return the images that pass through the network of a run, as `Runtime.work` takes them."""
+    return {
+        "num_images": info.steps * options.batch_size,
+        "shape": real.sample.images.shape[1:],
+        "backward": True,
+    }
+
+
 def checkpoint_steps(info: ExpertInfo, save_every: float) -> list[int]:
     """Return the steps to save at: every `save_every` epochs, in whole steps, and the last."""
     interval = save_every * info.steps_per_epoch
@@ -210,11 +219,12 @@ def _normalisation(
 
 
 def _is_finished(folder: Path, info: ExpertInfo) -> bool:
-    """Return whether a folder has the complete run.
+    """Return whether a folder has the complete run. A finished one of fewer epochs is a part of it.
 
     Raises:
         OutputExistsError: The path is a file, or the folder holds other things than expert runs.
-        IncompatibleError: The folder has a run of other options or images.
+        IncompatibleError: The folder has a run of other options or images, or of more epochs, or
+            an unfinished one of fewer epochs.
     """
     if folder.exists() and not folder.is_dir():
         raise OutputExistsError(f"{folder} is a file: an expert run is a folder; give a new one")
@@ -223,12 +233,40 @@ def _is_finished(folder: Path, info: ExpertInfo) -> bool:
         return False
     run = ExpertRun(folder)
     different = _differences(run.about, info)
+    is_finished = run.complete and not (folder / RESUME).exists()
+    if different == ["epochs", "steps"] and _has_whole_epochs(run.about):
+        _check_has_fewer_epochs(run, info, is_finished=is_finished)
+        return False
     if different:
         raise IncompatibleError(
             f"{folder} holds a run of other {', '.join(different)}: give another folder, or the "
             "same options and images"
         )
-    return run.complete and not (folder / RESUME).exists()
+    return is_finished
+
+
+def _has_whole_epochs(info: ExpertInfo) -> bool:
+    """Return whether the steps of a run are those of its epochs: others may have written both."""
+    epochs = info.options["epochs"]
+    return type(epochs) is int and epochs > 0 and info.steps == epochs * info.steps_per_epoch
+
+
+def _check_has_fewer_epochs(run: ExpertRun, info: ExpertInfo, *, is_finished: bool) -> None:
+    """Raise IncompatibleError unless a run is finished and has fewer epochs than `info`.
+
+    `expert_extension.check_extension` says whether such a run can go on.
+    """
+    there = run.about.options["epochs"]
+    if run.about.steps > info.steps:
+        raise IncompatibleError(
+            f"--epochs {info.options['epochs']}: {run.folder} holds a run of {there} epochs "
+            "already: give more epochs, or another folder"
+        )
+    if not is_finished:
+        raise IncompatibleError(
+            f"{run.folder} holds an unfinished run of {there} epochs: finish it with --epochs "
+            f"{there} first, or give another folder"
+        )
 
 
 def _check_has_only_runs(folder: Path) -> None:

@@ -17,6 +17,7 @@ from ddlabel.data.schema import require
 from ddlabel.methods.nets import Network
 from ddlabel.training import distributed
 from ddlabel.training.device_data import DeviceBundle
+from ddlabel.training.labeler import load_weights
 from ddlabel.training.loop import MeanLosses
 from ddlabel.training.resume import loaded_state, save_state
 
@@ -40,11 +41,15 @@ def training_sample(images: DeviceBundle, seed: int) -> DeviceBundle:
 
 
 def open_run(planned: PlannedRun, real: RealImages) -> ExpertRun:
-    """Make the folder of a run, with its whitening if it has one, unless it is there already."""
+    """Make the folder of a run, with its whitening if it has one, unless it is there already.
+
+    A run of fewer epochs, which `check_extension` has let pass, becomes the one that is planned: as
+    its first epochs are that run's, writing `expert.json` is all.
+    """
     folder, info = planned
     rank, _ = distributed.rank_and_world_size()
     if rank == 0:
-        is_there = (folder / INFO).exists()
+        is_there = (folder / INFO).exists() and ExpertRun(folder).about.digest == info.digest
         run = ExpertRun(folder) if is_there else ExpertRun.create(folder, info)
         if info.zca and not run.has_whitening:
             mean, matrix = real.whitening()
@@ -81,9 +86,11 @@ def save_training(planned: PlannedRun, expert: Expert, step: int) -> None:
 
 
 def resume(
-    planned: PlannedRun, expert: Expert, checkpoint_steps: Sequence[int]
+    planned: PlannedRun, expert: Expert, checkpoint_steps: Sequence[int], *, weights_suffice: bool
 ) -> tuple[int, list[Record]]:
     """Load the state that a killed run left, and remove the checkpoints after it.
+
+    Without such a state the last checkpoint that has a record is loaded if its `weights_suffice`.
 
     Returns:
         The step to go on from, and the records up to it.
@@ -104,9 +111,28 @@ def resume(
             step = int(state["step"])
         records = [record for record in expert.run.saved_metrics() if record["step"] <= step]
         _check_records(planned, records, [saved for saved in checkpoint_steps if saved <= step])
+    elif weights_suffice:
+        step, records = _load_last_weights(expert, checkpoint_steps)
     if RANK == 0:
         expert.run.remove_weights_after(step)
     return step, records
+
+
+def _load_last_weights(expert: Expert, checkpoint_steps: Sequence[int]) -> tuple[int, list[Record]]:
+    """Load the weights of the last record, and return its step and all records.
+
+    Without a record, or with one missing among them, nothing is loaded and the step is 0.
+
+    Raises:
+        InvalidInputError: The records or the weights are damaged.
+    """
+    records = expert.run.saved_metrics()
+    steps = [record["step"] for record in records]
+    if not steps or steps != checkpoint_steps[: len(steps)]:
+        return 0, []
+    weights = expert.run.recorded_weights(records[-1])
+    load_weights(expert.network, expert.run, steps[-1], weights)
+    return steps[-1], records
 
 
 def _check_records(planned: PlannedRun, records: Sequence[Record], steps: Sequence[int]) -> None:

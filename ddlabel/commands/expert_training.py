@@ -9,11 +9,13 @@ from typing import Any, Self
 
 from torch import nn
 
+from ddlabel.commands.expert_extension import weights_suffice
 from ddlabel.commands.expert_plan import (
     PlannedRun,
     RealImages,
     checkpoint_steps,
     lr_factor_of,
+    passes_of,
 )
 from ddlabel.commands.expert_state import (
     Expert,
@@ -57,7 +59,7 @@ def train_run(
     report: Report = lambda record: None,  # noqa: ARG005
     progress: Progress = iter,
 ) -> ExpertRun:
-    """Train one expert, or go on with a run that was killed, to the same bytes.
+    """Train one expert, or go on with a run that was killed or is shorter, to the same bytes.
 
     The record of a checkpoint has the mean training loss since the last one and the accuracy on a
     fixed sample of training images and, with `test`, on the test images and the digest of these.
@@ -71,7 +73,7 @@ def train_run(
     forward = training.forward(expert.network.body)
     trained = training.parallel_forward(expert.network.body, forward)
     steps = checkpoint_steps(planned.info, options.save_every)
-    start, records = resume(planned, expert, steps)
+    start, records = resume(planned, expert, steps, weights_suffice=training.weights_suffice())
     saver = _CheckpointSaver(
         planned=planned,
         expert=expert,
@@ -129,20 +131,18 @@ class _Training:
 
     def forward(self, body: nn.Module) -> Forward:
         """Return the network as a function of images, compiled if its training is long enough."""
-        return self.runtime.forward([body], **self._work())
+        passes = passes_of(self.real, self.planned.info, self.options)
+        return self.runtime.forward([body], **passes)
 
     def environment(self, body: nn.Module) -> Record:
         """Return what the training depends on besides its inputs and options."""
-        work = self.runtime.work(body, **self._work())
+        passes = passes_of(self.real, self.planned.info, self.options)
+        work = self.runtime.work(body, **passes)
         return environment(self.runtime.device) | {"precision": work.precision}
 
-    def _work(self) -> dict[str, Any]:
-        """Return the images that pass through the network, as `Runtime.work` takes them."""
-        return {
-            "num_images": self.planned.info.steps * self.options.batch_size,
-            "shape": self.real.sample.images.shape[1:],
-            "backward": True,
-        }
+    def weights_suffice(self) -> bool:
+        """Return whether training can go on from the weights of a checkpoint alone."""
+        return weights_suffice(self.options, self.runtime)
 
     def parallel_forward(self, body: nn.Module, forward: Forward) -> Forward:
         """Return the function to train with: `forward`, or one that averages over several ranks.

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ddlabel.commands.command import command
+from ddlabel.commands.expert_extension import check_extension, shorter_run
 from ddlabel.commands.expert_plan import PlannedRun, RealImages, locked_runs, plan_runs
 from ddlabel.commands.expert_training import train_run
 from ddlabel.commands.inputs import BundleLike, check_one_standard_input, open_bundle
@@ -32,7 +33,8 @@ def train_expert(
 ) -> list[ExpertRun]:
     """Train experts on real images and keep their checkpoints.
 
-    A run that was killed goes on where it stopped, to the same bytes.
+    A run that was killed goes on where it stopped, and a finished one with more epochs after its
+    last one, to the same bytes as a fresh run's.
 
     Args:
         real: A bundle, or a folder of class folders whose images are read while they are used.
@@ -45,8 +47,8 @@ def train_expert(
 
     Raises:
         UsageError: A spec is unknown, or does not fit the images.
-        IncompatibleError: `out` has a run of other options or images, or the test images have
-            other classes or another shape.
+        IncompatibleError: `out` has a run of other options or images, or one of fewer epochs that
+            cannot go on to the same bytes, or the test images have other classes or another shape.
         OutputExistsError: All runs are complete, something else is in `out`, or another process is
             training one of the runs.
         InvalidInputError: An input cannot be read, or training diverges.
@@ -60,6 +62,8 @@ def train_expert(
         check_same_task(f"the test set {tested.name}", images.sample, tested.bundle)
     test = None if tested is None else tested.bundle
     with locked_runs(planned, Path(out)) as unfinished:
+        for plan in unfinished:
+            check_extension(plan, images, options, test)
         _join_ranks(images, unfinished, options)
         runs: list[ExpertRun] = []
         with interruption.outlook(lambda: _outlook(unfinished[len(runs)], planned)):
@@ -83,6 +87,9 @@ def _train(
     reporter: Reporter,
 ) -> ExpertRun:
     """Train one expert and report its checkpoints."""
+    shorter = shorter_run(plan)
+    if shorter is not None:
+        reporter.note(f"{plan.folder}: going on after its {shorter.about.options['epochs']} epochs")
     if plan.resume_file.exists():
         reporter.note(f"{plan.folder}: going on where an earlier run stopped")
     return train_run(

@@ -176,9 +176,13 @@ class ExpertRun:
             InvalidInputError: The file is missing, damaged or not the one of its record's sha256,
                 or it has no record.
         """
-        sha256_of_step = {record["step"]: record.get("sha256") for record in self.metrics()}
-        path = self._checkpoint(step)
-        sha256 = sha256_of_step.get(step)
+        record_of_step = {record["step"]: record for record in self.metrics()}
+        return self.recorded_weights(record_of_step.get(step, {"step": step}))
+
+    def recorded_weights(self, record: dict[str, Any]) -> Arrays:
+        """Return the parameters and buffers of the checkpoint of a record: see `weights`."""
+        path = self._checkpoint(record["step"])
+        sha256 = record.get("sha256")
         require(sha256, f"{path}: {METRICS} has no sha256 of this checkpoint: train the run on")
         return run_files.read_arrays(path, str(sha256))
 

@@ -37,6 +37,15 @@ def optimizer_of(spec: str, parameters: Parameters) -> Optimizer:
     return optimizer
 
 
+def keeps_state(spec: str) -> bool:
+    """Return whether the optimizer of a spec remembers more than the parameters, as momentum is."""
+    parameter = Parameter(torch.zeros(1, 1))
+    parameter.grad = torch.zeros(1, 1)
+    optimizer = optimizer_of(spec, [parameter])
+    optimizer.step()
+    return any(optimizer.state.values())
+
+
 def _param_groups(parameters: Parameters, weight_decay: float, *, decay_norms: bool) -> ParamGroups:
     """Put parameters into groups with their weight decay.
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from ddlabel.core import rng
 from ddlabel.core.errors import IncompatibleError
 from ddlabel.data.expert_run import Checkpoints, ExpertInfo, ExpertRun
+from ddlabel.data.run_files import Arrays
 from ddlabel.methods.nets import Network, build
 from ddlabel.methods.nets.prepare import Prepare, normalisation
 from ddlabel.training.cost import Cost, network_cost
@@ -130,14 +131,23 @@ class Labeler:
 def _trained_network(run: ExpertRun, step: int) -> Network:
     """Return the network of a checkpoint; raise IncompatibleError if its weights do not fit it."""
     network = network_of(run.about, run)
-    state = {name: torch.from_numpy(array) for name, array in run.weights(step).items()}
+    load_weights(network, run, step, run.weights(step))
+    return network
+
+
+def load_weights(network: Network, run: ExpertRun, step: int, weights: Arrays) -> None:
+    """Give the network of a run the weights after a step.
+
+    Raises:
+        IncompatibleError: They do not fit it.
+    """
+    state = {key: torch.from_numpy(array) for key, array in weights.items()}
     try:
         network.body.load_state_dict(state)
     except RuntimeError as error:
         raise IncompatibleError(
             f"{run.folder}: the weights of step {step} do not fit {run.about.net}"
         ) from error
-    return network
 
 
 def _image_shape(info: ExpertInfo) -> tuple[int, int, int]:
