@@ -99,6 +99,14 @@ class TestSameBytes:
         assert not any(note.startswith("epoch 2") for note in listener.notes)
         assert files == train(tmp_path / "fresh", epochs=4)
 
+    def test_a_killed_run_without_its_state_goes_on_from_its_last_checkpoint(self, tmp_path, done):
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "run-2", StopAtFirstLine("epoch 1"))
+        (tmp_path / "run-2" / "resume.pt").unlink()
+        listener = Listener()
+        assert train(tmp_path / "run-2", listener) == read_files(done)
+        assert [note.split(":")[0] for note in listener.notes] == ["epoch 2"]
+
     def test_it_goes_on_more_than_once(self, tmp_path, done):
         train(done, epochs=3)
         assert train(done, epochs=5) == train(tmp_path / "fresh", epochs=5)
