@@ -14,7 +14,7 @@ from ddlabel.core.config import SweepOptions
 from ddlabel.core.errors import ResourceError, UsageError
 
 # Ray writes the address of the cluster that runs on this machine here.
-_CURRENT_CLUSTER = Path("/tmp/ray/ray_current_cluster")
+_CURRENT_CLUSTER = Path("/tmp/ray/ray_current_cluster")  # noqa: S108 - Ray writes it there
 _OBJECT_STORE_BYTES = 1 << 27
 _SECONDS_TO_CONNECT = 10
 # The preface of an HTTP/2 client, and an empty frame of settings. Ray speaks HTTP/2.
