@@ -47,7 +47,7 @@ def report_labels(bundle: Bundle, field: str, reporter: Reporter) -> None:
     error = (chance * (1 - chance) / num_images) ** 0.5
     if num_images >= _FEW_IMAGES and figures["accuracy"] <= chance + error:
         reporter.warn(
-            f"warning: the expert agrees with the hard labels no more often than chance "
+            f"warning: the labels agree with the hard labels no more often than chance "
             f"({100 * chance:.1f} %): 'ddlabel doctor BUNDLE --expert RUN' looks for a wrong class "
             "order or pixel space"
         )

@@ -97,4 +97,5 @@ def _unread_note(
         if part != options.part:
             known |= {pattern.format(part) for pattern in (*_IMAGES, *_LABELS) if "{}" in pattern}
     unread = [name for name in members if name not in known]
-    return (f"note: {path}: not read: {', '.join(unread)}",) if unread else ()
+    hint = " (name the classes with --class-names)" if "class_names" in unread else ""
+    return (f"note: {path}: not read: {', '.join(unread)}{hint}",) if unread else ()
