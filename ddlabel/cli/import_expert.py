@@ -24,6 +24,7 @@ def import_expert(
 ) -> None:
     """Make an expert run of weights that another program trained: state dicts, replay buffers.
 
-    Example: ddlabel import-expert model.pth expert --class-names a,b,c --normalise cifar10-mtt
+    Example: ddlabel import-expert model.pth expert --size 32 --class-names a,b,c
+    --normalise cifar10-mtt
     """
     print_runs("import-expert", {"sources": sources, "out": out}, options, reporter)
