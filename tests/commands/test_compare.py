@@ -7,27 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from listener import Listener
 from result_files import students, write_results
 from scipy import stats
 
 import ddlabel
 from ddlabel.commands.compare.observations import display_names, known_values
-from ddlabel.commands.reporter import Reporter
 from ddlabel.core.errors import InvalidInputError, UsageError
 from ddlabel.data.record import Record
 
 SOFT = [43.1, 44.0, 42.2, 43.7, 41.9]
 DENSE = [56.0, 55.1, 57.2, 56.6, 54.8]
-
-
-class Notes(Reporter):
-    """A reporter that keeps what is noted."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 def of(*groups: list[Record]) -> list[Record]:
@@ -220,7 +210,7 @@ class TestFiles:
         content = b"".join(lines) + b'{"cost":{"cut o'
         path.write_bytes(content)
         path.chmod(0o444)
-        reporter = Notes()
+        reporter = Listener()
         (row,) = ddlabel.compare(path, reporter=reporter).rows
         assert row.accuracy.n == 4
         assert [note.partition(":")[0] for note in reporter.notes] == [
@@ -303,7 +293,7 @@ class TestSweep:
         [None, [], {"cells": 3}, {"cells": [{"students": 1}]}, {"cells": [{"students": {}}]}],
     )
     def test_a_cell_without_students_is_named(self, value):
-        reporter = Notes()
+        reporter = Listener()
         with pytest.raises(InvalidInputError, match="no students"):
             ddlabel.compare(of([self.cell(value)]), reporter=reporter)
         assert reporter.notes == ["1 cells of evaluate have no students and are left out"]

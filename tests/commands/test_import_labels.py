@@ -9,6 +9,7 @@ import pytest
 import torch
 from foreign_sources import Hostile, save_npz, save_pt
 from label_samples import dense_bundle
+from listener import Listener
 from samples import make_bundle
 
 import ddlabel
@@ -30,23 +31,6 @@ LOGITS = np.array([[2, -1], [0.5, 1], [3, 0], [-1, 4]], np.float32)
 def bundle():
     made = make_bundle(images=4, classes=2)
     return replace(made, classes=("a", "b"), soft=None)
-
-
-class Spoken:
-    """A reporter that keeps what is said."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-        self.warnings: list[str] = []
-
-    def note(self, text):
-        self.notes.append(text)
-
-    def warn(self, text):
-        self.warnings.append(text)
-
-    def progress(self, steps):
-        return steps
 
 
 def saved(folder, suffix: str, values: np.ndarray):
@@ -230,7 +214,7 @@ class TestReport:
         """Labels that never agree with the hard labels of ten classes."""
         bundle = make_bundle(images=20, classes=10)
         shifted = np.eye(10, dtype=np.float32)[(bundle.hard_labels + 1) % 10]
-        said = Spoken()
+        said = Listener()
         ddlabel.import_labels(bundle, shifted, reporter=said)
         assert "another order" in said.warnings[0]
         ddlabel.import_labels(bundle, np.eye(10)[bundle.hard_labels], reporter=said)

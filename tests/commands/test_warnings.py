@@ -6,21 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from listener import Listener
 from samples import make_bundle, with_arrays
 
 import ddlabel
 from ddlabel.commands.label_report import report_labels
-from ddlabel.commands.reporter import Reporter
-
-
-class Lines(Reporter):
-    """Keeps the lines that are shown with --quiet too."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def warn(self, text: str) -> None:
-        self.lines.append(text)
 
 
 def warnings_of_labels(agreement: float, num_images: int) -> list[str]:
@@ -28,9 +18,9 @@ def warnings_of_labels(agreement: float, num_images: int) -> list[str]:
     bundle = make_bundle(images=num_images, classes=5)
     shift = np.arange(num_images) >= agreement * num_images
     labels = np.eye(5, dtype=np.float32)[(bundle.hard_labels + shift) % 5]
-    lines = Lines()
+    lines = Listener()
     report_labels(with_arrays(bundle, soft_labels=labels), "soft", lines)
-    return lines.lines
+    return lines.warnings
 
 
 def test_labels_that_agree_by_chance_are_warned_of():
@@ -48,7 +38,7 @@ def test_test_images_among_the_images_are_warned_of(num_shared):
     few, test = make_bundle(), make_bundle(seed=1)
     images = np.array(few.images)
     images[3 : 3 + num_shared] = test.images[5 : 5 + num_shared]
-    lines = Lines()
+    lines = Listener()
     ddlabel.evaluate(
         replace(few, images=images),
         test=test,
@@ -59,6 +49,6 @@ def test_test_images_among_the_images_are_warned_of(num_shared):
         reporter=lines,
     )
     expected = ["warning: 2 images are test images (number 3 is number 5 of the test set)"]
-    assert [line.partition(":")[0] + ":" + line.split(":")[1] for line in lines.lines] == (
+    assert [line.partition(":")[0] + ":" + line.split(":")[1] for line in lines.warnings] == (
         expected if num_shared else []
     )

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from ddlabel.core.config.shared import TrainOptions
+from ddlabel.core.config.shared import TrainOptions, protocol_dataset
 from ddlabel.core.option import COMPARISON, LABELS, MACHINE, OUTPUT, TESTING, TRAINING, option
-from ddlabel.core.protocols import DATASETS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,14 +19,7 @@ class EvaluateOptions(TrainOptions):
         "preset the options of a paper's evaluation; 'list protocols' shows them",
         panel=TRAINING,
     )
-    dataset: str | None = option(
-        None,
-        "real data set, for a protocol that depends on it, where the numbers of classes and pixels "
-        "do not tell",
-        choices=tuple(DATASETS),
-        only_with="protocol",
-        panel=TRAINING,
-    )
+    dataset: str | None = protocol_dataset()
     labels: str = option(
         "auto",
         "which labels to learn from; online: those that --teacher gives each augmented batch",

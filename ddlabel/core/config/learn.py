@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from ddlabel.core.config.shared import DeviceOptions
+from ddlabel.core.config.shared import DeviceOptions, protocol_dataset
 from ddlabel.core.option import LABELS, OUTPUT, TRAINING, option
-from ddlabel.core.protocols import DATASETS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,14 +17,7 @@ class LearnOptions(DeviceOptions):
         "preset the options of a paper's label learning; 'list protocols' shows them",
         panel=TRAINING,
     )
-    dataset: str | None = option(
-        None,
-        "real data set, for a protocol that depends on it, where the numbers of classes and pixels "
-        "do not tell",
-        choices=tuple(DATASETS),
-        only_with="protocol",
-        panel=TRAINING,
-    )
+    dataset: str | None = protocol_dataset()
     method: str = option(
         "bptt", "learner spec, e.g. bptt:steps=200,window=60 or mtt:steps=20,ahead=2"
     )

@@ -5,6 +5,7 @@ from typing import Any
 
 from ddlabel.core.option import MACHINE, TRAINING, TRIALS, option
 from ddlabel.core.options import Options
+from ddlabel.core.protocols import DATASETS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +101,18 @@ def trial_images(*chosen: str) -> str | None:
         "bundle of real training images, of which some are held out to test quick students on",
         recorded=False,
         only_with=chosen,
+    )
+
+
+def protocol_dataset() -> str | None:
+    """Declare the option `dataset` of a command whose protocols depend on the data set."""
+    return option(
+        None,
+        "real data set, for a protocol that depends on it, where the numbers of classes and pixels "
+        "do not tell",
+        choices=tuple(DATASETS),
+        only_with="protocol",
+        panel=TRAINING,
     )
 
 

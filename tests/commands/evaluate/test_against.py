@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from listener import Listener
 from students import easy_bundle
 from view_samples import with_grid_views
 
 import ddlabel
 from ddlabel.commands.evaluate.cell import Cell
-from ddlabel.commands.reporter import Reporter
 from ddlabel.core.errors import IncompatibleError, UsageError
 from ddlabel.data.bundle import Bundle
 
@@ -90,15 +90,12 @@ class TestWords:
         assert cell(SOFT, directions, against_loss="cosine").comparison is not None
 
     def test_doubts_about_the_other_side_are_noted(self):
-        notes = []
-
-        class Notes(Reporter):
-            def note(self, text: str) -> None:
-                notes.append(text)
-
-        options = QUICK | {"against_loss": "ce", "reporter": Notes()}
+        listener = Listener()
+        options = QUICK | {"against_loss": "ce", "reporter": listener}
         ddlabel.evaluate(FEW, test=TEST, against=SOFT, **options)
-        assert any("the loss ce learns from the hard labels alone" in note for note in notes)
+        assert any(
+            "the loss ce learns from the hard labels alone" in note for note in listener.notes
+        )
 
     def test_a_loss_of_the_other_side_needs_one(self):
         with pytest.raises(UsageError, match="--against-loss is only used with --against"):

@@ -7,11 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from listener import Listener
 from samples import records
 from students import easy_bundle
 
 import ddlabel
-from ddlabel.commands.reporter import Reporter
 from ddlabel.core.errors import IncompatibleError, InvalidInputError, UsageError
 
 OPTIONS = {
@@ -129,15 +129,14 @@ class TestCommandLine:
 
 class TestReport:
     def test_every_student_is_reported(self, folder):
-        notes = []
-
-        class Notes(Reporter):
-            def note(self, text: str) -> None:
-                notes.append(text)
-
-        ddlabel.evaluate("soft.safetensors", test="test.safetensors", reporter=Notes(), **OPTIONS)
-        assert [note.partition(":")[0] for note in notes] == ["student 0", "student 1", "note"]
-        assert "the interval of 2 students" in notes[-1]
+        listener = Listener()
+        ddlabel.evaluate("soft.safetensors", test="test.safetensors", reporter=listener, **OPTIONS)
+        assert [note.partition(":")[0] for note in listener.notes] == [
+            "student 0",
+            "student 1",
+            "note",
+        ]
+        assert "the interval of 2 students" in listener.notes[-1]
 
     def test_nothing_is_printed(self, folder, capsys):
         ddlabel.evaluate("soft.safetensors", test="test.safetensors", **OPTIONS)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from foreign_sources import UNIT, Hostile, save_npz, save_pt
+from listener import Listener
 
 import ddlabel
 from ddlabel.core.config import ImportOptions
@@ -15,23 +16,6 @@ from ddlabel.data import importers
 # Row 0 has its largest entry at class 2, although it stands at the place of class 0.
 LOGITS = np.array([[0.5, -1, 2], [4, 3, -2], [0, 1, 0.5]], np.float32)
 IMAGES = np.concatenate([UNIT, UNIT[:1]])
-
-
-class Spoken:
-    """A reporter that keeps what is said."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-        self.warnings: list[str] = []
-
-    def note(self, text):
-        self.notes.append(text)
-
-    def warn(self, text):
-        self.warnings.append(text)
-
-    def progress(self, steps):
-        return steps
 
 
 def save_datm(folder, rate=0.03125, logits=LOGITS):
@@ -55,7 +39,7 @@ def test_a_folder_of_datm_has_logits_and_the_learned_rate(tmp_path):
     assert bundle.soft.values.tolist() == LOGITS.tolist()
     assert bundle.soft.meta.space == "logits"
     assert facts["learned_lr"] == 0.03125
-    said = Spoken()
+    said = Listener()
     kept = ddlabel.import_images(str(folder), pixels="unit", reporter=said)
     assert kept.history[-1].facts["learned_lr"] == 0.03125
     assert "a folder of DATM" in said.notes[0]
@@ -91,7 +75,7 @@ def test_a_folder_of_other_tensors_says_what_is_missing(tmp_path):
 
 
 def test_hard_labels_that_are_largest_entries_are_said_so(tmp_path):
-    said = Spoken()
+    said = Listener()
     folder = save_datm(tmp_path / "datm")
     bundle = ddlabel.import_images(str(folder), pixels="unit", reporter=said)
     assert bundle.hard_labels.tolist() == [2, 0, 1]
@@ -107,7 +91,7 @@ def test_hard_labels_of_a_third_file_are_the_classes(tmp_path):
     """Row 0 is of class 0, and its label says 2: agreement is 2 of 3, and refining corrects it."""
     folder = save_datm(tmp_path / "datm")
     hard = save_pt(tmp_path / "hard.pt", torch.tensor([0, 0, 1]))
-    said = Spoken()
+    said = Listener()
     files = [str(file) for file in (*folder.iterdir(), hard)]
     bundle = ddlabel.import_images(files, pixels="unit", reporter=said)
     assert bundle.hard_labels.tolist() == [0, 0, 1]
@@ -130,7 +114,7 @@ def test_hard_labels_are_read_from_any_file(tmp_path, suffix):
         save_pt(path, torch.tensor(hard))
     else:
         path.write_text("label\n0\n0\n1\n" if suffix == ".csv" else "0\n0\n1\n")
-    said = Spoken()
+    said = Listener()
     bundle = ddlabel.import_images(
         str(save_datm(tmp_path / "datm")), pixels="unit", hard_labels=str(path), reporter=said
     )
