@@ -127,7 +127,7 @@ def test_processes_that_append_the_same_records_write_each_once(path, figure, nu
     figure(f"{num_processes} processes append", offered=offered, written=len(lines))
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_four_equal_evaluations_write_every_student_once(made, tmp_path, figure):
     shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     words = "-m ddlabel evaluate few.safetensors --test test.safetensors --net convnet-d1:width=4"

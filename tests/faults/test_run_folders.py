@@ -42,7 +42,7 @@ class TestKills:
         assert counts["kills"] >= 8
         figure("train-expert: reruns killed too", **counts)
 
-    @pytest.mark.parametrize("num_kills", [10, pytest.param(50, marks=pytest.mark.slow)])
+    @pytest.mark.parametrize("num_kills", [10, pytest.param(50, marks=pytest.mark.faults)])
     def test_a_run_killed_at_random_moments_is_finished(self, tmp_path, figure, num_kills):
         counts = run_program("kill_at_moments", tmp_path, "train-expert", num_kills)
         figure("train-expert: killed at random moments", **counts)
@@ -124,7 +124,7 @@ def read_damaged(reader: Callable[[Path], Any], folder: Path) -> tuple[Any, str 
 
 class TestDamage:
     @pytest.mark.timeout(1800)
-    @pytest.mark.parametrize("num_damages", [500, pytest.param(30_000, marks=pytest.mark.slow)])
+    @pytest.mark.parametrize("num_damages", [500, pytest.param(30_000, marks=pytest.mark.faults)])
     def test_a_damaged_file_is_refused_by_name_or_holds_the_same(
         self, run_folder, figure, num_damages
     ):
@@ -174,7 +174,7 @@ def learn(reporter: Reporter = SILENT) -> dict[str, bytes]:
 class TestReruns:
     """What a killed run has left is damaged before the command is run again."""
 
-    @pytest.mark.parametrize("num_damages", [24, pytest.param(2000, marks=pytest.mark.slow)])
+    @pytest.mark.parametrize("num_damages", [24, pytest.param(2000, marks=pytest.mark.faults)])
     @pytest.mark.parametrize(("name", "run"), [("train-expert", train), ("learn", learn)])
     @pytest.mark.timeout(1800)
     def test_damage_is_refused_by_name_or_changes_nothing(
