@@ -70,7 +70,7 @@ class ImportOptions(Options):
     )
     label_space: str | None = option(
         None,
-        "space of the labels [N, K] of a .pt or .npz file",
+        "space of the soft labels [N, K], where the numbers leave it open",
         choices=("logits", "probs", "mass"),
     )
     zca_from: str | None = option(

@@ -9,6 +9,7 @@ import numpy as np
 from ddlabel.core.errors import IncompatibleError
 from ddlabel.data.bundle import Bundle, image_chunks
 from ddlabel.data.labels import Array, Labels
+from ddlabel.data.schema import Space
 
 # A spreadsheet takes a cell that begins so for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -70,6 +71,12 @@ def soft_values(bundle: Bundle, rows: slice) -> Array:
     labels = bundle.labels("soft")
     is_direction = labels.meta.space == "direction"
     return labels.decode(rows) if is_direction else labels.probs(rows)
+
+
+def space_of_values(bundle: Bundle) -> Space:
+    """Return the space of the numbers of `soft_values`."""
+    space = bundle.labels("soft").meta.space
+    return "probs" if space == "logits" else space
 
 
 def _csv(rows: Sequence[Sequence[str]]) -> bytes:

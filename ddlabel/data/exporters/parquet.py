@@ -8,11 +8,11 @@ from ddlabel.core.config import ExportOptions
 from ddlabel.core.errors import UsageError
 from ddlabel.data import atomic
 from ddlabel.data.bundle import Bundle, image_chunks
-from ddlabel.data.exporters.labels import soft_values
+from ddlabel.data.exporters.labels import soft_values, space_of_values
 from ddlabel.data.exporters.pixels import check_png, png
 from ddlabel.data.exporters.registry import exporters
 
-_KEEPS = ("images", "order", "class names", "empty classes", "hard", "soft")
+_KEEPS = ("images", "order", "class names", "empty classes", "hard", "soft", "label space")
 
 
 @exporters.add("parquet", keeps=_KEEPS, suffixes=(".parquet",))
@@ -20,7 +20,8 @@ def write(bundle: Bundle, path: str, options: ExportOptions) -> None:  # noqa: A
     """A Parquet file for Hugging Face: the columns `image`, `label` and `soft_label`.
 
     Images are PNG files. `datasets.load_dataset("parquet", data_files=…)` decodes them, and knows
-    the names of the classes. It needs pyarrow: pip install 'ddlabel[parquet]'.
+    the names of the classes. Soft labels are probabilities, or the vectors of directions: the
+    property `label_space` of the column says so. It needs pyarrow: pip install 'ddlabel[parquet]'.
 
     Raises:
         IncompatibleError: The images are neither grey nor of three colours.
@@ -46,11 +47,12 @@ def write(bundle: Bundle, path: str, options: ExportOptions) -> None:  # noqa: A
 def _schema(pa: Any, bundle: Bundle) -> Any:
     """Return the schema of the columns, with the features that `datasets` reads."""
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    columns = [("image", image), ("label", pa.int64())]
+    columns: list[Any] = [("image", image), ("label", pa.int64())]
     label = {"names": list(bundle.classes), "_type": "ClassLabel"}
     features: dict[str, Any] = {"image": {"_type": "Image"}, "label": label}
     if bundle.soft is not None:
-        columns.append(("soft_label", pa.list_(pa.float32())))
+        space = {"label_space": space_of_values(bundle)}
+        columns.append(pa.field("soft_label", pa.list_(pa.float32()), metadata=space))
         features["soft_label"] = {
             "feature": {"dtype": "float32", "_type": "Value"},
             "_type": "Sequence",

@@ -7,18 +7,19 @@ from ddlabel.core.config import ExportOptions
 from ddlabel.data import atomic
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.exporters.archives import tar_chunks
-from ddlabel.data.exporters.labels import soft_values
+from ddlabel.data.exporters.labels import soft_values, space_of_values
 from ddlabel.data.exporters.pixels import check_png, png
 from ddlabel.data.exporters.registry import exporters
 
-_KEEPS = ("images", "order", "class names", "hard", "soft")
+_KEEPS = ("images", "order", "class names", "hard", "soft", "label space")
 
 
 @exporters.add("webdataset", keeps=_KEEPS, suffixes=(".tar",))
 def write(bundle: Bundle, path: str, options: ExportOptions) -> None:  # noqa: ARG001
     """A tar archive of WebDataset: for each image a PNG, the class number, and a JSON.
 
-    The JSON has `class_name` and, where there are soft labels, `soft_label`.
+    The JSON has `class_name` and, where there are soft labels, `soft_label` (probabilities, or the
+    vectors of directions) and its `label_space`.
 
     Raises:
         IncompatibleError: The images are neither grey nor of three colours.
@@ -33,6 +34,7 @@ def _members(bundle: Bundle) -> Iterator[tuple[str, bytes]]:
         about: dict[str, object] = {"class_name": bundle.classes[hard]}
         if bundle.soft is not None:
             about["soft_label"] = soft_values(bundle, slice(row, row + 1))[0].tolist()
+            about["label_space"] = space_of_values(bundle)
         yield f"{key}.cls", str(hard).encode()
         yield f"{key}.json", json.dumps(about, ensure_ascii=False).encode()
         yield f"{key}.png", png(bundle.images[row])

@@ -1,4 +1,4 @@
-"""Parquet files of Hugging Face data sets: images as bytes, and a column of classes."""
+"""Parquet files of Hugging Face data sets: images as bytes, classes, and maybe soft labels."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -13,15 +13,20 @@ from ddlabel.core.errors import InvalidInputError, UnsafeInputError, UsageError
 from ddlabel.data.importers import budget
 from ddlabel.data.importers.image_list import read_images
 from ddlabel.data.importers.images import Member
-from ddlabel.data.importers.label_arrays import check_num_classes
 from ddlabel.data.importers.registry import Certainty, Found, importers
+from ddlabel.data.importers.soft_rows import SoftRows, num_classes_of
 from ddlabel.data.importers.source import Source
+from ddlabel.data.labels import Array
 from ddlabel.data.reading import reading
 from ddlabel.data.schema import require
 
 _MAGIC = b"PAR1"
 _IMAGES = ("image", "img")
 _LABELS = ("label", "class_id", "labels", "fine_label")
+_SOFT = ("soft_label", "soft_labels")
+# The property of the column of soft labels that says their space.
+_SPACE = b"label_space"
+_NUMBER_BYTES = 8
 _MAX_SHARDS = 10_000
 _ROWS_AT_ONCE = 64
 # What the footer may hold: names and statistics.
@@ -29,13 +34,30 @@ _MAX_TEXT_BYTES = 1 << 24
 
 
 class _Shard(NamedTuple):
-    """An open file, its name, its number of rows, and the names of its columns."""
+    """An open file, its name, its number of rows, and the names of its columns.
+
+    `soft` is None without a column of soft labels, and `space` if it does not say theirs.
+    """
 
     file: Any
     path: Path
     num_rows: int
     image: str
     label: str
+    soft: str | None
+    space: str | None
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns that are read."""
+        return [self.image, self.label, *([] if self.soft is None else [self.soft])]
+
+
+class _Rows(NamedTuple):
+    """What is read beside the images: their classes, and their soft labels."""
+
+    hard: list[int]
+    soft: SoftRows
 
 
 def _recognise(paths: Sequence[Path]) -> Found | None:
@@ -52,16 +74,20 @@ def _begins_with_magic(path: Path) -> bool:
 
 
 @importers.add(
-    "parquet", recognise=_recognise, options={"size", "skip_bad"}, most_paths=_MAX_SHARDS
+    "parquet",
+    recognise=_recognise,
+    options={"size", "skip_bad", "label_space"},
+    most_paths=_MAX_SHARDS,
 )
 def load(paths: Sequence[Path], options: ImportOptions) -> Source:
     """Hugging Face: one or several parquet files with the columns `image` and `label`.
 
     An image is a struct with `bytes`, or bytes. The column of classes may be called `class_id`,
-    `labels` or `fine_label` too. Class names are taken from the description of the columns.
+    `labels` or `fine_label` too. A column `soft_label` of lists of numbers has soft labels. Class
+    names are taken from the description of the columns.
 
     Raises:
-        UsageError: pyarrow is not installed.
+        UsageError: pyarrow is not installed, or the space of the soft labels is not clear.
         InvalidInputError: A file is damaged or lacks a column, or images cannot be read or differ
             in size.
         UnsafeInputError: A file inflates out of proportion.
@@ -69,18 +95,26 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
     shards = [_open(path) for path in paths]
     count = sum(shard.num_rows for shard in shards)
     require(count > 0, f"{paths[0]}: it has no rows")
-    labels: list[int] = []
-    read = read_images(paths[0].name, _members(shards, labels), count, options)
-    hard_labels = np.array(labels)
-    num_classes = int(hard_labels.max()) + 1
-    check_num_classes(num_classes)
+    rows = _Rows([], SoftRows())
+    read = read_images(paths[0].name, _members(shards, rows), count, options)
+    hard_labels = np.array(rows.hard)
+    name = str(paths[0])
+    soft = rows.soft.labels(name, [shard.space for shard in shards], options.label_space)
+    num_classes = num_classes_of(name, hard_labels, soft)
     names = _class_names(shards[0]) or tuple(map(str, range(num_classes)))
     require(
-        num_classes <= len(names),
-        f"{paths[0]}: the labels go up to {num_classes - 1}, and it names {len(names)} classes",
+        num_classes <= len(names) and (soft is None or num_classes == len(names)),
+        f"{name}: the labels are of {num_classes} classes, and it names {len(names)}",
     )
-    notes = (*_columns_note(shards[0]), *read.notes)
-    return Source(read.images, hard_labels[read.rows], names, notes=notes, facts=read.facts)
+    return Source(
+        read.images,
+        hard_labels[read.rows],
+        names,
+        soft_labels=None if soft is None else soft.values[read.rows],
+        label_space="logits" if soft is None else soft.space,
+        notes=(*_columns_note(shards[0]), *read.notes),
+        facts=read.facts,
+    )
 
 
 def _open(path: Path) -> _Shard:
@@ -104,15 +138,25 @@ def _open(path: Path) -> _Shard:
                 f"it has the columns {', '.join(names)}: expected one of {', '.join(_IMAGES)} and "
                 f"one of {', '.join(_LABELS)}"
             )
-        _check_types(file.schema_arrow, image, label)
-        _check_size(file, path, image, label)
-        return _Shard(file, path, file.metadata.num_rows, image, label)
+        soft = next((name for name in _SOFT if name in names), None)
+        space = _space_of(file.schema_arrow, soft)
+        shard = _Shard(file, path, file.metadata.num_rows, image, label, soft, space)
+        _check_types(file.schema_arrow, shard)
+        _check_size(shard)
+        return shard
 
 
-def _check_types(schema: Any, image: str, label: str) -> None:
-    """Check that images are bytes, or structs with bytes, and labels whole numbers."""
+def _space_of(schema: Any, soft: str | None) -> str | None:
+    """Return the space that the column of soft labels says, if there is one that does."""
+    about = {} if soft is None else schema.field(soft).metadata or {}
+    return about[_SPACE].decode() if _SPACE in about else None
+
+
+def _check_types(schema: Any, shard: _Shard) -> None:
+    """Check the columns: images are bytes, classes whole numbers, soft labels lists of numbers."""
     import pyarrow.types as kinds
 
+    image, label = shard.image, shard.label
     kind = schema.field(image).type
     if kinds.is_struct(kind) and kind.get_field_index("bytes") >= 0:
         kind = kind.field("bytes").type
@@ -123,17 +167,29 @@ def _check_types(schema: Any, image: str, label: str) -> None:
     )
     kind = schema.field(label).type
     require(kinds.is_integer(kind), f"the column {label!r} is {kind}: expected class numbers")
+    if shard.soft is not None:
+        kind = schema.field(shard.soft).type
+        is_list = kinds.is_list(kind) or kinds.is_large_list(kind) or kinds.is_fixed_size_list(kind)
+        require(
+            is_list and (kinds.is_floating(kind.value_type) or kinds.is_integer(kind.value_type)),
+            f"the column {shard.soft!r} is {kind}: expected lists of numbers",
+        )
 
 
-def _check_size(file: Any, path: Path, image: str, label: str) -> None:
-    """Check the bytes that the two columns declare, before any of them is read."""
+def _check_size(shard: _Shard) -> None:
+    """Check the bytes that the columns declare, before any of them is read."""
+    file = shard.file
     num_bytes = 0
     for group in range(file.metadata.num_row_groups):
         for column in range(file.metadata.num_columns):
             chunk = file.metadata.row_group(group).column(column)
-            if chunk.path_in_schema.split(".")[0] in (image, label):
+            name = chunk.path_in_schema.split(".")[0]
+            if name in shard.columns:
                 num_bytes += max(0, chunk.total_uncompressed_size)
-    budget.check_inflated(num_bytes, path.stat().st_size)
+            if name == shard.soft:
+                # Equal numbers take almost no bytes in the file.
+                num_bytes += _NUMBER_BYTES * max(0, chunk.num_values)
+    budget.check_inflated(num_bytes, shard.path.stat().st_size)
     # Not one bit for a row: the rows are empty.
     require(
         file.metadata.num_rows <= 8 * max(1, num_bytes),
@@ -142,24 +198,38 @@ def _check_size(file: Any, path: Path, image: str, label: str) -> None:
     )
 
 
-def _members(shards: Sequence[_Shard], labels: list[int]) -> Iterator[Member]:
-    """Yield the images of all shards, and append their class numbers to `labels`."""
+def _members(shards: Sequence[_Shard], rows: _Rows) -> Iterator[Member]:
+    """Yield the images of all shards, and append their labels to `rows`."""
     for shard in shards:
         with reading(shard.path, "cannot be read as a parquet file"):
-            batches = shard.file.iter_batches(_ROWS_AT_ONCE, columns=[shard.image, shard.label])
             row = 0
-            for batch in batches:
-                images = batch.column(batch.schema.get_field_index(shard.image)).to_pylist()
-                numbers = batch.column(batch.schema.get_field_index(shard.label)).to_pylist()
-                for image, number in zip(images, numbers, strict=True):
+            for batch in shard.file.iter_batches(_ROWS_AT_ONCE, columns=shard.columns):
+                images = batch.column(shard.image).to_pylist()
+                numbers = batch.column(shard.label).to_pylist()
+                soft = _soft_rows(batch, shard.soft)
+                for image, number, label in zip(images, numbers, soft, strict=True):
                     require(
                         number is not None and number >= 0,
                         f"row {row}: the class is {number}: expected 0, 1, 2, …",
                     )
-                    labels.append(number)
+                    rows.hard.append(number)
+                    rows.soft.add(f"row {row}", label)
                     yield _member(shard, row, image)
                     row += 1
             require(row == shard.num_rows, f"{row} rows where {shard.num_rows} are declared")
+
+
+def _soft_rows(batch: Any, column: str | None) -> list[Array | None]:
+    """Return the soft label [K] of each row of a batch as float64; None where there is none."""
+    if column is None:
+        return [None] * batch.num_rows
+    rows: list[Array | None] = []
+    for cell in batch.column(column):
+        if not cell.is_valid or len(cell.values) == 0:
+            rows.append(None)
+        else:
+            rows.append(cell.values.to_numpy(zero_copy_only=False).astype(np.float64))
+    return rows
 
 
 def _member(shard: _Shard, row: int, image: Any) -> Member:
@@ -193,6 +263,5 @@ def _class_names(shard: _Shard) -> tuple[str, ...] | None:
 
 def _columns_note(shard: _Shard) -> tuple[str, ...]:
     """Return a note of columns that are not read."""
-    known = (shard.image, shard.label)
-    unread = [name for name in shard.file.schema_arrow.names if name not in known]
+    unread = [name for name in shard.file.schema_arrow.names if name not in shard.columns]
     return (f"note: {shard.path}: not read: {', '.join(unread)}",) if unread else ()

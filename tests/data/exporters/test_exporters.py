@@ -108,7 +108,7 @@ ROUND_TRIPS = {
     "dc unit": ("dc", {}, {"pixels": "unit", "class_names": NAMES}),
     "dc header": ("dc", {"normalise": "header"}, PT | {"class_names": NAMES}),
     "folder uint8": ("folder", {}, {}),
-    "webdataset uint8": ("webdataset", {}, {"class_names": NAMES}),
+    "webdataset uint8": ("webdataset", {}, {}),
     "parquet uint8": ("parquet", {}, {}),
 }
 
@@ -136,9 +136,24 @@ def test_import_gives_back_what_the_output_keeps(name, tmp_path):
         folders = dict(zip(folder_names(bundle.classes), bundle.classes, strict=True))
         back_named = [back.classes[number] for number in back.hard_labels]
         assert [folders.get(name, name) for name in back_named] == named
-    # `import` reads the images of these kinds alone, and names the labels that it does not read.
-    if "soft" in keeps and kind not in ("folder", "webdataset", "parquet"):
+    # `import` reads the images of a folder alone: its labels are for `import-labels`.
+    if "soft" in keeps and kind != "folder":
         assert np.allclose(back.soft.probs(), bundle.soft.probs(), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["webdataset", pytest.param("parquet", marks=NEEDS_PYARROW)])
+@pytest.mark.parametrize("labels", ["probs", "mass", "direction"])
+def test_labels_beside_images_come_back_bit_by_bit_in_their_space(kind, labels, tmp_path):
+    bundle = colour_bundle(labels="probs" if labels == "probs" else "logits")
+    if labels != "probs":
+        values = np.abs(bundle.soft.values) if labels == "mass" else bundle.soft.values
+        bundle = with_arrays(bundle, soft_labels=values, soft=LabelMeta(space=labels))
+    path, lost = export(bundle, tmp_path, kind)
+    assert PARTS["label space"] not in lost
+    back = imported(path)
+    assert back.soft.meta.space == labels
+    assert np.array_equal(back.soft.values, bundle.soft.values)
+    assert np.array_equal(back.images, bundle.images)
 
 
 def imported(path: Path, **options) -> Bundle:
