@@ -34,6 +34,26 @@ def canonical_json(value: Any) -> str:
     )
 
 
+def parse_json(text: str | bytes) -> Any:
+    """Return the value of a JSON text in which no object has a name twice.
+
+    Readers differ in which of the two counts, and a line that was cut off and glued to another can
+    look like that.
+
+    Raises:
+        JSONDecodeError: The text is not JSON, or an object has a name twice.
+        UnicodeDecodeError, RecursionError: The text is not UTF-8, or nested too deep.
+    """
+    return json.loads(text, object_pairs_hook=_unique)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        raise json.JSONDecodeError("a name stands twice", "", 0)
+    return values
+
+
 def check_depth(value: Any) -> None:
     """Check that lists and objects do not lie in one another too deep for what copies them.
 

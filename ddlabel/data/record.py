@@ -1,11 +1,10 @@
 """The record of a student of `evaluate` or of a cell of `sweep`: one line of JSON."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self, get_args
 
-from ddlabel.data.provenance import canonical_json, sha256_of_text
+from ddlabel.data.provenance import canonical_json, parse_json, sha256_of_text
 
 Kind = Literal["student", "cell"]
 _HEX_DIGITS = set("0123456789abcdef")
@@ -74,7 +73,7 @@ class Record:
             DamagedRecordError: The checksum does not match.
             ValueError, TypeError, KeyError: The text is not JSON, or not that of a record.
         """
-        values = json.loads(text)
+        values = parse_json(text)
         _check_type("the record", values, dict)
         if _CHECKSUM not in values:
             raise ValueError("it has no sha256")

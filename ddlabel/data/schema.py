@@ -94,6 +94,11 @@ class Header:
                 "the header cannot be read: a part is missing or has another form"
             ) from error
         header.check()
+        # Nothing in the text may have been left out or read as something else.
+        require(
+            header.to_json() == text,
+            "the header is not canonical JSON, or one of its parts has other fields",
+        )
         return header
 
     @classmethod

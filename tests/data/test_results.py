@@ -164,12 +164,15 @@ FOREIGN = {
 
 # What a crash, a bad disk or a glued append leave of a record.
 WHOLE = student(1).to_json()
+# Cut off in a text and glued to what follows in another: good JSON, whose last names are right.
+CUT_OFF = student(2).to_json().partition("kl")[0]
 DAMAGED = {
     "an empty line": "",
     "cut off": WHOLE[:-20],
     "cut off early": WHOLE[:5],
     "glued": WHOLE[:50] + WHOLE,
     "two records": WHOLE + WHOLE,
+    "glued so that names stand twice": CUT_OFF + WHOLE[WHOLE.index("bbb") :],
     "another accuracy": WHOLE.replace("0.5", "0.6"),
     "another checksum": WHOLE.replace('"sha256":"', '"sha256":"0'),
     "a checksum that is a number": json.dumps(json.loads(WHOLE) | {"sha256": 1}),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
-from format_samples import assert_same, forge, small
+from format_samples import assert_same, container, forge, small
 
 from ddlabel.core.errors import (
     IncompatibleError,
@@ -23,6 +25,7 @@ def test_another_format_version_is_incompatible(parts, version):
         formats.read(forge(*parts, lambda body: body.update(format=version)))
 
 
+ENTRY = {"command": "edit", "version": "1", "options": {}, "bundle": "", "inputs": []}
 FORGED = {
     "no classes": lambda b: b.update(classes=[]),
     "a class twice": lambda b: b.update(classes=["cat", "cat"]),
@@ -68,9 +71,14 @@ FORGED = {
     "negative shape": lambda b: b["arrays"]["images"].update(shape=[2, 1, -2, -2]),
     "images are of another shape": lambda b: b["arrays"]["images"].update(shape=[2, 1, 2, 3]),
     "another digest": lambda b: b["arrays"]["images"].update(sha256="0" * 64),
+    "labels have a field more": lambda b: b["soft"].update(extra=1),
     "history is a number": lambda b: b.update(history=1),
     "history holds a number": lambda b: b.update(history=[1]),
     "history holds an empty object": lambda b: b.update(history=[{}]),
+    "history holds a time": lambda b: b.update(history=[ENTRY | {"time": "today"}]),
+    "history holds a version that is a number": lambda b: b.update(
+        history=[ENTRY | {"version": 1}]
+    ),
 }
 
 
@@ -78,6 +86,33 @@ FORGED = {
 def test_a_header_without_meaning_is_refused_whatever_its_digest(parts, change):
     with pytest.raises(InvalidInputError):
         formats.read(forge(*parts, FORGED[change]))
+
+
+@pytest.mark.parametrize("entry", [ENTRY, ENTRY | {"facts": {"learned_lr": 0.1}}])
+def test_a_history_is_accepted(parts, entry):
+    """The entries of the forged headers above would prove nothing otherwise."""
+    header = formats.read_header(forge(*parts, lambda body: body.update(history=[entry])))
+    assert [found.facts for found in header.history] == [entry.get("facts", {})]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace(",", ", ", 1),
+        lambda text: text.replace('"format":1', '"format":2,"format":1'),
+        lambda text: text.replace("cat", "\\u0063at"),
+        lambda text: f"{text} ",
+    ],
+    ids=["a space", "a name twice", "an escape", "a space at the end"],
+)
+def test_a_header_that_is_not_canonical_is_refused_though_its_digest_is_right(parts, change):
+    file, entries, data = parts
+    text = entries["__metadata__"]["ddlabel"]
+    assert change(text) != text
+    entries["__metadata__"]["ddlabel"] = change(text)
+    file.write_bytes(container(json.dumps(entries).encode(), data))
+    with pytest.raises(InvalidInputError, match="canonical"):
+        formats.read(str(file))
 
 
 def nested(depth: int) -> list:
@@ -88,8 +123,7 @@ def nested(depth: int) -> list:
 
 
 def with_options(options):
-    entry = {"command": "edit", "version": "1", "options": options, "bundle": "", "inputs": []}
-    return lambda body: body["history"].append(entry)
+    return lambda body: body["history"].append(ENTRY | {"options": options})
 
 
 @pytest.mark.parametrize("depth", [40, 300, 900])

@@ -9,10 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
 from fault_programs import figures_of
+from mutations import damage
 from run_programs import LEARN, TRAIN
 from samples import make_bundle
 
@@ -21,8 +20,6 @@ from ddlabel.commands.reporter import SILENT, Reporter
 from ddlabel.commands.train_expert import train_expert
 from ddlabel.core.errors import InvalidInputError
 from ddlabel.data import formats
-from ddlabel.data.expert_run import ExpertRun
-from ddlabel.training.resume import loaded_state, save_state
 
 
 def run_program(name: str, folder: Path, *words: str | int) -> dict[str, int]:
@@ -54,103 +51,12 @@ class TestTwoWriters:
         figure("train-expert: another process trains the run", **counts)
 
 
-def read_run(folder: Path) -> Any:
-    """Everything that a run holds, in a form that can be compared."""
-    run = ExpertRun(folder)
-    weights = {step: plain(run.weights(step)) for step in run.epochs}
-    return run.about, run.metrics(), weights, plain(run.whitening())
-
-
-def read_state(folder: Path) -> Any:
-    with loaded_state(folder / "resume.pt") as state:
-        return plain(state)
-
-
-def plain(value: Any) -> Any:
-    """A value with arrays and tensors as types, shapes and bytes."""
-    if isinstance(value, dict):
-        return {key: plain(part) for key, part in value.items()}
-    if isinstance(value, torch.Tensor):
-        value = value.numpy()
-    if isinstance(value, np.ndarray):
-        return value.dtype.str, value.shape, value.tobytes()
-    return value
-
-
-def flip_bit(content: bytes, generator: random.Random) -> bytes:
-    damaged = bytearray(content)
-    damaged[generator.randrange(len(damaged))] ^= 1 << generator.randrange(8)
-    return bytes(damaged)
-
-
-def cut(content: bytes, generator: random.Random) -> bytes:
-    return content[: generator.randrange(len(content))]
-
-
-def zero_block(content: bytes, generator: random.Random) -> bytes:
-    start = generator.randrange(len(content))
-    block = content[start : start + 64]
-    return content[:start] + bytes(len(block)) + content[start + len(block) :]
-
-
-def repeat_block(content: bytes, generator: random.Random) -> bytes:
-    start = generator.randrange(len(content))
-    end = generator.randrange(start, len(content)) + 1
-    return content[:end] + content[start:]
-
-
-DAMAGES = (flip_bit, flip_bit, cut, zero_block, repeat_block)
-
-
-@pytest.fixture(scope="module")
-def run_folder(tmp_path_factory) -> Path:
-    """A run with whitening, and a state to resume from."""
-    folder = tmp_path_factory.mktemp("run") / "expert"
-    train_expert(make_bundle(images=12), folder, **TRAIN)
-    generator = torch.Generator().manual_seed(0)
-    body = {"weight": torch.randn(4, 3, generator=generator), "steps": torch.tensor(4)}
-    optimizer = {"state": {0: {"momentum_buffer": torch.randn(4, 3, generator=generator)}}}
-    save_state(folder / "resume.pt", {"body": body, "optimizer": optimizer, "step": 2})
-    return folder
-
-
 def read_damaged(reader: Callable[[Path], Any], folder: Path) -> tuple[Any, str | None]:
     """What a reader returns, or the message of its refusal."""
     try:
         return reader(folder), None
     except InvalidInputError as error:
         return None, str(error)
-
-
-class TestDamage:
-    @pytest.mark.timeout(1800)
-    @pytest.mark.parametrize("num_damages", [500, pytest.param(30_000, marks=pytest.mark.faults)])
-    def test_a_damaged_file_is_refused_by_name_or_holds_the_same(
-        self, run_folder, figure, num_damages
-    ):
-        generator = random.Random(num_damages)
-        readers: dict[Path, Callable[[Path], Any]] = {}
-        for path in sorted(run_folder.iterdir()):
-            readers[path] = read_state if path.name == "resume.pt" else read_run
-        expected = {path: reader(run_folder) for path, reader in readers.items()}
-        assert len(readers) == 6
-        counts = {"refused": 0, "harmless": 0}
-        paths = list(readers)
-        for number in range(num_damages):
-            path = paths[number % len(paths)]
-            content = path.read_bytes()
-            path.write_bytes(generator.choice(DAMAGES)(content, generator))
-            values, error = read_damaged(readers[path], run_folder)
-            path.write_bytes(content)
-            if error is None:
-                assert values == expected[path], path.name
-                counts["harmless"] += 1
-            else:
-                assert path.name in error
-                assert "\n" not in error
-                counts["refused"] += 1
-        assert counts["refused"] > 0.9 * num_damages
-        figure("run folders: damaged files", silent=0, **counts)
 
 
 class Interrupt(Reporter):
@@ -199,7 +105,8 @@ class TestReruns:
             shutil.rmtree("out", ignore_errors=True)
             shutil.copytree("killed", "out")
             path = Path("out") / names[number % len(names)]
-            path.write_bytes(generator.choice(DAMAGES)(path.read_bytes(), generator))
+            content = path.read_bytes()
+            path.write_bytes(damage(content, content, generator))
             files, error = read_damaged(lambda _: run(), path)
             if error is None:
                 assert files == whole, path.name

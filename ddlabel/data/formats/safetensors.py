@@ -7,7 +7,6 @@ check the container as `locate` does.
 
 import io
 import itertools
-import json
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 from ddlabel.core.errors import InvalidInputError
 from ddlabel.data.atomic import Chunk, Head
 from ddlabel.data.bundle import Bundle
-from ddlabel.data.provenance import array_chunks, canonical_json
+from ddlabel.data.provenance import array_chunks, canonical_json, parse_json
 from ddlabel.data.schema import MAX_BYTES, Header, check_length, require
 
 SUFFIXES = (".safetensors",)
@@ -102,7 +101,7 @@ def _read_head(file: BinaryIO) -> bytes:
 def _parse_head(text: bytes) -> tuple[Header, dict[str, Any]]:
     """Return the header of a bundle, and the container's entries, which must say the same."""
     try:
-        entries = json.loads(text, object_pairs_hook=_refuse_duplicates)
+        entries = parse_json(text)
         header_text = entries.pop("__metadata__")["ddlabel"]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InvalidInputError(
@@ -137,11 +136,3 @@ def _layout(header: Header) -> tuple[dict[str, Any], int]:
             "data_offsets": [begin, end],
         }
     return entries, end
-
-
-def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse a JSON object with a name twice: readers differ in which of the two counts."""
-    values = dict(pairs)
-    if len(values) != len(pairs):
-        raise ValueError("a name stands twice")
-    return values
