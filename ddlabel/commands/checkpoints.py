@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from ddlabel.commands.reporter import Reporter
 from ddlabel.core.errors import IncompatibleError, UsageError
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.class_names import describe_difference
@@ -9,10 +10,13 @@ from ddlabel.data.early_stopping import early_stop
 from ddlabel.data.expert_run import Checkpoint, Checkpoints, ExpertRun
 
 
-def pick_checkpoints(bundle: Bundle, runs: Sequence[ExpertRun], epoch: str) -> Checkpoints:
+def pick_checkpoints(
+    bundle: Bundle, runs: Sequence[ExpertRun], epoch: str, *, ipc: float | None = None
+) -> Checkpoints:
     """Return the checkpoint of every run: at the epoch that its path names, else at `epoch`.
 
-    `auto` picks the checkpoint that suits the number of images per class (`early_stop`).
+    `auto` picks the checkpoint that suits the number of images per class (`early_stop`): `ipc`, or
+    that of the bundle. Of a run with one checkpoint it is this one.
 
     Raises:
         IncompatibleError: An expert has other classes or takes other images.
@@ -21,12 +25,13 @@ def pick_checkpoints(bundle: Bundle, runs: Sequence[ExpertRun], epoch: str) -> C
     """
     for run in runs:
         _check_fits(bundle, run)
-    images_per_class = len(bundle) / bundle.num_classes
+    budget = len(bundle) / bundle.num_classes if ipc is None else ipc
     checkpoints = []
     for run in runs:
         wanted = run.epoch or epoch
-        is_auto = wanted == "auto"
-        step = early_stop(run, images_per_class).step if is_auto else run.step_of(wanted)
+        if wanted == "auto" and _has_one_epoch(run):
+            wanted = "last"
+        step = early_stop(run, budget).step if wanted == "auto" else run.step_of(wanted)
         checkpoints.append(Checkpoint(run, step))
     different = {(run.folder.resolve(), step) for run, step in checkpoints}
     if len(different) < len(checkpoints):
@@ -34,6 +39,40 @@ def pick_checkpoints(bundle: Bundle, runs: Sequence[ExpertRun], epoch: str) -> C
             "an expert's checkpoint is named twice and would count twice: name each once"
         )
     return checkpoints
+
+
+def pick_and_report(
+    bundle: Bundle,
+    runs: Sequence[ExpertRun],
+    epoch: str,
+    reporter: Reporter,
+    *,
+    ipc: float | None = None,
+) -> Checkpoints:
+    """Pick checkpoints as `pick_checkpoints`, and report where `auto` stops the runs and why."""
+    checkpoints = pick_checkpoints(bundle, runs, epoch, ipc=ipc)
+    chosen = [run for run in runs if not run.epoch and not _has_one_epoch(run)]
+    if epoch != "auto" or not chosen:
+        return checkpoints
+    budget = len(bundle) / bundle.num_classes if ipc is None else ipc
+    stops = {run.folder: early_stop(run, budget) for run in chosen}
+    goal = 100 * next(iter(stops.values())).goal
+    reporter.note(
+        f"auto: the first checkpoint with {goal:.0f} % training accuracy, which suits {budget:g} "
+        f"images of each of {bundle.num_classes} classes"
+    )
+    for folder, stop in stops.items():
+        if not stop.is_reached:
+            reporter.note(
+                f"auto: no checkpoint of {folder} is that accurate, and its best one is taken: "
+                "train longer, or name an epoch; relabel and densify choose by trial with --real"
+            )
+    return checkpoints
+
+
+def _has_one_epoch(run: ExpertRun) -> bool:
+    """Return whether there is nothing to choose from."""
+    return len(run.saved_metrics()) <= 1
 
 
 def _check_fits(bundle: Bundle, run: ExpertRun) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ddlabel.commands.checkpoints import pick_checkpoints, source_of
+from ddlabel.commands.checkpoints import pick_and_report, source_of
 from ddlabel.commands.command import Made, command
 from ddlabel.commands.inputs import (
     BundleLike,
@@ -23,7 +23,6 @@ from ddlabel.core.config import RelabelOptions
 from ddlabel.core.errors import UsageError
 from ddlabel.core.ranks import NUM_RANKS
 from ddlabel.data.bundle import Bundle
-from ddlabel.data.early_stopping import early_stop
 from ddlabel.data.expert_run import Checkpoints, ExpertRun
 from ddlabel.data.provenance import Input
 from ddlabel.training import distributed
@@ -102,10 +101,8 @@ def _choose(
     reporter: Reporter,
 ) -> _Choice:
     """Choose what is `auto`: by quick students with --real, else by training accuracy."""
-    checkpoints = pick_checkpoints(bundle, runs, options.epoch)
     if options.real is None:
-        if options.epoch == "auto" and not all(run.epoch for run in runs):
-            _report_early_stops(bundle, runs, reporter)
+        checkpoints = pick_and_report(bundle, runs, options.epoch, reporter)
         return _Choice(checkpoints=checkpoints, options=options, inputs=())
     real = open_bundle(options.real)
     checkpoints, settled, trials = choose_epoch(
@@ -114,23 +111,6 @@ def _choose(
     chosen = f"{source_of(checkpoints)}, temperature {settled.temperature:g}"
     report_trials(trials, chosen, reporter)
     return _Choice(checkpoints=checkpoints, options=settled, inputs=[real.as_input("real")])
-
-
-def _report_early_stops(bundle: Bundle, runs: Sequence[ExpertRun], reporter: Reporter) -> None:
-    """Report the accuracy at which runs are stopped, and which runs never reach it."""
-    images_per_class = len(bundle) / bundle.num_classes
-    stops = {run.folder: early_stop(run, images_per_class) for run in runs if not run.epoch}
-    goal = 100 * next(iter(stops.values())).goal
-    reporter.note(
-        f"auto: the first checkpoint with {goal:.0f} % training accuracy, which suits "
-        f"{images_per_class:g} images of each of {bundle.num_classes} classes"
-    )
-    for folder, stop in stops.items():
-        if not stop.is_reached:
-            reporter.note(
-                f"auto: no checkpoint of {folder} is that accurate, and its best one is taken: "
-                "train longer, or choose by trial with --real"
-            )
 
 
 def report_trials(trials: dict[str, np.ndarray[Any, Any]], chosen: str, reporter: Reporter) -> None:

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable
 
-from ddlabel.commands.checkpoints import pick_checkpoints
+from ddlabel.commands.checkpoints import pick_and_report
 from ddlabel.commands.command import Made, command
 from ddlabel.commands.inputs import BundleLike, expert_inputs, open_bundle, open_experts
 from ddlabel.commands.reporter import Reporter
@@ -29,7 +29,7 @@ def select(bundle: BundleLike, *, options: SelectOptions, reporter: Reporter) ->
     """
     runs = open_experts(options.expert, reporter)
     opened = open_bundle(bundle)
-    checkpoints = pick_checkpoints(opened.bundle, runs, options.epoch)
+    checkpoints = pick_and_report(opened.bundle, runs, options.epoch, reporter, ipc=options.ipc)
     selected = select_images(opened.bundle, options, checkpoints)
     num_classes = selected.num_classes
     reporter.note(f"{len(selected)} images, {options.ipc} of each of {num_classes} classes")

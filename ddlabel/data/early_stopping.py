@@ -52,7 +52,8 @@ def early_stop(run: ExpertRun, ipc: float) -> EarlyStop:
             accuracies[int(record["step"])] = record["train_accuracy"]
     require(
         accuracies,
-        f"{run.folder}: no training accuracies for --epoch auto: name an epoch, or 'last'",
+        f"{run.folder}: it has no training accuracies, by which auto chooses: name an epoch, or "
+        "'last'",
     )
     goal = accuracy_goal(ipc, len(run.about.classes))
     best = max(accuracies.values())

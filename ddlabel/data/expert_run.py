@@ -154,7 +154,9 @@ class ExpertRun:
         try:
             wanted = float(epoch) * self.about.steps_per_epoch
         except ValueError:
-            raise UsageError(f"--epoch is {epoch!r}: expected a number, 'last' or 'auto'") from None
+            raise UsageError(
+                f"the epoch of an expert is {epoch!r}: expected a number, 'last' or 'auto'"
+            ) from None
         nearest = min(epochs, key=lambda step: abs(step - wanted))
         # A fraction of an epoch is saved at a whole step: it is exact to half a step.
         exact = abs(nearest - wanted) <= 0.5 + 1e-6

@@ -1,10 +1,10 @@
 """A chart of means with their intervals, as SVG that a page can hold in any width."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ddlabel.figures.markup import Markup, element, joined
+from ddlabel.figures.ticks import linear_ticks, tick_text
 
 # Pixels.
 _ROW_HEIGHT = 26
@@ -13,8 +13,6 @@ _DOT = 2.5
 _MEAN = 4.5
 # The share of the width that stays free on either side, for the numbers of the axis.
 _MARGIN = 0.06
-_NUM_TICKS = 5
-_NICE_STEPS = (1, 2, 2.5, 5, 10)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,9 +101,10 @@ def _line(scale: _Scale, first: float, last: float, top: float, bottom: float, k
 def _axis(scale: _Scale, ticks: Sequence[float], unit: str) -> Markup:
     labels = []
     for tick in ticks:
-        text = f"{tick:g}".replace("-", "−")
         place = scale.place(tick)
-        labels.append(element("text", text, x=place, y=14, text_anchor="middle", class_="tick"))
+        labels.append(
+            element("text", tick_text(tick), x=place, y=14, text_anchor="middle", class_="tick")
+        )
     drawing = _svg(_AXIS_HEIGHT, f"axis: {unit}", *labels)
     return element("div", drawing, element("div", unit, class_="unit"))
 
@@ -125,12 +124,4 @@ def _scale(intervals: Sequence[Interval], *, with_zero: bool) -> tuple[_Scale, l
     low, high = min(values), max(values)
     if low == high:
         low, high = low - 1, high + 1
-    step = _nice_step((high - low) / _NUM_TICKS)
-    numbers = range(math.ceil(low / step), math.floor(high / step) + 1)
-    return _Scale(low=low, high=high), [number * step for number in numbers]
-
-
-def _nice_step(step: float) -> float:
-    """Return the smallest of 1, 2, 2.5, 5 and 10 times a power of ten that is at least `step`."""
-    power = 10.0 ** math.floor(math.log10(step))
-    return next(nice * power for nice in _NICE_STEPS if nice * power >= step * (1 - 1e-9))
+    return _Scale(low=low, high=high), linear_ticks(low, high)

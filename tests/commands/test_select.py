@@ -73,6 +73,17 @@ def test_options_that_do_not_go_together_are_refused(tmp_path, bundle, options, 
         select_images(bundle, SelectOptions(**{"ipc": 1} | options), checkpoints)
 
 
+@pytest.mark.parametrize(("ipc", "epoch"), [(1, 2), (10, 3)])
+def test_auto_takes_the_epoch_that_suits_the_images_that_are_selected(tmp_path, ipc, epoch):
+    # The goal for three classes is 69 % at IPC 1, 79 % at IPC 10: see `accuracy_goal`.
+    run = write_run(tmp_path / "run", make_bundle(), net=BATCH_NORM_NET, steps=3)
+    accuracies = (0.5, 0.72, 0.9)
+    records = zip(run.saved_metrics(), accuracies, strict=True)
+    run.save_metrics([record | {"train_accuracy": accuracy} for record, accuracy in records])
+    few = select(make_bundle(60), ipc=ipc, method="herding", expert=run, precision="fp32")
+    assert few.history[-1].inputs[0].name == f"run@{epoch}"
+
+
 def test_an_expert_of_other_images_is_refused(tmp_path):
     with pytest.raises(IncompatibleError):
         select(make_bundle(size=9), method="herding", expert=make_run(tmp_path / "run"), ipc=1)
@@ -96,7 +107,7 @@ def test_the_command_records_the_method_and_the_experts(cli, tmp_path, method):
         "ipc": 2,
         "seed": 0,
         "method": method,
-        "epoch": "last",
+        "epoch": "auto",
         "precision": "fp32",
     }
     inputs = [(given.role, given.name, given.sha256) for given in entry.inputs]

@@ -77,6 +77,7 @@ LABEL_WORTH = {
 LABEL_WORTH_TINY = LABEL_WORTH | {"net": "convnet-d4", "epochs": 1000}
 LABEL_WORTH_1K = LABEL_WORTH | {"net": "torchvision-resnet18", "schedule": "cosine"}
 GIFT_CODE = {
+    "teacher_epoch": "last",
     "loss": ("gift", {"space": "logits", "gamma": 1 / 11}),
     "optimizer": adamw(0.001, 0.0001),
     "schedule": "multistep",
@@ -84,6 +85,7 @@ GIFT_CODE = {
     "augment": "diffaug",
 }
 GIFT = {
+    "teacher_epoch": "last",
     "net": "convnet-d3",
     "loss": "gift",
     "optimizer": adamw(0.001, 0.0001),
@@ -95,6 +97,7 @@ D3, D4, D5, D6 = (f"convnet-d{depth}" for depth in (3, 4, 5, 6))
 D3_BATCH, D4_BATCH, D5_BATCH, D6_BATCH = ((name, {"norm": "batch"}) for name in (D3, D4, D5, D6))
 RDED = {
     "labels": "online",
+    "teacher_epoch": "last",
     "loss": KL_20,
     "optimizer": adamw(0.001, 0.01, **FEW),
     "schedule": "half-cosine",
@@ -105,6 +108,7 @@ RDED = {
 RDED_LARGE = RDED | {"augment": RDED_2}
 SRE2L = {
     "labels": "online",
+    "teacher_epoch": "last",
     "net": "torchvision-resnet18",
     "loss": KL_20,
     "optimizer": adamw(0.001, 0.01, **FEW),
@@ -116,6 +120,7 @@ SRE2L = {
 }
 SRE2L_CIFAR = {
     "labels": "online",
+    "teacher_epoch": "last",
     "net": "resnet18-modified",
     "loss": ("kl", {"temperature": 30, "scale": "false"}),
     "optimizer": adamw(0.001, 0.01),
@@ -125,7 +130,14 @@ SRE2L_CIFAR = {
     "augment": "crop:padding=4+flip",
     "mix": ("mixup", {"alpha": 0.8}),
 }
-EDC = {"labels": "online", "loss": MSE_GT, "mix": "cutmix", "ema": 0.99, "ema_every": "step"}
+EDC = {
+    "labels": "online",
+    "teacher_epoch": "last",
+    "loss": MSE_GT,
+    "mix": "cutmix",
+    "ema": 0.99,
+    "ema_every": "step",
+}
 EDC_1K = EDC | {
     "net": "torchvision-resnet18",
     "optimizer": adamw(0.001, 0.01, **FEW),

@@ -73,7 +73,7 @@ def test_a_step_within_half_a_step_of_the_epoch_counts(run):
 
 @pytest.mark.parametrize("epoch", ["first", "", "1e"])
 def test_a_word_that_is_no_epoch_is_a_usage_error(run, epoch):
-    with pytest.raises(UsageError, match="--epoch"):
+    with pytest.raises(UsageError, match="epoch of an expert"):
         run.step_of(epoch)
 
 
@@ -265,5 +265,5 @@ def test_early_stopping_needs_accuracies_and_the_checkpoint(run):
         early_stop(run, 1)
     (run.folder / "step-00000012.safetensors").unlink()
     run.save_metrics([{"step": 1}])
-    with pytest.raises(InvalidInputError, match="--epoch"):
+    with pytest.raises(InvalidInputError, match="name an epoch"):
         early_stop(run, 1)

@@ -18,7 +18,10 @@ Weights = dict[str, Tensor]
 
 
 class StudentMonitor:
-    """Records a student's losses, gradients and running mean, and keeps its best weights so far."""
+    """Records losses, gradients, accuracies and the running mean of a student.
+
+    With an option `select` it keeps the student's best weights so far.
+    """
 
     def __init__(
         self,
@@ -34,6 +37,8 @@ class StudentMonitor:
         self._gradient_norms: list[float | None] = []
         self._sum_of_norms = torch.zeros(())
         self._num_steps = 0
+        self._checked_epochs: list[int] = []
+        self._checked_accuracies: list[float] = []
         self._best_accuracy = -math.inf
         self._best_epoch: int | None = None
         self._best_weights: Weights = {}
@@ -60,9 +65,11 @@ class StudentMonitor:
         if self._online_accuracy is not None:
             self._online_accuracy.end_epoch()
 
-    def consider(self, epoch: int, accuracy: float) -> None:
-        """Keep the weights of an epoch if their accuracy is the best so far."""
-        if accuracy > self._best_accuracy:
+    def check(self, epoch: int, accuracy: float) -> None:
+        """Record the accuracy of an epoch; with `select` keep its weights if they are the best."""
+        self._checked_epochs.append(epoch)
+        self._checked_accuracies.append(accuracy)
+        if self._options.select != "last" and accuracy > self._best_accuracy:
             self._best_accuracy = accuracy
             self._best_epoch = epoch
             self._best_weights = copy.deepcopy(self.weights())
@@ -86,15 +93,26 @@ class StudentMonitor:
             figures["chosen_epoch"] = self._best_epoch
             figures["accuracy_when_chosen"] = self._best_accuracy
         if self._options.curve:
-            figures["curve"] = {"loss": self._losses, "gradient_norm": self._gradient_norms}
-        if self._online_accuracy is not None:
-            figures["curve"] |= self._online_accuracy.figures()
+            figures["curve"] = self._curve()
         if self._options.confusion:
             figures["confusion"] = confusion(logits, hard)
         if self._options.reliability:
             bins = reliability_bins(logits, logits.argmax(1) == hard)
             figures["reliability"] = [[_finite(value) for value in row] for row in bins.tolist()]
         return figures
+
+    def _curve(self) -> dict[str, Any]:
+        """Return what is recorded of every epoch, and accuracies with their epochs."""
+        tested = "held_out" if self._options.select == "val" else "test"
+        curve: dict[str, Any] = {
+            "loss": self._losses,
+            "gradient_norm": self._gradient_norms,
+            "checked_epochs": self._checked_epochs,
+            f"{tested}_accuracy": self._checked_accuracies,
+        }
+        if self._online_accuracy is not None:
+            curve |= self._online_accuracy.figures()
+        return curve
 
     def _add_gradient_norm(self, optimizer: Optimizer, *_: Any) -> None:
         gradients = []

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ddlabel.commands.checkpoints import pick_checkpoints, source_of
+from ddlabel.commands.checkpoints import pick_and_report, source_of
 from ddlabel.commands.digits import load_digits
 from ddlabel.commands.evaluate.against import against_experiments
 from ddlabel.commands.evaluate.controls import control_experiments
@@ -89,7 +89,7 @@ def plan_experiments(grid: Sequence[EvaluateOptions], reporter: Reporter) -> Pla
         white = whitening.fit(fitted_on.bundle.images)
         digests["zca"] = fitted_on.digest
         origins["zca"] = fitted_on.origin
-    teacher = pick_checkpoints(train.bundle, runs, options.teacher_epoch)
+    teacher = pick_and_report(train.bundle, runs, options.teacher_epoch, reporter)
     origins |= _origin_of_teacher(teacher)
     completed = complete(grid, train.bundle, runs)
     experiment = Experiment.of(

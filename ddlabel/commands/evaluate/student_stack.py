@@ -26,12 +26,12 @@ class StudentStack:
         for monitor, loss in zip(self.monitors, losses, strict=True):
             monitor.end_epoch(loss)
 
-    def consider(self, epoch: int, data: DeviceBundle) -> None:
-        """Test the students on `data`; each keeps its weights if they are its best so far."""
+    def check(self, epoch: int, data: DeviceBundle) -> None:
+        """Test the students on `data` and tell their monitors the accuracies."""
         logits = self._logits(data, [monitor.weights() for monitor in self.monitors])
         for monitor, student_logits in zip(self.monitors, logits, strict=True):
             num_correct = int(correct(student_logits, data.hard))
-            monitor.consider(epoch, num_correct / len(data))
+            monitor.check(epoch, num_correct / len(data))
 
     def test_logits(self, test: DeviceBundle) -> Tensor:
         """Return logits [S, N, K] of the students at the epoch that counts."""

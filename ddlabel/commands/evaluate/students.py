@@ -137,19 +137,20 @@ def _train_and_test(
     first = students[0]
     options = first.experiment.options
     test = cache.data(first.test)
-    choose_on = test if options.select == "best-on-test" else None
+    is_tested = options.curve or options.select == "best-on-test"
+    check_on = test if is_tested else None
     if options.select == "val":
         held_out, rest = _hold_out(first.bundle, options.holdout, first.seed)
-        choose_on = cache.data(held_out)
+        check_on = cache.data(held_out)
         students = [replace(first, bundle=rest)]
     per_epoch = steps_per_epoch(options, len(students[0].bundle))
     specs, stack = _prepare(cache, students, per_epoch)
-    check_epochs = set() if choose_on is None else _check_epochs(options)
+    check_epochs = set() if check_on is None else _check_epochs(options)
 
     def end_epoch(epoch: int, losses: list[float]) -> None:
         stack.record(losses)
-        if choose_on is not None and epoch in check_epochs:
-            stack.consider(epoch, choose_on)
+        if check_on is not None and epoch in check_epochs:
+            stack.check(epoch, check_on)
 
     fit(
         stack.forward,
@@ -207,7 +208,7 @@ def _recorded_epochs(options: EvaluateOptions) -> set[int]:
 
 
 def _check_epochs(options: EvaluateOptions) -> set[int]:
-    """Return the epochs to choose from, spread evenly over the training."""
+    """Return the epochs at which students are tested, spread evenly over the training."""
     epochs = set()
     for number in range(1, options.checks + 1):
         epochs.add(max(1, round(options.epochs * number / options.checks)))

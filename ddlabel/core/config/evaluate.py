@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ddlabel.core.config.shared import TrainOptions, protocol_dataset
+from ddlabel.core.config.shared import TrainOptions, expert_epoch, protocol_dataset
 from ddlabel.core.option import COMPARISON, LABELS, MACHINE, OUTPUT, TESTING, TRAINING, option
 
 
@@ -84,11 +84,7 @@ class EvaluateOptions(TrainOptions):
     teacher: tuple[str, ...] = option(
         (), "expert run for online labels; several form an ensemble", recorded=False
     )
-    teacher_epoch: str = option(
-        "last",
-        "checkpoint of every teacher: an epoch, last, or auto (early-stopped)",
-        only_with="teacher",
-    )
+    teacher_epoch: str = expert_epoch("teacher", only_with="teacher")
     zca_from: str | None = option(
         None,
         "bundle of real images to whiten the student's images by (ZCA)",
@@ -112,9 +108,10 @@ class EvaluateOptions(TrainOptions):
     )
     checks: int = option(
         20,
-        "number of epochs to choose from, spread evenly over the training",
+        "number of epochs that --select chooses from and --curve has accuracies of, spread evenly "
+        "over the training",
         low=1,
-        only_with="select=val|best-on-test",
+        only_with=("select=val|best-on-test", "curve"),
         panel=TESTING,
     )
     continual: int | None = option(
@@ -125,8 +122,8 @@ class EvaluateOptions(TrainOptions):
     )
     curve: bool = option(
         default=False,
-        help="record the mean loss and gradient norm of every epoch, and how many online labels "
-        "are right",
+        help="record the mean loss and gradient norm of every epoch, the accuracy at --checks "
+        "epochs, and how many online labels are right",
         part_of_key=False,
         panel=TESTING,
     )

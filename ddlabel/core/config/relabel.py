@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ddlabel.core.config.shared import TrialOptions, trial_images
+from ddlabel.core.config.shared import TrialOptions, expert_epoch, trial_images
 from ddlabel.core.option import LABELS, option
 
 
@@ -18,12 +18,7 @@ class RelabelOptions(TrialOptions):
         recorded=False,
     )
     real: str | None = trial_images("epoch=auto", "temperature=auto")
-    epoch: str = option(
-        "auto",
-        "checkpoint of every expert that does not name one itself (RUN@12): an epoch such as 12 "
-        "or 0.25, last, or auto: the one that teaches quick students best with --real, else by "
-        "training accuracy",
-    )
+    epoch: str = expert_epoch("expert", by_trial=", or with --real the best by trial")
     temperature: float | str = option(
         1.0,
         "softens the labels: softmax(logits / temperature); auto tries several values",

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ddlabel.core.config.shared import RuntimeOptions
+from ddlabel.core.config.shared import RuntimeOptions, expert_epoch
 from ddlabel.core.option import option
 
 
@@ -15,12 +15,7 @@ class SelectOptions(RuntimeOptions):
     method: str = option(
         "random", "selector spec, e.g. cross-entropy:rank=easiest or rded:factor=2,crops=5"
     )
-    epoch: str = option(
-        "last",
-        "checkpoint of every expert: an epoch such as 12 or 0.25, last, or auto (by training "
-        "accuracy)",
-        only_with="expert",
-    )
+    epoch: str = expert_epoch("expert", only_with="expert")
     expert: tuple[str, ...] = option(
         (), "expert run, or a folder of runs; several form an ensemble", recorded=False
     )

@@ -116,6 +116,23 @@ def protocol_dataset() -> str | None:
     )
 
 
+def expert_epoch(owner: str, only_with: str = "", by_trial: str = "") -> str:
+    """Declare the option that picks the checkpoint of every expert. Its default is `auto`.
+
+    Args:
+        owner: The word for the experts, such as `expert` or `teacher`.
+        only_with: The option that names them, if the command does without.
+        by_trial: When `auto` chooses by trial, if it can.
+    """
+    return option(
+        "auto",
+        f"checkpoint of every {owner} that does not name one itself (RUN@12): an epoch such as 12 "
+        "or 0.25, last, or auto: the first whose training accuracy suits the images per class"
+        + by_trial,
+        only_with=only_with or (),
+    )
+
+
 def gift_batch_size(num_images: int) -> int:
     """Return the batch size for a number of training images (GIFT, Table 15)."""
     if num_images <= 10:

@@ -99,6 +99,18 @@ class TestFigures:
         assert curve["loss"][-1] == plain["loss"] < curve["loss"][0]
         assert min(curve["gradient_norm"]) > 0
 
+    def test_the_curve_has_the_accuracy_that_a_shorter_training_ends_with(self):
+        constant = {"seeds": 1, "schedule": "constant", "curve": True}
+        ((result,),) = student_results(experiment(checks=3, **constant))
+        curve = result["curve"]
+        assert curve["checked_epochs"] == [5, 10, 15]
+        accuracies = []
+        for epochs in (5, 10, 15):
+            ((shorter,),) = student_results(experiment(epochs=epochs, **constant))
+            accuracies.append(shorter["accuracy"])
+        assert curve["test_accuracy"] == accuracies
+        assert "chosen_epoch" not in result
+
     def test_a_running_mean_that_forgets_at_once_is_the_student(self):
         ((plain,),) = student_results(experiment(seeds=1))
         ((fast,),) = student_results(experiment(seeds=1, ema=1e-9))
