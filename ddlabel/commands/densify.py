@@ -2,11 +2,10 @@
 
 from ddlabel.commands.command import Made, command
 from ddlabel.commands.inputs import BundleLike
-from ddlabel.commands.labeling import label_views
+from ddlabel.commands.labeling import Labelling, label_views
 from ddlabel.commands.refine import refine_labels
 from ddlabel.commands.relabel import label_with_experts
 from ddlabel.commands.reporter import Reporter
-from ddlabel.commands.trial import Labelling
 from ddlabel.core import rng
 from ddlabel.core.config import DensifyOptions, RefineOptions
 from ddlabel.data.bundle import Bundle

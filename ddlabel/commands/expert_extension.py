@@ -126,8 +126,8 @@ def _of_tests(records: list[dict[str, Any]], test: Bundle | None) -> Iterator[st
 
 def _of_compilation(before: Work, now: Work) -> Iterator[str]:
     """Give the reason if `--compile auto` weighs the longer run otherwise."""
-    if before.compiles != now.compiles:
-        yield "a run of this length is compiled and the shorter one was not; give --compile off"
+    if (before.compiles, before.compiles_last) != (now.compiles, now.compiles_last):
+        yield "more of a run of this length is compiled than of the shorter one; give --compile off"
 
 
 def _of_environment(record: dict[str, Any], runtime: Runtime, work: Work) -> Iterator[str]:

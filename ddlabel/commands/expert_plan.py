@@ -24,6 +24,7 @@ from ddlabel.methods.augmentations import augment_of
 from ddlabel.methods.optimizers import optimizer_of
 from ddlabel.methods.schedules import rate_of
 from ddlabel.training.labeler import network_of
+from ddlabel.training.runtime import LastBatch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +174,7 @@ def passes_of(real: RealImages, info: ExpertInfo, options: TrainExpertOptions) -
         "num_images": info.steps * options.batch_size,
         "shape": real.sample.images.shape[1:],
         "backward": True,
+        "last_batch": LastBatch.of(real.num_images, options.batch_size, options.epochs),
     }
 
 

@@ -1,8 +1,9 @@
 """Labelling with experts: whole images, and views of them."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ import torch
 from ddlabel.commands.checkpoints import source_of
 from ddlabel.core.config import RelabelOptions
 from ddlabel.core.errors import UsageError
-from ddlabel.data.bundle import CHUNK, Bundle, image_chunks
+from ddlabel.data.bundle import CHUNK, Bundle, Field, image_chunks
 from ddlabel.data.expert_run import Checkpoints
 from ddlabel.data.labels import Labels, Views
 from ddlabel.data.schema import LabelMeta
@@ -21,6 +22,20 @@ from ddlabel.training.device_data import DeviceBundle, DeviceViews, to_device, t
 from ddlabel.training.labeler import Labeler
 from ddlabel.training.loop import Progress
 from ddlabel.training.runtime import Runtime
+
+
+class Labelling(NamedTuple):
+    """How a command labels a bundle, and the loss by which students learn such labels.
+
+    Attributes:
+        field: The labels that it makes: soft or dense.
+        label: Returns the bundle with labels of checkpoints, by the options.
+        loss: The loss.
+    """
+
+    field: Field
+    label: Callable[[Bundle, Checkpoints, Any, Progress], Bundle]
+    loss: str = "soft-ce"
 
 
 def label_images(

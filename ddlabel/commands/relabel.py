@@ -16,9 +16,8 @@ from ddlabel.commands.inputs import (
     open_experts,
 )
 from ddlabel.commands.label_report import report_labels
-from ddlabel.commands.labeling import label_images
+from ddlabel.commands.labeling import Labelling, label_images
 from ddlabel.commands.reporter import Reporter
-from ddlabel.commands.trial import Labelling, choose_epoch
 from ddlabel.core.config import RelabelOptions
 from ddlabel.core.errors import UsageError
 from ddlabel.core.ranks import NUM_RANKS
@@ -104,6 +103,9 @@ def _choose(
     if options.real is None:
         checkpoints = pick_and_report(bundle, runs, options.epoch, reporter)
         return _Choice(checkpoints=checkpoints, options=options, inputs=())
+    # Here, because most commands train no quick students.
+    from ddlabel.commands.trial import choose_epoch
+
     real = open_bundle(options.real)
     checkpoints, settled, trials = choose_epoch(
         bundle, runs, options, real.bundle, labelling, reporter.progress

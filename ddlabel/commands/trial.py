@@ -6,15 +6,15 @@ the bundle.
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from ddlabel.commands.checkpoints import pick_checkpoints
 from ddlabel.commands.evaluate.experiment import Experiment, settle
 from ddlabel.commands.evaluate.grid import train_students
+from ddlabel.commands.labeling import Labelling
 from ddlabel.commands.refine import refine_labels
 from ddlabel.core import rng
 from ddlabel.core.config import (
@@ -25,7 +25,7 @@ from ddlabel.core.config import (
     gift_batch_size,
 )
 from ddlabel.core.errors import IncompatibleError
-from ddlabel.data.bundle import Bundle, Field, check_same_task
+from ddlabel.data.bundle import Bundle, check_same_task
 from ddlabel.data.expert_run import Checkpoints, ExpertRun
 from ddlabel.data.labels import Array
 from ddlabel.training.loop import Progress
@@ -36,20 +36,6 @@ _MAX_EPOCHS = 12
 _MAX_HELD_OUT = 2000
 # The accuracies [trials] of the quick students of each choice, by its name.
 Trials = dict[str, Array]
-
-
-class Labelling(NamedTuple):
-    """How a command labels a bundle, and the loss by which students learn such labels.
-
-    Attributes:
-        field: The labels that it makes: soft or dense.
-        label: Returns the bundle with labels of checkpoints, by the options.
-        loss: The loss.
-    """
-
-    field: Field
-    label: Callable[[Bundle, Checkpoints, Any, Progress], Bundle]
-    loss: str = "soft-ce"
 
 
 def choose_epoch(

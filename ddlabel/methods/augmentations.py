@@ -15,7 +15,6 @@ from torch import Tensor
 from ddlabel.core import rng
 from ddlabel.core.registry import Registry, as_usage_error, with_options_of
 from ddlabel.methods import image_operations as operations
-from ddlabel.methods import rand_augment as bytes_operations
 from ddlabel.methods.labels import views
 from ddlabel.methods.nets.prepare import Prepare
 
@@ -152,6 +151,9 @@ def rand_augment(
     Raises:
         ValueError: `operations` is below 1, or `magnitude` is not in 0 … 30.
     """
+    # torchvision's operations: importing them takes as long as importing torch.
+    from ddlabel.methods import rand_augment as bytes_operations
+
     levels: Tensor = (prepare.undo(images) * 255).round().clamp(0, 255).to(torch.uint8)
     changed = bytes_operations.rand_augment(
         levels, seed, operations=operations, magnitude=magnitude

@@ -5,8 +5,6 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy.special import stdtr, stdtrit
-
 # Of rounding, which cuts nothing off.
 _TOLERANCE = 1e-9
 
@@ -59,6 +57,8 @@ def summarise(
     mean = statistics.fmean(values)
     if n < 2:
         return Summary(n=n, mean=mean, deviation=None, interval=None, low=None, high=None)
+    from scipy.special import stdtrit  # here, because commands without students need no scipy
+
     deviation = statistics.stdev(values)
     quantile = float(stdtrit(n - 1, 0.975))
     interval = quantile * deviation / math.sqrt(n)
@@ -100,5 +100,7 @@ def _p_value(difference: Summary) -> float | None:
         return None
     if difference.deviation == 0:
         return 1.0 if difference.mean == 0 else 0.0
+    from scipy.special import stdtr
+
     t = abs(difference.mean) / difference.deviation * math.sqrt(difference.n)
     return 2 * float(stdtr(difference.n - 1, -t))

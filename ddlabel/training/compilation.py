@@ -1,6 +1,7 @@
 """`torch.compile`: when it saves time, and how work goes on where it cannot be used."""
 
 import logging
+import os
 import shutil
 import sysconfig
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ddlabel.core.errors import ResourceError
+from ddlabel.training.compiler_cache import private_cache_folder
 from ddlabel.training.cost import count_activations
 from ddlabel.training.stacking import Forward
 from ddlabel.training.warning import warn_once
@@ -22,6 +24,8 @@ _SECONDS_SAVED_PER_ACTIVATION = 1.5e-9
 _SHARE_OF_FORWARD = 1 / 3
 _SECONDS_TO_COMPILE_A_LAYER = 1.0
 _RECOMPILE_LIMIT = 1024
+# The folder in which torch keeps the code that it has compiled.
+_CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 _CPP_COMPILERS = ("g++", "clang++", "c++")
 
 
@@ -84,7 +88,32 @@ def compiled(forward: Forward, device: torch.device, *, required: bool) -> Forwa
         # A captured graph writes the output of its next call to the same memory.
         return logits.clone()
 
-    return call
+    return _filled_up(call)
+
+
+def _filled_up(forward: Forward) -> Forward:
+    """Fill up batches without gradients to the size of the largest one before, and cut logits off.
+
+    Networks do not train then, and treat each image by itself. So the last chunk of some images
+    needs no code of its own.
+    """
+    largest = 0
+
+    def filled_forward(images: Tensor) -> Tensor:
+        nonlocal largest
+        num_images = images.shape[1]
+        if torch.is_grad_enabled():
+            return forward(images)
+        if num_images < largest:
+            filling = images[:, -1:].expand(-1, largest - num_images, *images.shape[2:])
+            images = torch.cat([images, filling], 1)
+        # After an error, as where memory runs out, smaller batches are taken as they are.
+        largest = 0
+        logits = forward(images)
+        largest = images.shape[1]
+        return logits[:, :num_images]
+
+    return filled_forward
 
 
 def _missing_build_tools() -> str | None:
@@ -100,7 +129,9 @@ def _missing_build_tools() -> str | None:
 
 
 def _configure_torch() -> None:
-    """Prepare torch's compiler for many networks in one process."""
+    """Prepare torch's compiler for many networks in one process, and keep its code for others."""
+    if _CACHE_VARIABLE not in os.environ:
+        os.environ[_CACHE_VARIABLE] = str(private_cache_folder())
     # It warns on every machine without CUDA that there is no CUDA.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     # Each network of a grid is compiled for its batches, its last batch and those of the test set,

@@ -82,8 +82,9 @@ def flops(body: nn.Module, shape: Sequence[int], *, backward: bool) -> int:
     """
     # A copy without data: shapes are followed and nothing is computed.
     abstract_body = copy.deepcopy(body).to("meta")
+    images = torch.empty(_BATCH_SIZE, *shape, device="meta")
     with FlopCounterMode(display=False) as counter:
-        logits = abstract_body(_abstract_images(shape))
+        logits = abstract_body(images)
         if backward:
             logits.sum().backward()
     return int(counter.get_total_flops()) // _BATCH_SIZE
@@ -92,17 +93,20 @@ def flops(body: nn.Module, shape: Sequence[int], *, backward: bool) -> int:
 def count_activations(body: nn.Module, shape: Sequence[int]) -> tuple[int, int]:
     """Count the numbers that all layers put out for one image [C, H, W], and the layers."""
     sizes: list[int] = []
+    # One small image on the CPU: shapes without data would first import torch's tracer, which takes
+    # as long as importing torch.
+    copy_on_cpu = copy.deepcopy(body).cpu().eval()
 
     def note_size(layer: nn.Module, inputs: Any, output: Tensor) -> None:  # noqa: ARG001
         sizes.append(output.numel())
 
-    abstract_body = copy.deepcopy(body).to("meta")
-    for module in abstract_body.modules():
+    for module in copy_on_cpu.modules():
         is_layer = len(list(module.children())) == 0
         if is_layer:
             module.register_forward_hook(note_size)
-    abstract_body(_abstract_images(shape))
-    return sum(sizes) // _BATCH_SIZE, len(sizes)
+    with torch.no_grad():
+        copy_on_cpu(torch.zeros(1, *shape))
+    return sum(sizes), len(sizes)
 
 
 @functools.cache
@@ -137,8 +141,3 @@ def memory_rate(device: torch.device) -> float:
         target[0].item()  # waits for the device
         seconds.append(time.perf_counter() - started)
     return 2 * source.nbytes / min(seconds)
-
-
-def _abstract_images(shape: Sequence[int]) -> Tensor:
-    """Return a batch of images without data."""
-    return torch.empty(_BATCH_SIZE, *shape, device="meta")

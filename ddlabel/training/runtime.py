@@ -60,10 +60,29 @@ def has_bfloat16_units(device: torch.device) -> bool:
 
 
 class Work(NamedTuple):
-    """How networks run for some work."""
+    """How networks run for some work: compiled or not, in which precision, and the last batches."""
 
     compiles: bool
     precision: str
+    compiles_last: bool = False
+
+
+class LastBatch(NamedTuple):
+    """The last, smaller batch of an epoch: its size, and the images of all of them in training."""
+
+    size: int
+    num_images: int
+
+    @classmethod
+    def of(cls, num_images: int, batch_size: int, num_epochs: int) -> "LastBatch | None":
+        """Return the last batch of epochs over `num_images`; None if it is as large as the others.
+
+        An epoch of one batch has no other.
+        """
+        size = num_images % batch_size
+        if size == 0 or num_images < batch_size:
+            return None
+        return cls(size, size * num_epochs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,44 +161,80 @@ class Runtime:
         num_images: int,
         shape: Sequence[int],
         backward: bool = False,
+        last_batch: LastBatch | None = None,
     ) -> Forward:
         """Return networks of one kind as one function of images [S, B, C, H, W] → logits [S, B, K].
 
         Network s gets images s, and the logits are float32. `--compile auto` compiles them if it
         saves time for `num_images` images [C, H, W] of `shape` through each network, in training
-        with `backward`.
+        with `backward`. The training steps of `last_batch` are compiled if that saves time too:
+        their code is compiled anew.
 
         Raises:
             ResourceError: `--compile` is on and the networks cannot be compiled.
         """
-        work = self.work(bodies[0], num_images=num_images, shape=shape, backward=backward)
-        forward = stacked(bodies)
-        if work.compiles:
-            forward = compiled(forward, self.device, required=self.compile == "on")
-        if work.precision not in _AUTOCAST_DTYPES:
-            return forward
-        for body in bodies:
-            # Tensor cores and AMX multiply along the channels: keep these next to each other.
-            body.to(memory_format=torch.channels_last)
-        return _autocasting(forward, self.device, _AUTOCAST_DTYPES[work.precision])
+        work = self.work(
+            bodies[0],
+            num_images=num_images,
+            shape=shape,
+            backward=backward,
+            last_batch=last_batch,
+        )
+        if work.precision in _AUTOCAST_DTYPES:
+            for body in bodies:
+                # Tensor cores and AMX multiply along the channels: keep these next to each other.
+                body.to(memory_format=torch.channels_last)
+        plain = stacked(bodies)
+        if not work.compiles:
+            return self._in_precision(plain, work.precision)
+        fast = compiled(plain, self.device, required=self.compile == "on")
+        fast = self._in_precision(fast, work.precision)
+        if last_batch is None or work.compiles_last:
+            return fast
+        slow = self._in_precision(plain, self._precision(compiles=False))
+        return _with_last_batch(fast, slow, last_batch.size)
 
     def work(
-        self, body: nn.Module, *, num_images: int, shape: Sequence[int], backward: bool
+        self,
+        body: nn.Module,
+        *,
+        num_images: int,
+        shape: Sequence[int],
+        backward: bool,
+        last_batch: LastBatch | None = None,
     ) -> "Work":
         """Return whether networks like `body` are compiled for some work, and their precision.
 
         See `forward` for the work. The choice depends on counts alone, never on measured time, so
         that the numbers of a result do not depend on how busy the machine is.
         """
+
+        def is_worth_it(num_images: int) -> bool:
+            return worth_compiling(body, num_images=num_images, shape=shape, backward=backward)
+
         compiles = self.compile == "on"
+        compiles_last = compiles
         if self.compile == "auto":
-            compiles = can_compile() and worth_compiling(
-                body, num_images=num_images, shape=shape, backward=backward
-            )
-        precision = self.precision
+            compiles = can_compile() and is_worth_it(num_images)
+            num_in_last = 0 if last_batch is None else last_batch.num_images
+            compiles_last = compiles and is_worth_it(num_in_last)
+        return Work(
+            compiles=compiles,
+            precision=self._precision(compiles=compiles),
+            compiles_last=compiles_last,
+        )
+
+    def _precision(self, *, compiles: bool) -> str:
+        """Return the precision of networks that are compiled or not."""
         if not compiles and self.eager_precision is not None:
-            precision = self.eager_precision
-        return Work(compiles=compiles, precision=precision)
+            return self.eager_precision
+        return self.precision
+
+    def _in_precision(self, forward: Forward, precision: str) -> Forward:
+        """Return a function that computes in a precision; its logits are float32."""
+        if precision not in _AUTOCAST_DTYPES:
+            return forward
+        return _autocasting(forward, self.device, _AUTOCAST_DTYPES[precision])
 
     def max_stack_size(self, body: nn.Module, *, batch_size: int, shape: Sequence[int]) -> int:
         """Estimate how many networks like `body` can be trained at once in the free memory.
@@ -211,3 +266,13 @@ def _autocasting(forward: Forward, device: torch.device, dtype: torch.dtype) -> 
         return logits.float()
 
     return autocast_forward
+
+
+def _with_last_batch(forward: Forward, for_last: Forward, size: int) -> Forward:
+    """Return `forward`, with `for_last` in its place for training batches of `size` images."""
+
+    def either_forward(images: Tensor) -> Tensor:
+        is_last = torch.is_grad_enabled() and images.shape[1] == size
+        return for_last(images) if is_last else forward(images)
+
+    return either_forward

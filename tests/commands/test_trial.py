@@ -10,7 +10,7 @@ from experts import train_small_expert
 from samples import make_bundle
 
 from ddlabel.commands import trial
-from ddlabel.commands.labeling import label_images
+from ddlabel.commands.labeling import Labelling, label_images
 from ddlabel.core.config import RefineOptions, RelabelOptions
 from ddlabel.core.errors import IncompatibleError
 from ddlabel.data import formats
@@ -27,7 +27,7 @@ QUICK = {
 }
 
 
-RELABEL = trial.Labelling("soft", label_images)
+RELABEL = Labelling("soft", label_images)
 
 
 def striped_bundle(num_images: int, seed: int) -> Bundle:
@@ -152,7 +152,7 @@ class TestEpochs:
             return replace(bundle, dense=dense, views=Views(boxes=whole))
 
         options = RelabelOptions(epoch="auto", **QUICK)
-        labelling = trial.Labelling(field, label)
+        labelling = Labelling(field, label)
         _, settled, trials = trial.choose_epoch(few, [run], options, real, labelling)
         assert float(settled.epoch) == epoch
         assert trials[f"epoch {epoch}"].mean() > trials[f"epoch {3 - epoch}"].mean() + 0.2

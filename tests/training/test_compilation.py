@@ -11,6 +11,7 @@ from networks import CPU, SHAPE, build_body, cpu_runtime, random_images
 from ddlabel.core.errors import ResourceError
 from ddlabel.training import compilation, runtime
 from ddlabel.training.compilation import compiled, worth_compiling
+from ddlabel.training.runtime import LastBatch
 from ddlabel.training.stacking import stacked
 from ddlabel.training.warning import warn_once
 
@@ -92,6 +93,77 @@ class TestWorth:
         monkeypatch.setattr(runtime, "compiled", spy)
         cpu_runtime(compile=choice).forward([build_body()], num_images=num_images, shape=SHAPE)
         assert seen == ([(CPU, choice == "on")] if expected else [])
+
+
+class TestShapes:
+    @pytest.fixture
+    def sizes(self, monkeypatch):
+        """The number of images in each batch that came to code that stands for compiled code."""
+        seen: list[int] = []
+
+        def compile_nothing(forward, **_):
+            def count(images):
+                seen.append(images.shape[1])
+                return forward(images)
+
+            return count
+
+        monkeypatch.setattr(torch, "compile", compile_nothing)
+        return seen
+
+    def test_the_last_chunk_is_filled_up_and_its_logits_are_its_own(self, sizes):
+        plain = stacked([build_body()])
+        forward = compiled(plain, CPU, required=True)
+        images = random_images(1, 10, *SHAPE)
+        with torch.no_grad():
+            parts = [forward(part) for part in torch.split(images, 4, dim=1)]
+            torch.testing.assert_close(torch.cat(parts, 1), plain(images))
+        assert sizes == [4, 4, 4]
+
+    def test_training_batches_are_not_filled_up(self, sizes):
+        forward = compiled(stacked([build_body()]), CPU, required=True)
+        for size in (4, 2):
+            assert forward(random_images(1, size, *SHAPE)).shape[1] == size
+        assert sizes == [4, 2]
+
+    def test_after_an_error_smaller_batches_are_taken_as_they_are(self, monkeypatch):
+        plain = stacked([build_body()])
+
+        def fail_above_four(images):
+            if images.shape[1] > 4:
+                raise MemoryError
+            return plain(images)
+
+        monkeypatch.setattr(torch, "compile", lambda *_, **__: fail_above_four)
+        forward = compiled(plain, CPU, required=True)
+        with torch.no_grad():
+            with pytest.raises(MemoryError):
+                forward(random_images(1, 8, *SHAPE))
+            assert forward(random_images(1, 4, *SHAPE)).shape[1] == 4
+
+    @pytest.mark.parametrize(
+        ("num_in_last", "choice", "expected"),
+        [(20, "auto", [8]), (MANY_IMAGES, "auto", [8, 3]), (20, "on", [8, 3])],
+    )
+    def test_rare_last_batches_are_not_compiled(self, sizes, num_in_last, choice, expected):
+        plain = stacked([build_body()])
+        forward = cpu_runtime(compile=choice).forward(
+            [build_body()],
+            num_images=MANY_IMAGES,
+            shape=SHAPE,
+            backward=True,
+            last_batch=LastBatch(3, num_in_last),
+        )
+        for size in (8, 3):
+            images = random_images(1, size, *SHAPE)
+            torch.testing.assert_close(forward(images), plain(images))
+        assert sizes == expected
+
+    @pytest.mark.parametrize(
+        ("num_images", "expected"), [(10, LastBatch(2, 2 * 3)), (8, None), (3, None)]
+    )
+    def test_the_last_batch_is_what_is_left_of_the_images(self, num_images, expected):
+        assert LastBatch.of(num_images, 4, 3) == expected
 
 
 class TestWithoutACompiler:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -39,6 +41,24 @@ def test_counting_leaves_the_network_as_it_was():
     flops(body, SHAPE, backward=True)
     assert all(torch.equal(value, before[name]) for name, value in body.state_dict().items())
     assert all(parameter.grad is None for parameter in body.parameters())
+
+
+def test_labels_are_made_without_torchvision_and_torchs_tracer():
+    # Each of them takes as long to import as torch itself.
+    program = """
+import sys
+from ddlabel.commands import relabel
+from ddlabel.methods.nets import build
+from ddlabel.methods.nets.prepare import normalisation
+from ddlabel.training.cost import count_activations
+prepare = normalisation([0.5], [0.25])
+net = build("convnet-d1", prepare, channels=1, size=8, num_classes=3, seed=0)
+count_activations(net.body, (1, 8, 8))
+print([name for name in ("torchvision", "torch._dynamo", "scipy") if name in sys.modules])
+"""
+    words = [sys.executable, "-c", program]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_the_fastest_matrix_product_counts(monkeypatch):

@@ -83,19 +83,19 @@ class TestPrecision:
         monkeypatch.setattr(runtime_module, "can_compile", lambda: True)
         runtime = cpu_runtime(precision="auto", compile=compiles)
         work = runtime.work(build_body(), num_images=num_images, shape=SHAPE, backward=True)
-        assert work == (expected == "bf16", expected)
+        assert work[:2] == (expected == "bf16", expected)
 
     def test_auto_is_float32_on_a_cpu_without_a_compiler(self, monkeypatch):
         monkeypatch.setattr(runtime_module, "has_bfloat16_units", lambda _: True)
         monkeypatch.setattr(runtime_module, "can_compile", lambda: False)
         runtime = cpu_runtime(precision="auto", compile="auto")
         work = runtime.work(build_body(), num_images=10**12, shape=SHAPE, backward=True)
-        assert work == (False, "fp32")
+        assert work[:2] == (False, "fp32")
 
     def test_a_named_bfloat16_is_taken_without_compiling(self):
         runtime = cpu_runtime(precision="bf16", compile="off")
         work = runtime.work(build_body(), num_images=1, shape=SHAPE, backward=True)
-        assert work == (False, "bf16")
+        assert work[:2] == (False, "bf16")
 
     def test_records_name_the_precision_that_was_used(self, monkeypatch):
         monkeypatch.setattr(runtime_module, "has_bfloat16_units", lambda _: True)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ddlabel.commands.evaluate.experiment import Experiment, Student
-from ddlabel.commands.evaluate.training_plan import images_in_training
+from ddlabel.commands.evaluate.training_plan import images_in_training, last_batch_in_training
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.provenance import canonical_json
 from ddlabel.methods.nets import Network
@@ -81,6 +81,7 @@ class DeviceCache:
                 num_images=images_in_training(experiment.options, per_epoch),
                 shape=shape,
                 backward=True,
+                last_batch=last_batch_in_training(experiment.options, len(like.bundle)),
             )
             return networks, forward
 

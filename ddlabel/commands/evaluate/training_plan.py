@@ -32,6 +32,7 @@ from ddlabel.training.cost import Cost, network_cost
 from ddlabel.training.device_data import DeviceBundle
 from ddlabel.training.labeler import expert_cost
 from ddlabel.training.loop import Batch
+from ddlabel.training.runtime import LastBatch
 
 # Returns the loss of a step for logits [B, K], their targets and the number of the step.
 StepLoss = Callable[[Tensor, Target | SplitTarget, int], Tensor]
@@ -173,6 +174,13 @@ def items_per_epoch(options: EvaluateOptions, data: DeviceBundle | Bundle) -> in
 def images_in_training(options: EvaluateOptions, per_epoch: int) -> int:
     """Return the number of images that all seeds see in epochs of `per_epoch` steps."""
     return per_epoch * options.epochs * batch_size_of(options) * options.seeds
+
+
+def last_batch_in_training(options: EvaluateOptions, num_images: int) -> LastBatch | None:
+    """Return the last, smaller batch of the epochs of all seeds, if batches are of whole images."""
+    if options.labels == "dense":
+        return None
+    return LastBatch.of(num_images, batch_size_of(options), options.epochs * options.seeds)
 
 
 def training_cost(options: EvaluateOptions, bundle: Bundle, teacher: Checkpoints = ()) -> Cost:

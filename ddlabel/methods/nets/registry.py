@@ -10,7 +10,7 @@ images.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
@@ -37,6 +37,13 @@ class Networks(Registry[Callable[..., nn.Module]]):
 
 
 nets = Networks("network")
+
+
+def torchvision_models() -> Any:
+    """Return the module of torchvision's networks. Its import takes as long as that of torch."""
+    from torchvision import models
+
+    return models
 
 
 def require_size(size: int, minimum: int, otherwise: str = "") -> None:

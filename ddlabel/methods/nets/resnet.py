@@ -2,11 +2,10 @@
 
 from typing import Any, Literal
 
-import torchvision
 from torch import nn
 
 from ddlabel.methods.nets.norms import norm_layers
-from ddlabel.methods.nets.registry import nets, require_size, with_stem
+from ddlabel.methods.nets.registry import nets, require_size, torchvision_models, with_stem
 
 Norm = Literal["instance", "batch"]
 
@@ -61,7 +60,7 @@ def _without_pooling(num_classes: int, norm: Norm) -> Any:
         (layer,) = norm_layers(norm, width, side=0)
         return layer
 
-    net = torchvision.models.resnet18(num_classes=num_classes, norm_layer=norm_layer)
+    net = torchvision_models().resnet18(num_classes=num_classes, norm_layer=norm_layer)
     net.maxpool = nn.Identity()
     # torchvision draws the weights of convolutions in another way than PyTorch and the field do.
     for module in net.modules():

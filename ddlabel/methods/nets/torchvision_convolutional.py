@@ -6,10 +6,15 @@ The field's AlexNet, VGG11 and ResNet18 are other networks: see `alexnet_vgg` an
 from collections.abc import Callable
 from typing import Any
 
-import torchvision
 from torch import nn
 
-from ddlabel.methods.nets.registry import Stem, nets, require_size, with_stem
+from ddlabel.methods.nets.registry import (
+    Stem,
+    nets,
+    require_size,
+    torchvision_models,
+    with_stem,
+)
 
 _RESNET = """ResNet{depth} of torchvision: 7×7 stem, batch norm (GIFT, Label-Worth, RDED, SRe2L).
 
@@ -36,9 +41,9 @@ def alexnet(*, channels: int, size: int, num_classes: int, stem: Stem = "origina
     """
     if stem == "original":
         require_size(size, 63, "or stem=small")
-        return with_stem(torchvision.models.alexnet(num_classes=num_classes), channels)
+        return with_stem(torchvision_models().alexnet(num_classes=num_classes), channels)
     require_size(size, 15)
-    net = torchvision.models.alexnet(num_classes=num_classes)
+    net = torchvision_models().alexnet(num_classes=num_classes)
     stride = min(4, max(1, size // 32))
     side = (size + 4 - 5) // stride + 1
     for _ in range(3):  # 3×3 max-poolings at stride 2
@@ -63,7 +68,7 @@ def vgg11(*, channels: int, size: int, num_classes: int, stem: Stem = "original"
         geometry = {"padding": 3}
         side = 32
     require_size(side, 32)
-    net = torchvision.models.vgg11(num_classes=num_classes)
+    net = torchvision_models().vgg11(num_classes=num_classes)
     if stem == "original":
         return with_stem(net, channels)
     return with_stem(_fitted_to_last_map(net, side >> 5), channels, **geometry)
@@ -81,7 +86,7 @@ def efficientnet_b0(
 
     4,020,358 parameters with 10 classes.
     """
-    net = torchvision.models.efficientnet_b0(num_classes=num_classes)
+    net = torchvision_models().efficientnet_b0(num_classes=num_classes)
     return with_stem(net, channels, **_first_stride(stem))
 
 
@@ -97,7 +102,7 @@ def mobilenet_v2(
 
     2,236,682 parameters with 10 classes.
     """
-    net = torchvision.models.mobilenet_v2(num_classes=num_classes)
+    net = torchvision_models().mobilenet_v2(num_classes=num_classes)
     return with_stem(net, channels, **_first_stride(stem))
 
 
@@ -108,7 +113,7 @@ def _resnet_of_depth(depth: int, *, modified: bool) -> Callable[..., nn.Module]:
         size: int,  # noqa: ARG001 - every network takes it
         num_classes: int,
     ) -> nn.Module:
-        net = getattr(torchvision.models, f"resnet{depth}")(num_classes=num_classes)
+        net = getattr(torchvision_models(), f"resnet{depth}")(num_classes=num_classes)
         if not modified:
             return with_stem(net, channels)
         net.maxpool = nn.Identity()

@@ -2,11 +2,15 @@
 
 from typing import Any
 
-import torchvision
 from torch import nn
-from torchvision.models.swin_transformer import PatchMergingV2, SwinTransformerBlockV2
 
-from ddlabel.methods.nets.registry import Stem, nets, require_size, with_stem
+from ddlabel.methods.nets.registry import (
+    Stem,
+    nets,
+    require_size,
+    torchvision_models,
+    with_stem,
+)
 
 
 @nets.named("torchvision-vit-b-16")
@@ -20,7 +24,7 @@ def vit_b_16(*, channels: int, size: int, num_classes: int) -> nn.Module:
     """
     if size % 16:
         raise ValueError("patches of 16 px do not tile them; take a multiple of 16 px")
-    net = torchvision.models.vit_b_16(image_size=size, num_classes=num_classes)
+    net = torchvision_models().vit_b_16(image_size=size, num_classes=num_classes)
     return with_stem(net, channels)
 
 
@@ -45,14 +49,15 @@ def swin_v2_t(*, channels: int, size: int, num_classes: int, stem: Stem = "origi
     Raises:
         ValueError: The images are below 32 px, or below 16 px with `stem=small`.
     """
+    blocks = torchvision_models().swin_transformer
     return _swin(
         channels,
         size,
         num_classes,
         stem,
         window=8,
-        block=SwinTransformerBlockV2,
-        downsample_layer=PatchMergingV2,
+        block=blocks.SwinTransformerBlockV2,
+        downsample_layer=blocks.PatchMergingV2,
     )
 
 
@@ -65,7 +70,7 @@ def _swin(
         patch = 2
         window = 4
     require_size(size, 8 * patch)
-    net = torchvision.models.SwinTransformer(
+    net = torchvision_models().SwinTransformer(
         patch_size=[patch, patch],
         embed_dim=96,
         depths=[2, 2, 6, 2],
