@@ -53,7 +53,7 @@ from ddlabel.core.errors import (
 from ddlabel.core.memory import is_out_of_memory, out_of_memory_error
 from ddlabel.core.ranks import RANK
 from ddlabel.core.registry import nearest
-from ddlabel.core.values import printable
+from ddlabel.core.text import printable
 
 _SECONDS_FOR_RANK_0 = 5
 # This environment variable shows the traceback of every error, of ours and of signals too.

@@ -7,7 +7,7 @@ from ddlabel.cli.command import BundleArgument, cli_command
 from ddlabel.cli.reporter import TerminalReporter
 from ddlabel.commands.command import load_command
 from ddlabel.core.config import DescribeOptions
-from ddlabel.core.values import printable
+from ddlabel.core.text import printable
 
 # A table of more classes would not fit a terminal.
 _MOST_CLASSES_SHOWN = 12

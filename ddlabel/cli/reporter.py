@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from ddlabel.commands.reporter import Reporter
 from ddlabel.core.errors import ClosedPipeError, StorageError
 from ddlabel.core.ranks import RANK
-from ddlabel.core.values import printable
+from ddlabel.core.text import printable
 
 T = TypeVar("T")
 _SECONDS_BETWEEN_LINES = 30

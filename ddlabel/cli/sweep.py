@@ -9,7 +9,7 @@ from ddlabel.cli.reporter import TerminalReporter
 from ddlabel.commands.command import load_command
 from ddlabel.core.config import SweepOptions
 from ddlabel.core.errors import SweepError
-from ddlabel.core.values import printable
+from ddlabel.core.text import printable
 
 _GridArgument = Annotated[
     str, typer.Argument(metavar="GRID", help="TOML file: command, [options] and, as lists, [axes]")

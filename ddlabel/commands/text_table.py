@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from rich.markup import escape
 from rich.table import Table
 
-from ddlabel.core.values import printable
+from ddlabel.core.text import printable
 
 _LATEX = {
     "\\": r"\textbackslash{}",

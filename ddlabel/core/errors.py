@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from ddlabel.core.text import printable
+
 
 class DDLabelError(Exception):
     """An error with a message of one line: what was wrong, got and expected, and what to do.
@@ -14,6 +16,10 @@ class DDLabelError(Exception):
 
     def __init_subclass__(cls, exit_code: int) -> None:
         cls.exit_code = exit_code
+
+    def __str__(self) -> str:
+        """Return the message on one line: names of files and fields in it are a stranger's."""
+        return printable(super().__str__())
 
 
 class UsageError(DDLabelError, exit_code=2):

@@ -67,17 +67,6 @@ def from_text(text: str, annotation: Any, flag: str) -> str | int | float:
         raise UsageError(f"{flag} is {text!r}: expected {_EXPECTED[kind]}") from None
 
 
-def printable(text: str) -> str:
-    """Return text as one line, without characters that could steer a terminal.
-
-    Names of files and classes are data of strangers: a newline in them could forge a line.
-    """
-    shown = []
-    for character in text:
-        shown.append(character if character.isprintable() else repr(character)[1:-1])
-    return "".join(shown)
-
-
 def from_python(
     name: str, value: Any, annotation: Any, *, is_list: bool, may_be_object: bool
 ) -> Any:

@@ -2,7 +2,7 @@
 
 import html
 
-from ddlabel.core.values import printable
+from ddlabel.core.text import printable
 
 
 class Markup(str):

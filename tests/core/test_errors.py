@@ -32,3 +32,9 @@ def test_every_kind_of_error_is_in_the_table():
 def test_a_kind_of_error_needs_an_exit_code():
     with pytest.raises(TypeError):
         type("NewError", (errors.DDLabelError,), {})
+
+
+def test_a_message_is_one_line_whatever_names_are_in_it():
+    error = errors.InvalidInputError("x\nerror: forged\x1b[2J.pt: it is damaged")
+    assert str(error) == r"x\nerror: forged\x1b[2J.pt: it is damaged"
+    assert str(errors.InvalidInputError(f"y: {error}")) == f"y: {error}"

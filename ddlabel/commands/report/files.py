@@ -6,7 +6,7 @@ from ddlabel.commands.compare.observations import FIGURES, Observation
 from ddlabel.commands.compare.rows import flag_name, varying
 from ddlabel.commands.report.content import Content, Fact
 from ddlabel.commands.text_table import csv_lines, in_markdown
-from ddlabel.core.values import printable
+from ddlabel.core.text import printable
 
 
 def markdown(content: Content) -> list[str]:
