@@ -126,6 +126,6 @@ def test_files_functions_and_lines_are_short(path):
 def test_tests_mirror_the_layers_and_are_short():
     tests = PACKAGE.parent / "tests"
     folders = {path.name for path in tests.iterdir() if any(path.rglob("test_*.py"))}
-    assert folders - {"__pycache__", "benchmarks", "faults", "guide"} <= set(LAYERS)
+    assert folders - {"__pycache__", "benchmarks", "faults", "fuzz", "guide"} <= set(LAYERS)
     lengths = {path: len(path.read_text().splitlines()) for path in tests.rglob("*.py")}
     assert [str(path) for path, length in lengths.items() if length > 400] == []
