@@ -17,59 +17,81 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _MOST_PANELS = 4
+# Curves that have numbers for some epochs only.
+_CHECKED = ("test_accuracy", "held_out_accuracy")
 # Counts are written into the fields of a confusion matrix of so many classes.
 _MOST_NUMBERS = 12
 
 
 def curve_table(students: Sequence[Student]) -> Table:
-    """Return the mean loss and gradient norm of every group at every epoch.
+    """Return the mean loss, gradient norm and accuracy of every group at every epoch.
 
-    An epoch at which a student has diverged has no mean.
+    An epoch at which a student has diverged has no mean. Accuracies are those that the students
+    were tested with while they were trained: of some epochs.
     """
     rows: list[list[Value]] = []
     for group in series_of(with_result(students, "curve", "curves")):
-        losses = _mean_curve(group, "loss")
-        norms = _mean_curve(group, "gradient_norm")
-        for epoch, (loss, norm) in enumerate(zip(losses, norms, strict=True), start=1):
-            rows.append([group.name, epoch, loss, norm])
-    return Table(columns=["group", "epoch", "loss", "gradient_norm"], rows=rows)
+        norms = dict(curve_of(group, "gradient_norm"))
+        tested = dict(curve_of(group, "test_accuracy") or curve_of(group, "held_out_accuracy"))
+        for epoch, loss in curve_of(group, "loss"):
+            rows.append([group.name, epoch, loss, norms.get(epoch), tested.get(epoch)])
+    columns = ["group", "epoch", "loss", "gradient_norm", "accuracy"]
+    return Table(columns=columns, rows=rows)
 
 
-def _mean_curve(group: Series, name: str) -> list[float | None]:
-    """Return the mean of a curve [epochs] over students; None where one has no number.
+def curve_of(group: Series, name: str) -> list[tuple[int, float | None]]:
+    """Return epochs with the mean of a curve over the students of a group.
+
+    It is None at an epoch where a student has no number. Without the curve there are no epochs.
 
     Raises:
+        InvalidInputError: A record has another form.
         IncompatibleError: The students were trained for different numbers of epochs.
     """
     curves = []
+    epochs = []
     for student in group.students:
         recorded = student.result["curve"]
-        values = recorded.get(name) if isinstance(recorded, Mapping) else None
-        curves.append(numbers_of(student, values, "curve", axes=1))
-    if len({len(curve) for curve in curves}) > 1:
+        if isinstance(recorded, Mapping) and name not in recorded:
+            continue
+        values = recorded[name] if isinstance(recorded, Mapping) else None
+        curve = numbers_of(student, values, "curve", axes=1)
+        every = range(1, len(curve) + 1)
+        of_curve = recorded.get("checked_epochs") if name in _CHECKED else every
+        epochs.append(numbers_of(student, of_curve, "curve", axes=1).tolist())
+        curves.append(curve)
+    if not curves:
+        return []
+    if any(each != epochs[0] for each in epochs) or len(epochs[0]) != len(curves[0]):
         raise IncompatibleError(f"curves: students of {group.name} have curves of other lengths")
-    means = np.mean(curves, axis=0)
-    return [float(mean) if np.isfinite(mean) else None for mean in means]
+    means = [float(mean) if np.isfinite(mean) else None for mean in np.mean(curves, axis=0)]
+    return [(int(epoch), mean) for epoch, mean in zip(epochs[0], means, strict=True)]
 
 
 @draws("results")
 def curves(students: Sequence[Student]) -> Drawing:
-    """Training loss and gradient norm of students by epoch; needs evaluate --curve."""
+    """Training loss, gradient norm and accuracy of students by epoch; needs evaluate --curve."""
     table = curve_table(students)
     names = list(dict.fromkeys(str(row[0]) for row in table.rows))
     check_few(names, len(SERIES), "curves")
-    figure = new_figure(2.8)
-    upper, lower = figure.subplots(2, 1, sharex=True)
+    has_accuracies = any(row[4] is not None for row in table.rows)
+    num_panels = 3 if has_accuracies else 2
+    figure = new_figure(1.4 * num_panels)
+    panels = figure.subplots(num_panels, 1, sharex=True)
     for name, colour in zip(names, SERIES, strict=False):
         rows = np.array([row[1:] for row in table.rows if row[0] == name], dtype=np.float64)
-        upper.plot(rows[:, 0], rows[:, 1], color=colour, label=name)
-        lower.plot(rows[:, 0], rows[:, 2], color=colour)
-    for axes, title in ((upper, "training loss"), (lower, "gradient norm")):
+        panels[0].plot(rows[:, 0], rows[:, 1], color=colour, label=name)
+        panels[1].plot(rows[:, 0], rows[:, 2], color=colour)
+        if has_accuracies:
+            tested = rows[np.isfinite(rows[:, 3])]
+            panels[2].plot(tested[:, 0], 100 * tested[:, 3], ".-", color=colour)
+            panels[2].set_ylabel("accuracy, %")
+    for axes, title in zip(panels[:2], ("training loss", "gradient norm"), strict=True):
         axes.set_ylabel(title)
         log_scale(axes.yaxis)
-    lower.set_xlabel("epoch")
+    panels[-1].set_xlabel("epoch")
     if len(names) > 1:
-        upper.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+        panels[0].legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     return Drawing(figure, table)
 
 

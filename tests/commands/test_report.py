@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from listener import Listener
 from result_files import students, write_results
 
 import ddlabel
@@ -126,6 +127,42 @@ class TestPage:
         some = ddlabel.report(records, out=tmp_path / "s.html", baseline="epochs=3")
         assert some["pairs"] == 9
         assert "points above 3" in Elements((tmp_path / "s.html").read_text()).texts
+
+
+CONFUSION = {"confusion": [[6, 4], [1, 9]]}
+CURVE = {"loss": [2.0, 1.0], "gradient_norm": [3.0, 1.0]}
+
+
+class TestDiagnostics:
+    def test_a_page_of_records_without_them_has_no_such_section(self, tmp_path):
+        texts = Elements(page_of(soft_and_dense(), tmp_path)).texts
+        assert not {"Curves", "Confusion", "Reliability"} & set(texts)
+
+    def test_curves_name_the_rows_that_have_them(self, tmp_path):
+        dense = students(DENSE, bundle="dense.h5", labels="dense", result={"curve": CURVE})
+        checked = CURVE | {"checked_epochs": [2], "test_accuracy": [0.5]}
+        soft = students(SOFT, result={"curve": checked})
+        texts = Elements(page_of([*soft, *dense, *students(SOFT, loss="kl")], tmp_path)).texts
+        assert {"training loss", "gradient norm", "test accuracy, %"} <= set(texts)
+        assert "right labels of the teacher, %" not in texts
+
+    def test_confusions_are_summed_over_the_students_of_a_row_and_the_largest_named(self, tmp_path):
+        records = [*students(SOFT, result=CONFUSION), *students(DENSE, bundle="b.h5")]
+        texts = Elements(page_of(records, tmp_path)).texts
+        place = texts.index("% of the true class")
+        cells = [text for text in texts[place + 1 :] if text.strip()]
+        # 4 of 10 images of class 0 are taken for class 1, by each of 5 students.
+        assert cells[1:11] == ["soft", "0", "1", "40.0", "20", "soft", "1", "0", "10.0", "5"]
+
+    @pytest.mark.parametrize(
+        "result",
+        [{"curve": 3}, {"curve": {"loss": "x"}}, {"confusion": [1]}, {"reliability": [["x"]]}],
+    )
+    def test_a_record_of_another_form_is_left_out_with_a_note(self, tmp_path, result):
+        listener = Listener()
+        records = [*students(SOFT, result=result), *students(DENSE, bundle="dense.h5")]
+        ddlabel.report(records, out=tmp_path / "r.html", reporter=listener)
+        assert any("left out of a chart" in line for line in listener.notes)
 
 
 class TestHostileNames:

@@ -13,6 +13,16 @@ import ddlabel
 
 PROGRAM = browser.find()
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no browser: apt-get install chromium")
+RECORDED = {
+    "curve": {
+        "loss": [2.0, 0.01, 300.0, None, 1e-6],
+        "gradient_norm": [5.0, 4.0, 3.0, 2.0, 1.5],
+        "checked_epochs": [2, 5],
+        "test_accuracy": [0.4, 0.99],
+    },
+    "confusion": [[8, 2, 0], [1, 9, 0], [5, 0, 5]],
+    "reliability": [[0, 0, 0], [10, 4, 5.5], [20, 18, 18.9]],
+}
 LONG = "a-very-long-name-of-a-bundle-that-has-no-blank-where-a-line-could-end-" * 2
 TABLE = "document.querySelector('table.sortable')"
 
@@ -24,7 +34,7 @@ def page(tmp_path_factory):
     for bundle, offset in (("soft", 0), ("dense", 10), (LONG, 20), ("</script><script>x", 5)):
         for epochs in (30, 200):
             accuracies = [50 + offset + seed - epochs / 100 for seed in range(4)]
-            records += students(accuracies, bundle=f"{bundle}.h5", epochs=epochs)
+            records += students(accuracies, bundle=f"{bundle}.h5", epochs=epochs, result=RECORDED)
     ddlabel.report(records, out=folder / "report.html")
     with browser.open_browser(PROGRAM, folder / "profile") as opened:
         opened.resize(1400)
@@ -95,17 +105,23 @@ def test_nothing_overlaps_or_leaves_the_window(page, width, tmp_path):
     assert page.run("document.documentElement.scrollWidth") <= width
     # Tables may scroll in their boxes; texts of charts may not leave the window or each other.
     outside = f"""
-    Array.from(document.querySelectorAll('.chart span, .chart svg, svg text, dd, h1, h2, h3, pre'))
+    Array.from(document.querySelectorAll(
+        '.chart span, .chart svg, svg, svg text, .legend span, figcaption, dd, h1, h2, h3, pre'))
       .filter(each => each.getBoundingClientRect().right > {width} + 0.5
                    || each.getBoundingClientRect().left < -0.5)
       .map(each => each.textContent)"""
     assert page.run(outside) == []
     overlapping = """
-    Array.from(document.querySelectorAll('.chart svg')).flatMap(drawing => {
-      const boxes = Array.from(drawing.querySelectorAll('text'), t => t.getBoundingClientRect());
+    Array.from(document.querySelectorAll('.chart svg, figure svg')).flatMap(drawing => {
+      const texts = drawing.querySelectorAll('.chart text, .tick.x');
+      const boxes = Array.from(texts, t => t.getBoundingClientRect());
       return boxes.filter((box, i) => i > 0 && box.left < boxes[i - 1].right);
     }).length"""
     assert page.run(overlapping) == 0
+    small = """
+    Array.from(document.querySelectorAll('svg text'))
+      .filter(each => each.getBoundingClientRect().height < 11).length"""
+    assert page.run(small) == 0
     Path(tmp_path / "page.png").touch()
     page.screenshot(tmp_path / "page.png")
     assert (tmp_path / "page.png").stat().st_size > 10_000

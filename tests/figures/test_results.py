@@ -135,14 +135,19 @@ def test_the_front_has_the_points_that_no_other_beats():
     assert {place for place, is_on in front.items() if is_on} == {(100, 30), (200, 50), (400, 60)}
 
 
+def accuracy(value: float) -> dict[str, list[float]]:
+    """The accuracy of a curve that was tested at epoch 2."""
+    return {"checked_epochs": [2], "test_accuracy": [value]}
+
+
 class TestDiagnostics:
     def test_curves_are_means_over_students_and_empty_where_one_diverged(self):
         results = [
-            {"curve": {"loss": [2.0, 1.0], "gradient_norm": [4, 2]}},
-            {"curve": {"loss": [4.0, None], "gradient_norm": [2, 0]}},
+            {"curve": {"loss": [2.0, 1.0], "gradient_norm": [4, 2]} | accuracy(0.5)},
+            {"curve": {"loss": [4.0, None], "gradient_norm": [2, 0]} | accuracy(0.75)},
         ]
         table = curve_table([student(result=result) for result in results])
-        assert [row[1:] for row in table.rows] == [[1, 3.0, 3.0], [2, None, 1.0]]
+        assert [row[1:] for row in table.rows] == [[1, 3.0, 3.0, None], [2, None, 1.0, 0.625]]
 
     def test_confusion_is_summed(self):
         results = [{"confusion": [[3, 1], [0, 4]]}, {"confusion": [[2, 2], [1, 3]]}]

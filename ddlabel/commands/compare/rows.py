@@ -30,6 +30,7 @@ class Row:
         num_dropped: The number of students that are left out, because not all kinds of students
             that are averaged have their seed.
         num_diverged: The number of students that ended with a loss that is not finite.
+        observations: The students that are not left out.
     """
 
     place: dict[str, str]
@@ -37,6 +38,7 @@ class Row:
     averaged: Sequence[str] = ()
     num_dropped: int = 0
     num_diverged: int = 0
+    observations: Sequence[Observation] = ()
 
     @property
     def accuracies(self) -> dict[int, float]:
@@ -221,6 +223,7 @@ def _row(place: dict[str, str], observations: Sequence[Observation]) -> Row:
         averaged=averaged,
         num_dropped=sum(len(of_kind) for of_kind in kinds.values()) - len(used),
         num_diverged=sum(observation.diverged for observation in used),
+        observations=used,
     )
 
 

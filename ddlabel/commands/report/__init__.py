@@ -1,6 +1,7 @@
 """`report`: the students in results files as one page, or as Markdown, LaTeX or CSV.
 
-Where to find what: `content` says what the report says; `page` makes HTML of it, with `page.css`
+Where to find what: `content` says what the report says, with the `diagnostics` of the students;
+`page` makes HTML of it, with `page.css`
 and `page.js`; `files` makes the other forms. It needs no torch.
 """
 
@@ -32,7 +33,9 @@ def report(
     """Write a report of the students in results files.
 
     `results` is one path or object, or a list of them, as for `compare`. The page has what was run,
-    tables that can be sorted, paired comparisons with pictures, and how each bundle was made. It is
+    tables that can be sorted, paired comparisons with pictures, curves, confusion and reliability
+    where the records have them (`evaluate --curve --confusion --reliability`), and how each bundle
+    was made. It is
     one file that needs no network. The same results give the same bytes. With `force` an existing
     file is replaced. Returns the path `out` and the numbers of students, rows and pairs.
 
@@ -46,7 +49,7 @@ def report(
     form, out = _form_and_path(options)
     atomic.check_output(out, force=force)
     observations = read_observations(results, reporter)
-    content = make_content(observations, _names_of(results), options)
+    content = make_content(observations, _names_of(results), options, reporter)
     if form == "html":
         text = page(content)
     else:

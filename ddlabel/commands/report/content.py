@@ -8,6 +8,8 @@ from ddlabel.commands.compare.comparisons import Comparisons
 from ddlabel.commands.compare.observations import INPUTS, Observation, display_names
 from ddlabel.commands.compare.rows import Pair, Row, flag_name
 from ddlabel.commands.compare.texts import MISSING, figure_text
+from ddlabel.commands.report.diagnostics import Diagnostics, diagnose
+from ddlabel.commands.reporter import Reporter
 from ddlabel.commands.text_table import TextTable
 from ddlabel.core.config import CompareOptions, ReportOptions
 from ddlabel.figures.interval_chart import Interval
@@ -59,6 +61,7 @@ class Content:
         differences: The paired differences.
         unit: What the paired differences are.
         pairs: The table of the pairs; None if there are none.
+        diagnostics: Curves, confusion and reliability of the rows.
         histories: How the inputs were made.
         help: How to read the figures.
     """
@@ -70,12 +73,16 @@ class Content:
     differences: Sequence[Interval]
     unit: str
     pairs: TextTable | None
+    diagnostics: Diagnostics
     histories: Sequence[History]
     help: Sequence[str] = _HELP
 
 
 def make_content(
-    observations: Sequence[Observation], files: Sequence[str], options: ReportOptions
+    observations: Sequence[Observation],
+    files: Sequence[str],
+    options: ReportOptions,
+    reporter: Reporter,
 ) -> Content:
     """Return what a report says about students.
 
@@ -83,6 +90,7 @@ def make_content(
         observations: The students.
         files: The names of the results files.
         options: The options.
+        reporter: Reports what is left out.
 
     Raises:
         UsageError: An option names something that the students do not have.
@@ -103,6 +111,7 @@ def make_content(
         differences=_differences(comparisons.pairs, short),
         unit=_unit(comparisons.pairs, short),
         pairs=_with_rule(of_pairs[0], comparisons, options) if of_pairs else None,
+        diagnostics=diagnose({_short_text(row, short): row for row in comparisons.rows}, reporter),
         histories=_histories(observations),
     )
 

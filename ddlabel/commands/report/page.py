@@ -7,12 +7,27 @@ from collections.abc import Sequence
 from importlib import resources
 
 from ddlabel.commands.report.content import Content, Fact, History
+from ddlabel.commands.report.diagnostics import Diagnostics, confusion_table
 from ddlabel.commands.text_table import TextTable
+from ddlabel.figures.class_charts import MOST_CLASSES, matrix_chart, reliability_chart
 from ddlabel.figures.interval_chart import Interval, interval_chart
+from ddlabel.figures.line_chart import legend, line_chart
 from ddlabel.figures.markup import Markup, element, joined
 
 # The number of lines of a chart that a reader can take in.
 _MOST_INTERVALS = 60
+_CURVES = (
+    "Means over the students of a row. An epoch at which one of them has no number interrupts the "
+    "line. The axes of loss and gradient norm are logarithmic."
+)
+_CONFUSION = (
+    "Each field has the per cent of the test images of its true class (line) that are taken for "
+    "the predicted class (column), of all students of a row. A darker field has more."
+)
+_RELIABILITY = (
+    "Bars show the share of right predictions by the confidence of the student; the dots are at "
+    "the mean confidence of each bin. On the dashed line confidence is as large as accuracy."
+)
 _NUMBER = re.compile(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?")
 
 
@@ -63,13 +78,48 @@ def _sections(content: Content) -> list[Markup]:
     if content.pairs is not None:
         chart = _chart(content.differences, content.unit, with_zero=True)
         parts.append(_section("Paired comparisons", chart, _table(content.pairs)))
+    parts += _diagnostics(content.diagnostics)
     histories = [_history(history) for history in content.histories]
     parts.append(_section("How the bundles were made", *histories))
     parts.append(_section("How to read this page", *(element("p", text) for text in content.help)))
     return [joined(Markup("\n"), part) for part in parts]
 
 
-def _section(title: str, *children: Markup) -> Markup:
+def _diagnostics(found: Diagnostics) -> list[Markup]:
+    """Return sections of curves, confusion matrices and reliability diagrams that there are."""
+    more = None
+    if found.num_more:
+        more = element("p", f"{found.num_more} more rows are not drawn", class_="note")
+    sections = []
+    if found.curves:
+        charts = [
+            line_chart(each.lines, title=each.title, is_log=each.is_log) for each in found.curves
+        ]
+        panels = element("div", *charts, class_="panels")
+        sections.append(
+            _section("Curves", element("p", _CURVES), legend(found.curves[0].lines), panels, more)
+        )
+    if found.confusions:
+        matrices = [
+            matrix_chart(counts, title=name)
+            for name, counts in found.confusions.items()
+            if len(counts) <= MOST_CLASSES
+        ]
+        table = confusion_table(found.confusions)
+        panels = element("div", *matrices, class_="panels")
+        about = element("p", _CONFUSION)
+        parts = [about, panels, None if table is None else _table(table), more]
+        sections.append(_section("Confusion", *parts))
+    if found.reliabilities:
+        diagrams = [
+            reliability_chart(bins, title=name) for name, bins in found.reliabilities.items()
+        ]
+        panels = element("div", *diagrams, class_="panels")
+        sections.append(_section("Reliability", element("p", _RELIABILITY), panels, more))
+    return sections
+
+
+def _section(title: str, *children: Markup | None) -> Markup:
     return element("section", element("h2", title), *children)
 
 
