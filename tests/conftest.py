@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import functools
+import gc
 import os
 import shutil
 import subprocess
@@ -8,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
 from samples import FIXTURES, make_bundle
 
 from ddlabel.cli.app import main
@@ -30,6 +33,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="rewrite the messages of tests/cli/refusals.toml with those of this run",
     )
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector skip what stays to the end: modules, and thousands of tests."""
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()
 
 
 def pytest_terminal_summary(terminalreporter) -> None:
@@ -61,6 +73,14 @@ def pretended_bfloat16_units(request: pytest.FixtureRequest) -> Iterator[None]:
         units = not runtime.has_bfloat16_units(torch.device("cpu"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runtime, "has_bfloat16_units", lambda _: units)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def parsers_made_once() -> Iterator[None]:
+    """Typer makes the parsers of all commands again for each call, which takes 40 ms."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.main, "get_command", functools.cache(typer.main.get_command))
         yield
 
 

@@ -10,6 +10,7 @@ change of an option, a help text, or the first line of a registered function's d
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import typing
@@ -55,6 +56,7 @@ KINDS = {
 }
 
 
+@functools.cache
 def commands() -> dict[str, Any]:
     """Return every command as Typer's parser has it, in the order of the help."""
     parsers: dict[str, Any] = vars(typer.main.get_command(app))["commands"]

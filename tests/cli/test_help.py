@@ -20,7 +20,7 @@ from ddlabel.data import formats
     ("command", "text"),
     [
         ("evaluate", "(only with --select val)"),
-        ("evaluate", "(only with --select val or best-on-test)"),
+        ("evaluate", "(only with --select val or best-on-test or --curve)"),
         ("evaluate", "(not with --labels hard or --dense-loss)"),
         ("evaluate", "(online only with --teacher)"),
         ("evaluate", "(only with BUNDLE)"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import multiprocessing
 import platform
@@ -36,17 +37,21 @@ class Limited:
         return self.function(images)
 
 
-def network(images: Tensor) -> Tensor:
-    net = build(
+@functools.cache
+def net() -> torch.nn.Module:
+    return build(
         "convnet-d2:width=8",
         normalisation((0.5,) * 3, (0.2,) * 3),
         channels=3,
         size=16,
         num_classes=5,
         seed=0,
-    )
+    ).eval()
+
+
+def network(images: Tensor) -> Tensor:
     with torch.no_grad():
-        return net.eval()(images)
+        return net()(images)
 
 
 def random_images(num_images: int) -> Tensor:
