@@ -17,12 +17,12 @@ from ddlabel.data import atomic, formats
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.class_lists import read_class_list
 from ddlabel.data.expert_run import ExpertRun
-from ddlabel.data.provenance import Entry, Input, canonical_json, sha256_of_path
+from ddlabel.data.provenance import SOURCE, Entry, Input, canonical_json, sha256_of_path
 from ddlabel.data.reading import is_regular, is_standard_input
 from ddlabel.data.schema import Header
 
-# The role of the files of `import` in a history.
-_SOURCE = "source"
+_AUTO = "auto"
+_EPOCH = "epoch"
 # The options that name files, which every history has among its inputs.
 _FILE_OPTIONS = ("real", "expert", "zca_from", "hard_labels")
 
@@ -72,22 +72,32 @@ def existing_runs(inputs: Mapping[str, Any], options: Any) -> list[ExpertRun] | 
 def _is_made_by(entry: Entry, command: Command, inputs: Mapping[str, Any], options: Any) -> bool:
     """Return whether an entry of a history is that of a command with these inputs and options."""
     is_same_command = entry.command == command.name and entry.version == __version__
-    has_same_options = canonical_json(entry.options) == canonical_json(options.recorded())
-    if not is_same_command or not has_same_options:
+    if not is_same_command or not _are_options(entry.options, options.recorded()):
         return False
     bundle = _digest_of_bundle(inputs["bundle"]) if "bundle" in command.inputs else ""
     if entry.bundle != bundle:
         return False
-    named = {_SOURCE: _as_list(inputs.get("sources", inputs.get("labels")))}
+    named = {SOURCE: _as_list(inputs.get("sources", inputs.get("labels")))}
     for option in (*_FILE_OPTIONS, *CLASS_LISTS):
         named[option] = _as_list(getattr(options, option, None))
     of_role: dict[str, list[Input]] = {role: [] for role in named}
     for given in entry.inputs:
         of_role.setdefault(given.role.replace("-", "_"), []).append(given)
     return all(
-        _are_inputs(role, of_role[role], named.get(role, []), getattr(options, "epoch", "auto"))
+        _are_inputs(role, of_role[role], named.get(role, []), getattr(options, _EPOCH, _AUTO))
         for role in of_role
     )
+
+
+def _are_options(settled: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
+    """Return whether the options of a history are those given, of which some may be `auto`.
+
+    Epochs are in the names of experts.
+    """
+    if settled.keys() != given.keys():
+        return False
+    asked = [name for name in given if given[name] != _AUTO and name != _EPOCH]
+    return all(canonical_json(settled[name]) == canonical_json(given[name]) for name in asked)
 
 
 def _are_inputs(role: str, given: Sequence[Input], values: Sequence[Any], epoch: str) -> bool:
@@ -115,7 +125,7 @@ def _candidates(role: str, values: Sequence[Any], epoch: str) -> list[set[str]]:
     for value in values:
         for run in [value] if isinstance(value, ExpertRun) else ExpertRun.find(str(value)):
             wanted = run.epoch or epoch
-            steps = list(run.epochs) if wanted == "auto" else [run.step_of(wanted)]
+            steps = list(run.epochs) if wanted == _AUTO else [run.step_of(wanted)]
             digests = {run.digest(step) for step in steps}
             candidates.append(digests | {sha256_of_path(run.folder)})
     return candidates

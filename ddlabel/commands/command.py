@@ -63,12 +63,15 @@ class Made:
         source: The digest of the bundle that it came from.
         inputs: The other inputs.
         facts: What the command found in its inputs and no option says.
+        settled: The options with what `auto` chose, if that differs from those given: the same
+            outcome has the same history, however it was asked for.
     """
 
     bundle: "Bundle"
     source: str = ""
     inputs: "Sequence[Input]" = ()
     facts: Mapping[str, Any] | None = None
+    settled: Options | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +120,7 @@ class Command:
         entry = Entry(
             command=self.name,
             version=__version__,
-            options=options.recorded(),
+            options=(result.settled or options).recorded(),
             bundle=result.source,
             inputs=tuple(result.inputs),
             facts=dict(result.facts or {}),

@@ -37,13 +37,12 @@ epochs = 300
 seeds = 5
 """
 _CONFIG_FILE = "demo.toml"
-_CLASSES = "t-shirt,trouser,pullover,dress,coat,sandal,shirt,sneaker,bag,ankle boot"
 _REAL = "real.safetensors"
 _FEW = "few.safetensors"
 _SOFT = "soft.safetensors"
 _DENSE = "dense.safetensors"
 _EXPERT = "expert"
-_IMPORT: Values = {"sources": [IMAGES.name], "class_names": _CLASSES}
+_IMPORT: Values = {"sources": [IMAGES.name]}
 # Whole images are labelled by an expert that was stopped early, views by a later one.
 _EARLY: Values = {"expert": _EXPERT, "epoch": 3}
 _LATE: Values = {"expert": _EXPERT, "epoch": "last", "views": "grid:n=5,r=0.625"}

@@ -48,7 +48,7 @@ def refine(bundle: BundleLike, *, options: RefineOptions, reporter: Reporter) ->
     report_change(opened.bundle, refined, options.field, reporter)
     if options.field == "soft" and opened.bundle.dense is not None:
         reporter.note("note: the dense labels are not refined: use --field dense for them")
-    return Made(bundle=refined, source=opened.digest, inputs=inputs)
+    return Made(bundle=refined, source=opened.digest, inputs=inputs, settled=settled)
 
 
 def refine_labels(bundle: Bundle, options: RefineOptions) -> Bundle:

@@ -1,7 +1,7 @@
 """`relabel`: soft labels from experts. `densify` labels views in the same way."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -89,7 +89,9 @@ def label_with_experts(
     reporter.note(f"labels by {source_of(choice.checkpoints)}")
     labelled = labelling.label(opened.bundle, choice.checkpoints, choice.options, reporter.progress)
     report_labels(labelled, labelling.field, reporter)
-    return Made(bundle=labelled, source=opened.digest, inputs=inputs)
+    # The names of the experts have their epochs.
+    settled = replace(choice.options, epoch=type(options)().epoch)
+    return Made(bundle=labelled, source=opened.digest, inputs=inputs, settled=settled)
 
 
 def _choose(

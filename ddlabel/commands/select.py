@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 
 from ddlabel.commands.checkpoints import pick_and_report
 from ddlabel.commands.command import Made, command
@@ -33,7 +34,13 @@ def select(bundle: BundleLike, *, options: SelectOptions, reporter: Reporter) ->
     selected = select_images(opened.bundle, options, checkpoints)
     num_classes = selected.num_classes
     reporter.note(f"{len(selected)} images, {options.ipc} of each of {num_classes} classes")
-    return Made(bundle=selected, source=opened.digest, inputs=expert_inputs(checkpoints))
+    return Made(
+        bundle=selected,
+        source=opened.digest,
+        inputs=expert_inputs(checkpoints),
+        # The names of the experts have their epochs.
+        settled=replace(options, epoch=SelectOptions().epoch),
+    )
 
 
 def select_images(bundle: Bundle, options: SelectOptions, checkpoints: Checkpoints = ()) -> Bundle:

@@ -13,8 +13,8 @@ from ddlabel.data.bundle import Bundle
 from ddlabel.data.class_names import check_class_names, listed
 from ddlabel.data.expert_run import ExpertRun
 from ddlabel.data.labels import Array
-from ddlabel.data.provenance import canonical_json, sha256_of_text
-from ddlabel.data.reading import STANDARD, exists, reading
+from ddlabel.data.provenance import canonical_json, name_of_path, sha256_of_text
+from ddlabel.data.reading import exists, reading
 from ddlabel.data.run_files import INFO
 from ddlabel.data.schema import MAX_BYTES, require
 
@@ -42,12 +42,12 @@ def read_class_list(option: str, value: Any) -> ClassList:
         InvalidInputError: The file, the bundle or the run cannot be read.
     """
     if isinstance(value, Bundle):
-        found = ClassList(value.classes, STANDARD)
+        found = ClassList(value.classes, ",".join(value.classes))
     elif isinstance(value, ExpertRun):
-        found = ClassList(value.about.classes, value.folder.resolve().name)
+        found = ClassList(value.about.classes, name_of_path(value.folder))
     elif exists(value):
         path = Path(value)
-        found = ClassList(_of_path(path), path.resolve().name)
+        found = ClassList(_of_path(path), name_of_path(path))
     else:
         is_file_name = Path(value).suffix.lower() in (".txt", *formats.FORMATS)
         require(not is_file_name, f"{option}: {value}: there is no such file")

@@ -4,12 +4,15 @@ import hashlib
 import json
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ddlabel import __version__
+from ddlabel.core.config import MAKERS, TrialOptions
 
 # The fact that says where the hard labels of a bundle come from, and its values.
 HARD_LABELS = "hard_labels"
@@ -17,6 +20,11 @@ HARD_LABELS = "hard_labels"
 LEARNED_LR = "learned_lr"
 LARGEST_ENTRIES = "the largest entries of the imported labels"
 GIVEN = "given"
+# The role of the files of `import` and `import-labels` among inputs.
+SOURCE = "source"
+_STANDARD = "-"
+# The options of a choice by trial: once it is made, the command needs them no more.
+_OF_TRIALS = {"real", "trial_net", "trial_steps", "trials"}
 _CHUNK_BYTES = 1 << 24
 # The deepest header that this program writes has 7 levels: a list in the options of a command.
 _MAX_DEPTH = 32
@@ -214,16 +222,38 @@ def shell_lines(history: Sequence[Entry]) -> list[str]:
 
 
 def _shell_line(entry: Entry) -> str:
-    sources = [given.name for given in entry.inputs if given.role == "source"]
     # The bundle comes from standard input, if there is one, and goes to standard output.
-    bundle = ["-"] if entry.bundle else []
-    words = ["ddlabel", entry.command, *bundle, *sources, "-"]
+    return shlex.join(command_words(entry, out=_STANDARD))
+
+
+def command_words(entry: Entry, *, out: str) -> list[str]:
+    """Return the words of the command line of an entry, which writes to `out`.
+
+    Options that have their default are left out. So are those of a choice by trial, whose outcome
+    is among the others.
+    """
+    sources = [given.name for given in entry.inputs if given.role == SOURCE]
+    bundle = [_STANDARD] if entry.bundle else []
+    words = ["ddlabel", entry.command, *bundle, *sources, out]
+    maker = MAKERS.get(entry.command)
+    left_out = _OF_TRIALS if maker is not None and issubclass(maker, TrialOptions) else set()
     for given in entry.inputs:
-        if given.role != "source":
+        if given.role != SOURCE and given.role not in left_out:
             words += _flags(given.role, given.name)
+    defaults = _defaults_of(entry)
     for name, value in entry.options.items():
-        words += _flags(name, value)
-    return " ".join(map(shlex.quote, words))
+        is_default = name in defaults and canonical_json(value) == canonical_json(defaults[name])
+        if name not in left_out and not is_default:
+            words += _flags(name, value)
+    return words
+
+
+def _defaults_of(entry: Entry) -> dict[str, Any]:
+    """Return the defaults of a command's options; none for those of another version."""
+    maker = MAKERS.get(entry.command)
+    if maker is None or entry.version != __version__:
+        return {}
+    return {declared.name: declared.default for declared in fields(maker)}
 
 
 def _flags(name: str, value: Any) -> list[str]:

@@ -125,7 +125,7 @@ def test_the_command_says_before_and_after_and_its_history_can_be_run_again(cli,
     assert formats.read("out.safetensors").soft.meta.space == "mass"
     (line,) = json.loads(cli("info", "out.safetensors", "--json").out)["shell"]
     assert line.endswith(
-        "--field soft --op top-k:k=2 --op smooth:alpha=0.2 --without-class 'class 2'"
+        "ddlabel edit - - --op top-k:k=2 --op smooth:alpha=0.2 --without-class 'class 2'"
     )
     # Each label that is left has two probabilities, and smoothing passes a fifth on: the entropy
     # is below ln 3.

@@ -16,6 +16,7 @@ from ddlabel.core.registry import Registry
 from ddlabel.data.bundle import Bundle, image_chunks
 from ddlabel.data.labels import Array
 from ddlabel.data.likeness import as_unit
+from ddlabel.data.provenance import Entry, Input, sha256_of_path
 from ddlabel.data.reading import STANDARD
 
 # `certain`: it follows from the numbers. `likely`: other causes are rare. `possible`: a hint.
@@ -109,6 +110,20 @@ class Case:
         path = Path(self.name)
         return str(path.with_name(f"{path.stem}-{_MENDED}{path.suffix}"))
 
+    @cached_property
+    def own_import(self) -> Entry | None:
+        """The entry of the import that made the bundle, if it can be carried out again.
+
+        Its files are where they were, unchanged, and no other command came after it.
+        """
+        history = self.bundle.history
+        if len(history) != 1 or history[0].command != "import":
+            return None
+        # Class names may stand in the command line itself.
+        files = [given for given in history[0].inputs if not given.role.startswith("class-")]
+        are_there = all(_is_there(given) for given in files)
+        return history[0] if are_there else None
+
     def edit(self, *words: str) -> str:
         """Return the command line that edits the bundle."""
         return command_line("edit", self.name, self.mended, *words)
@@ -124,6 +139,12 @@ class Case:
             f"ddlabel.write({self.mended!r}, replace(b, {fields}))"
         )
         return (shlex.join(["python", "-c", program]),)
+
+
+def _is_there(given: Input) -> bool:
+    """Return whether the file or folder of a history is there, with the same content."""
+    path = Path(given.name)
+    return path.exists() and sha256_of_path(path) == given.sha256
 
 
 # A check is `check(case)`; the arguments `expert` and `test` say what it needs besides.

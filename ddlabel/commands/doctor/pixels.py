@@ -11,7 +11,13 @@ from ddlabel.commands.doctor.class_order import (
     is_better,
     taken_for,
 )
-from ddlabel.commands.doctor.import_again import import_again, numbers
+from ddlabel.commands.doctor.import_again import (
+    import_again,
+    normalised_by,
+    numbers,
+    then_again,
+    was_normalised,
+)
 from ddlabel.commands.doctor.readings import Reading, readings
 from ddlabel.data.labels import Array
 
@@ -76,7 +82,7 @@ def pixel_space(case: Case, expert: Expert) -> list[Finding]:
             check="pixel-space",
             found=found,
             certainty=_certainty(num_errors, is_only=not similar),
-            advice="import the pixels as what they are",
+            advice=f"import the pixels as what they are{then_again(case)}",
             commands=best.reading.commands,
         )
     ]
@@ -123,7 +129,7 @@ def pixel_values(case: Case) -> list[Finding]:
                 check="pixel-values",
                 found=f"{found}; they are whole grey levels if they are read as {names}",
                 certainty="certain" if len(on_levels) == 1 else "likely",
-                advice="import the pixels as what they are",
+                advice=f"import the pixels as what they are{then_again(case)}",
                 commands=on_levels[0].commands,
             )
         ]
@@ -145,7 +151,7 @@ def _misfit_finding(case: Case, found: str) -> list[Finding]:
             check="pixel-values",
             found=f"{found}; they go from about 0 to 1 if they are read as {names}",
             certainty="likely",
-            advice="import the pixels as what they are",
+            advice=f"import the pixels as what they are{then_again(case)}",
             commands=by_name[best].commands,
         )
     ]
@@ -177,14 +183,25 @@ def normalisation(case: Case, expert: Expert) -> list[Finding]:
     std_differs = max(*ratios, *(1 / ratios)) > _STD_RATIO
     if not mean_differs and not std_differs:
         return []
+    changes = normalised_by(expert.mean, expert.std)
+    advice = (
+        "students normalise by the header: give it those of the real data, which a few distilled "
+        "images do not have"
+    )
+    if was_normalised(case):
+        # The numbers of the header were undone at the import: the pixels are wrong as well.
+        changes["pixels"] = "normalised"
+        advice = (
+            "the pixels were converted by the header's numbers too: import them again as what "
+            f"they are{then_again(case)}"
+        )
     return [
         Finding(
             check="normalisation",
             found=f"the header has mean {numbers(pixels.mean)} and std {numbers(pixels.std)}, the "
             f"expert's data mean {numbers(expert.mean)} and std {numbers(expert.std)}",
             certainty="possible",
-            advice="students normalise by the header: give it those of the real data, which a few "
-            "distilled images do not have",
-            commands=import_again(case, mean=numbers(expert.mean), std=numbers(expert.std)),
+            advice=advice,
+            commands=import_again(case, **changes),
         )
     ]

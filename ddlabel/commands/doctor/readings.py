@@ -7,7 +7,13 @@ from typing import NamedTuple
 import numpy as np
 
 from ddlabel.commands.doctor.case import Case, Expert
-from ddlabel.commands.doctor.import_again import as_imported, import_again, numbers, per_channel
+from ddlabel.commands.doctor.import_again import (
+    as_imported,
+    import_again,
+    normalised_by,
+    numbers,
+    per_channel,
+)
 from ddlabel.core.normalisation import conventions
 from ddlabel.data.labels import Array
 
@@ -48,7 +54,7 @@ def _normalised_readings(case: Case, expert: Expert | None) -> Iterator[Reading]
         own["the expert's"] = (expert.mean, expert.std)
     for whose, (mean, std) in own.items():
         shown = f"mean {numbers(mean)} and std {numbers(std)}"
-        again = import_again(case, pixels="normalised", mean=numbers(mean), std=numbers(std))
+        again = import_again(case, pixels="normalised", **normalised_by(mean, std))
         yield Reading(f"normalised by {whose} {shown}", partial(_undo, case, mean, std), again)
 
 

@@ -31,8 +31,23 @@ from ddlabel.core.config.shared import (
 from ddlabel.core.config.show import ShowOptions
 from ddlabel.core.config.sweep import SweepOptions
 from ddlabel.core.config.train_expert import TrainExpertOptions
+from ddlabel.core.options import Options
+
+# The options of the commands that make bundles.
+MAKERS: dict[str, type[Options]] = {
+    "import": ImportOptions,
+    "select": SelectOptions,
+    "relabel": RelabelOptions,
+    "densify": DensifyOptions,
+    "learn": LearnOptions,
+    "refine": RefineOptions,
+    "edit": EditOptions,
+    "import-labels": ImportLabelsOptions,
+    "compress": CompressOptions,
+}
 
 __all__ = [
+    "MAKERS",
     "CompareOptions",
     "CompressOptions",
     "DensifyOptions",

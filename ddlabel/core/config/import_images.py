@@ -71,7 +71,7 @@ class ImportOptions(Options):
     label_space: str | None = option(
         None,
         "space of the soft labels [N, K], where the numbers leave it open",
-        choices=("logits", "probs", "mass"),
+        choices=("logits", "probs", "mass", "direction"),
     )
     zca_from: str | None = option(
         None,

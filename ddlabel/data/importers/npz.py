@@ -7,13 +7,14 @@ from pathlib import Path
 from ddlabel.core.config import ImportOptions
 from ddlabel.core.errors import InvalidInputError
 from ddlabel.data.importers.hard_labels import OPTIONS as HARD
-from ddlabel.data.importers.numpy_files import open_npz, read_array, read_shape
+from ddlabel.data.importers.numpy_files import open_npz, read_array, read_shape, read_texts
 from ddlabel.data.importers.registry import Certainty, Found, importers
 from ddlabel.data.importers.source import Source, from_arrays
 
 # Known names in the order of their precedence; {} is the part, such as train.
 _IMAGES = ("images", "x", "data", "x_{}", "{}_images", "X_{}")
 _LABELS = ("labels", "y", "label", "y_{}", "{}_labels", "Y_{}", "hard_labels", "soft_labels")
+_NAMES = "class_names"
 _PARTS = ("train", "val", "test")
 _Members = Mapping[str, zipfile.ZipInfo]
 
@@ -45,8 +46,8 @@ def _recognise(paths: Sequence[Path]) -> Found | None:
 def load(paths: Sequence[Path], options: ImportOptions) -> Source:
     """A NumPy archive .npz: `images`, `x` or `x_train` with `labels`, `y` or `y_train`.
 
-    Hard and soft labels are both read if there are both. With an explicit `options.split` only
-    names with a part are looked for.
+    Hard and soft labels are both read if there are both, and `class_names` if they are texts, one
+    for each class. With an explicit `options.split` only names with a part are looked for.
 
     Raises:
         InvalidInputError: The archive is damaged or lacks the arrays.
@@ -64,8 +65,19 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
             )
         names = [image_names[0], *_pick_labels(archive, members, label_names)]
         images, *labels = (read_array(archive, members[name]) for name in names)
+        classes = read_texts(archive, members[_NAMES]) if _NAMES in members else None
     source = from_arrays(str(path), images, labels, options)
+    if classes is not None and _fit(classes, source):
+        source = source._replace(classes=classes)
+        names.append(_NAMES)
     return source._replace(notes=_unread_note(path, members, names, options))
+
+
+def _fit(classes: Sequence[str], source: Source) -> bool:
+    """Return whether class names are as many as the classes, of which the last may be empty."""
+    num_classes = len(source.classes)
+    has_soft = source.soft_labels is not None
+    return len(classes) == num_classes or (not has_soft and len(classes) > num_classes)
 
 
 def _known_names(members: _Members, patterns: Sequence[str], options: ImportOptions) -> list[str]:
@@ -97,5 +109,7 @@ def _unread_note(
         if part != options.part:
             known |= {pattern.format(part) for pattern in (*_IMAGES, *_LABELS) if "{}" in pattern}
     unread = [name for name in members if name not in known]
-    hint = " (name the classes with --class-names)" if "class_names" in unread else ""
+    hint = ""
+    if _NAMES in unread:
+        hint = " (no texts, or not one for each class: name the classes with --class-names)"
     return (f"note: {path}: not read: {', '.join(unread)}{hint}",) if unread else ()

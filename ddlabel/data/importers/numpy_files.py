@@ -61,6 +61,19 @@ def read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
         return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
 
 
+def read_texts(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[str, ...] | None:
+    """Read an array [n] of texts; None if it is something else.
+
+    Raises:
+        InvalidInputError: It is damaged.
+    """
+    with archive.open(member) as file:
+        shape, dtype = _read_header(file)
+    if dtype.kind != "U" or len(shape) != 1:
+        return None
+    return tuple(read_array(archive, member).tolist())
+
+
 def read_shape(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[int, ...]:
     """Return the shape of an array, without reading more than its header.
 

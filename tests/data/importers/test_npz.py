@@ -116,3 +116,33 @@ def test_images_alone_are_read_with_hard_labels_of_a_file(tmp_path):
 def test_labels_alone_are_for_another_command(tmp_path):
     with pytest.raises(InvalidInputError, match="import-labels"):
         load(save_npz(tmp_path / "x.npz", labels=np.array([1, 0])))
+
+
+def test_class_names_that_are_texts_are_read(tmp_path):
+    arrays = {"x_train": UINT8, "y_train": np.array([0, 1]), "class_names": ["ape", "b,ee", "cat"]}
+    path = save_npz(tmp_path / "x.npz", **arrays)
+    assert load(path).classes == ("ape", "b,ee", "cat")
+    assert notes_of(path) == ["note: 1 of 3 classes have no image: cat"]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        np.array(["ape"]),
+        np.array([["ape", "bee"]]),
+        np.array([b"ape", b"bee"]),
+        np.array([1.5, 2.5]),
+        np.array(["ape", None], dtype=object),
+    ],
+)
+def test_class_names_that_are_no_texts_for_each_class_are_named(tmp_path, names):
+    path = save_npz(tmp_path / "x.npz", x=UINT8, y=np.array([0, 1]), class_names=names)
+    assert load(path).classes == ("0", "1")
+    (note,) = notes_of(path)
+    assert "not read: class_names (no texts, or not one for each class" in note
+
+
+def test_class_names_with_half_a_character_are_refused(tmp_path):
+    path = save_npz(tmp_path / "x.npz", x=UINT8, y=np.array([0, 1]), class_names=["a", "\ud800"])
+    with pytest.raises(InvalidInputError, match="UTF-8"):
+        load(path)
