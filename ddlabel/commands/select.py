@@ -8,11 +8,12 @@ from ddlabel.commands.checkpoints import pick_and_report
 from ddlabel.commands.command import Made, command
 from ddlabel.commands.inputs import BundleLike, expert_inputs, open_bundle, open_experts
 from ddlabel.commands.reporter import Reporter
-from ddlabel.commands.selectors import selectors
+from ddlabel.commands.selectors import factor_of, selectors
 from ddlabel.core.config import SelectOptions
 from ddlabel.core.errors import UsageError
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.expert_run import Checkpoints
+from ddlabel.data.provenance import FACTOR
 from ddlabel.training.labeler import Labeler
 from ddlabel.training.runtime import Runtime
 
@@ -34,12 +35,14 @@ def select(bundle: BundleLike, *, options: SelectOptions, reporter: Reporter) ->
     selected = select_images(opened.bundle, options, checkpoints)
     num_classes = selected.num_classes
     reporter.note(f"{len(selected)} images, {options.ipc} of each of {num_classes} classes")
+    factor = factor_of(options.method, selected.side)
     return Made(
         bundle=selected,
         source=opened.digest,
         inputs=expert_inputs(checkpoints),
         # The names of the experts have their epochs.
         settled=replace(options, epoch=SelectOptions().epoch),
+        facts=None if factor is None else {FACTOR: factor},
     )
 
 

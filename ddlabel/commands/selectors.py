@@ -6,8 +6,9 @@ parameter `experts` if it needs none.
 
 import math
 from collections.abc import Callable
+from functools import partial
 from itertools import zip_longest
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from ddlabel.commands.patches import PatchDraw, best_crops, best_rows, check_pat
 from ddlabel.commands.selection import classes_of, features_of, losses_of, unit_images
 from ddlabel.core.config import SelectOptions
 from ddlabel.core.errors import UsageError
-from ddlabel.core.registry import Registry
+from ddlabel.core.registry import Registry, parse_spec
 from ddlabel.data.bundle import Bundle, image_chunks
 from ddlabel.data.labels import Array
 from ddlabel.training.labeler import Labeler
@@ -203,7 +204,7 @@ def rded(
     """
     size = bundle.images.shape[2]
     if factor is None:
-        factor = 1 if size < _LARGE else 2
+        factor = _factor_of_scripts(size)
     draw = PatchDraw(
         images=images,
         crops=crops,
@@ -227,6 +228,25 @@ def rded(
         hard_labels=np.repeat(np.arange(bundle.num_classes), options.ipc),
         history=bundle.history,
     )
+
+
+def _factor_of_scripts(size: int) -> int:
+    """Return the factor of RDED's scripts for images of this side in pixels."""
+    return 1 if size < _LARGE else 2
+
+
+def factor_of(method: str, size: int) -> int | None:
+    """Return how many patches wide and high the images are that a method stitches, or None.
+
+    Args:
+        method: The spec of the selector.
+        size: The side of the images in pixels.
+    """
+    if parse_spec(method)[0] != "rded":
+        return None
+    selector = cast("partial[Bundle]", selectors.resolve(method))
+    factor: int | None = selector.keywords.get("factor")
+    return _factor_of_scripts(size) if factor is None else factor
 
 
 def _take_by_features(

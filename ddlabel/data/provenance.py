@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ddlabel import __version__
 from ddlabel.core.config import MAKERS, TrialOptions
+from ddlabel.core.errors import InvalidInputError
 
 # The fact that says where the hard labels of a bundle come from, and its values.
 HARD_LABELS = "hard_labels"
@@ -25,6 +26,8 @@ SOURCE = "source"
 _STANDARD = "-"
 # The options of a choice by trial: once it is made, the command needs them no more.
 _OF_TRIALS = {"real", "trial_net", "trial_steps", "trials"}
+# How many patches wide and high each image is (RDED).
+FACTOR = "factor"
 _CHUNK_BYTES = 1 << 24
 # The deepest header that this program writes has 7 levels: a list in the options of a command.
 _MAX_DEPTH = 32
@@ -211,6 +214,26 @@ def hard_labels_are_derived(history: Sequence[Entry]) -> bool:
     """
     known = [entry.facts[HARD_LABELS] for entry in history if HARD_LABELS in entry.facts]
     return bool(known) and known[-1] == LARGEST_ENTRIES
+
+
+def patch_factor(history: Sequence[Entry]) -> int | None:
+    """Return how many patches wide and high each image is (RDED), or None if no command says it.
+
+    The last command that says it decides.
+
+    Raises:
+        InvalidInputError: The history says something that is not a number of patches.
+    """
+    known = [entry.facts[FACTOR] for entry in history if FACTOR in entry.facts]
+    if not known:
+        return None
+    factor = known[-1]
+    if type(factor) is not int or factor < 1:
+        raise InvalidInputError(
+            f"the bundle's history says that its images have a factor of {factor!r}: expected a "
+            "whole number of at least 1"
+        )
+    return factor
 
 
 def shell_lines(history: Sequence[Entry]) -> list[str]:

@@ -115,10 +115,7 @@ def patch_shuffle(images: Tensor, seed: int, *, factor: int = 2, strips: bool = 
         ValueError: The image cannot be cut into factor × factor equal patches.
     """
     num_images, channels, height, width = images.shape
-    if factor < 1 or height % factor or width % factor:
-        raise ValueError(
-            f"{height} x {width} px cannot be cut into {factor} x {factor} equal patches"
-        )
+    _check_patches(height, width, factor)
     order = _patch_order(operations.RandomNumbers(images, seed), factor, strips=strips)
     patch_height = height // factor
     patch_width = width // factor
@@ -130,6 +127,13 @@ def patch_shuffle(images: Tensor, seed: int, *, factor: int = 2, strips: bool = 
     return grid.permute(0, 3, 1, 4, 2, 5).reshape(images.shape)
 
 
+def _check_patches(height: int, width: int, factor: int) -> None:
+    if factor < 1 or height % factor or width % factor:
+        raise ValueError(
+            f"{height} x {width} px cannot be cut into {factor} x {factor} equal patches"
+        )
+
+
 def _patch_order(random: operations.RandomNumbers, factor: int, *, strips: bool) -> Tensor:
     """Draw for each image which of its patches stands where: numbers [B, factor²]."""
     if not strips:
@@ -137,6 +141,26 @@ def _patch_order(random: operations.RandomNumbers, factor: int, *, strips: bool)
     rows = random.uniform(factor, 1).argsort(1)
     columns = random.uniform(1, factor).argsort(2)
     return (rows * factor + columns).flatten(1)
+
+
+@augmentations.add
+def patch_crop(images: Tensor, seed: int, *, factor: int = 2) -> Tensor:
+    """Resize one of the factor × factor patches of an image to its size (GIFT's public code).
+
+    The patch is drawn for each image, with probability 1 − 1/factor²; otherwise the image stays
+    whole.
+
+    Raises:
+        ValueError: The image cannot be cut into factor × factor equal patches.
+    """
+    height, width = images.shape[2:]
+    _check_patches(height, width, factor)
+    random = operations.RandomNumbers(images, seed)
+    is_whole = random.uniform(1) < 1 / factor**2
+    first = (random.uniform(2) * factor).floor() / factor
+    start = torch.where(is_whole, 0, first)
+    side = torch.where(is_whole, 1, 1 / factor)
+    return views.crop(images, torch.cat([start, start + side], 1))
 
 
 @augmentations.add

@@ -209,10 +209,11 @@ def view_batches(
     """Return batches of views and whole images.
 
     With `together` a batch has all items of `batch_size` images (LADD, Eq. 5). Otherwise it has
-    `batch_size` items drawn from all of them, at the cost of a batch of images (LADD, Fig. 3). With
-    `split` the targets are a `SplitTarget`, otherwise one `Target`.
+    `batch_size` items drawn from all of them, at the cost of a batch of images, of which there may
+    be fewer (LADD, Fig. 3). With `split` the targets are a `SplitTarget`, otherwise one `Target`.
     """
     num_images = len(index.data)
+    batch_size = min(batch_size, num_images)
     num_rows = num_images if together else num_images * index.items_per_image
     order_seed = partial(rng.stream, seed, "order")
     rows_of_step = shuffled_rows(num_rows, batch_size, order_seed, index.data.device)

@@ -15,6 +15,7 @@ from ddlabel.core.config import SelectOptions
 from ddlabel.core.errors import IncompatibleError, UsageError
 from ddlabel.data import formats
 from ddlabel.data.expert_run import Checkpoint, ExpertRun
+from ddlabel.data.provenance import patch_factor
 from ddlabel.training.labeler import network_of
 
 NEED_EXPERTS = [name for name in selectors if name != "random"]
@@ -112,3 +113,15 @@ def test_the_command_records_the_method_and_the_experts(cli, tmp_path, method):
     }
     inputs = [(given.role, given.name, given.sha256) for given in entry.inputs]
     assert inputs == [("expert", f"{run.folder.name}@1", run.digest(1)) for run in runs]
+
+
+def test_the_history_says_how_many_patches_an_image_is_stitched_of(tmp_path):
+    bundle = make_bundle(60)
+    run = make_run(tmp_path / "run")
+    chosen = {"ipc": 1, "expert": [run]}
+    stitched = select(bundle, method="rded:factor=2,images=20", **chosen)
+    small = select(bundle, method="rded:images=20", **chosen)
+    assert patch_factor(stitched.history) == 2
+    # Below 128 px RDED's scripts have a factor of 1.
+    assert patch_factor(small.history) == 1
+    assert patch_factor(select(bundle, method="herding", **chosen).history) is None

@@ -30,12 +30,15 @@ def adamw(lr: float, decay: float, **more: Any) -> tuple:
     return ("adamw", {"lr": lr, "weight-decay": decay, **more})
 
 
+def shuffled(factor: int) -> str:
+    """RDED, validation/main.py: shuffled columns, then rows, and a crop of at least 1/factor."""
+    low = {1: "1", 2: "0.5", 3: "0.3333333333333333", 4: "0.25"}[factor]
+    return f"patch-shuffle:factor={factor},strips=true+random-resized-crop:low={low}+flip"
+
+
 # Weights of more than one axis alone have weight decay: `get_parameters` of RDED, SRe2L and EDC.
 FEW = {"decay-norms": "false"}
 CROP_AND_FLIP = "random-resized-crop+flip"
-# RDED's shuffle changes columns, then rows.
-RDED_1 = "patch-shuffle:factor=1,strips=true+random-resized-crop:low=1+flip"
-RDED_2 = "patch-shuffle:factor=2,strips=true+random-resized-crop:low=0.5+flip"
 KL_20 = ("kl", {"temperature": 20, "scale": "false"})
 MSE_GT = ("mse-gt", {"weight": 0.025})
 MTT = {
@@ -93,6 +96,8 @@ GIFT = {
     "epochs": 1000,
     "augment": "dsa",
 }
+RESNET18 = "torchvision-resnet18"
+GIFT_LARGE = GIFT | {"batch_size": 200, "epochs": 300}
 D3, D4, D5, D6 = (f"convnet-d{depth}" for depth in (3, 4, 5, 6))
 D3_BATCH, D4_BATCH, D5_BATCH, D6_BATCH = ((name, {"norm": "batch"}) for name in (D3, D4, D5, D6))
 RDED = {
@@ -103,13 +108,13 @@ RDED = {
     "schedule": "half-cosine",
     "epochs": 300,
     "mix": "cutmix",
-    "augment": RDED_1,
+    "augment": shuffled(1),
 }
-RDED_LARGE = RDED | {"augment": RDED_2}
+RDED_LARGE = RDED | {"augment": shuffled(2)}
 SRE2L = {
     "labels": "online",
     "teacher_epoch": "last",
-    "net": "torchvision-resnet18",
+    "net": RESNET18,
     "loss": KL_20,
     "optimizer": adamw(0.001, 0.01, **FEW),
     "schedule": "cosine",
@@ -139,16 +144,16 @@ EDC = {
     "ema_every": "step",
 }
 EDC_1K = EDC | {
-    "net": "torchvision-resnet18",
+    "net": RESNET18,
     "optimizer": adamw(0.001, 0.01, **FEW),
     "schedule": "half-cosine",
     "epochs": 300,
     "batch_size": 100,
-    "augment": RDED_2,
+    "augment": shuffled(2),
 }
 EDC_CIFAR = EDC | {"net": "resnet18-modified", "epochs": 1000}
 TORCHVISION = {
-    "net": "torchvision-resnet18",
+    "net": RESNET18,
     "size": 224,
     "epochs": 90,
     "batch_size": 256,
@@ -204,11 +209,7 @@ CASES = [
     Case("gift", data("imagenet-1k", 1), GIFT | {"batch_size": 100, "net": D4, "epochs": 300}),
     Case("gift", data("imagenet-10", 1, size=128), GIFT | {"batch_size": 10, "net": D5}),
     Case("gift", data("imagenet-100", 1, size=128), GIFT | {"batch_size": 50, "net": D6}),
-    Case(
-        "gift",
-        data("imagenet-1k", 50, size=224),
-        GIFT | {"batch_size": 200, "net": "torchvision-resnet18", "epochs": 300},
-    ),
+    Case("gift", data("imagenet-1k", 50, size=224), GIFT_LARGE | {"net": RESNET18}),
     *(
         Case(
             protocol,
@@ -221,27 +222,31 @@ CASES = [
     ),
     Case("gift-code", data("cifar10", 1), GIFT_CODE | {"batch_size": 10, "net": D3_BATCH}),
     Case("gift-code", data("cifar100", 10), GIFT_CODE | {"batch_size": 100, "net": D3_BATCH}),
-    Case(
-        "gift-code",
-        data("imagenet-1k", 50),
-        GIFT_CODE | {"batch_size": 200, "net": D4_BATCH, "epochs": 300},
-    ),
     Case("gift-code", data("imagenet-10", 10), GIFT_CODE | {"batch_size": 50, "net": D5_BATCH}),
     Case("gift-code", data("imagenet-100", 10), GIFT_CODE | {"batch_size": 100, "net": D6_BATCH}),
-    Case(
-        "gift-code",
-        data("imagenet-1k", 10, size=224),
-        GIFT_CODE | {"batch_size": 100, "net": "torchvision-resnet18", "epochs": 300},
+    *(
+        Case(
+            "gift-code", data("imagenet-1k", ipc, size=size), GIFT_CODE | {"epochs": 300} | expected
+        )
+        for ipc, size, expected in (
+            (50, 64, {"batch_size": 200, "net": D4_BATCH}),
+            (10, 224, {"batch_size": 100, "net": RESNET18}),
+        )
     ),
-    Case(
-        "gift-code",
-        data("cifar10", 10, labels="soft"),
-        GIFT_CODE | {"batch_size": 50, "net": D3},
+    # GIFT, eval_syn_data.py: factor 2 for RDED's ImageNet-1K and ResNet18 alone.
+    *(
+        Case("gift-code", data("imagenet-1k", 10, size=size, factor=2), GIFT_CODE | expected, net)
+        for size, net, augment in (
+            (224, RESNET18, "patch-crop:factor=2+diffaug"),
+            (64, D4, "diffaug"),
+        )
+        for expected in ({"batch_size": 100, "epochs": 300, "augment": augment},)
     ),
-    Case(
-        "gift-code",
-        data("tiny-imagenet", 10, labels="soft"),
-        GIFT_CODE | {"batch_size": 100, "net": D4},
+    *(
+        Case(
+            "gift-code", data(name, 10, labels="soft"), GIFT_CODE | {"batch_size": size, "net": net}
+        )
+        for name, size, net in (("cifar10", 50, D3), ("tiny-imagenet", 100, D4))
     ),
     *(
         Case("rded", data("cifar10", ipc), RDED | {"batch_size": batch, "net": D3_BATCH})
@@ -259,11 +264,18 @@ CASES = [
         Case(
             "rded",
             data("imagenet-1k", ipc, size=224),
-            RDED_LARGE | {"batch_size": batch, "net": "torchvision-resnet18"},
+            RDED_LARGE | {"batch_size": batch, "net": RESNET18},
         )
         for ipc, batch in ((1, 20), (10, 100), (50, 200))
     ),
-    Case("rded", data("imagenette", 10), RDED_LARGE | {"batch_size": 50, "net": D5_BATCH}),
+    *(
+        Case(
+            "rded",
+            data("imagenette", 10, factor=factor),
+            RDED | {"batch_size": 50, "net": D5_BATCH, "augment": shuffled(factor or 2)},
+        )
+        for factor in (None, 1, 2, 3, 4)
+    ),
     Case("rded", data("imagenet-100", 10), RDED_LARGE | {"batch_size": 100, "net": D6_BATCH}),
     Case(
         "rded",

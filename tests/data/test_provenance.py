@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 
+from ddlabel.core.errors import InvalidInputError
 from ddlabel.data import provenance
 from ddlabel.data.provenance import (
     GIVEN,
@@ -18,6 +19,7 @@ from ddlabel.data.provenance import (
     array_chunks,
     canonical_json,
     hard_labels_are_derived,
+    patch_factor,
     sha256_of_array,
     sha256_of_path,
     shell_lines,
@@ -85,6 +87,24 @@ def test_the_last_command_that_knows_says_where_hard_labels_come_from():
     assert hard_labels_are_derived([derived, other])
     assert not hard_labels_are_derived([derived, given, other])
     assert not hard_labels_are_derived([other])
+
+
+class TestPatchFactor:
+    @staticmethod
+    def said(*factors):
+        facts = [{} if factor is None else {"factor": factor} for factor in factors]
+        return [Entry(command="c", version="1", facts=each) for each in facts]
+
+    def test_the_last_command_that_says_one_decides(self):
+        assert patch_factor(self.said()) is None
+        assert patch_factor(self.said(None, None)) is None
+        assert patch_factor(self.said(2, None)) == 2
+        assert patch_factor(self.said(2, 3)) == 3
+
+    @pytest.mark.parametrize("factor", [0, -1, 1.5, "2", [2]])
+    def test_nonsense_is_refused(self, factor):
+        with pytest.raises(InvalidInputError, match=r"factor of .*at least 1"):
+            patch_factor(self.said(factor))
 
 
 def test_a_history_is_shell_lines_that_would_make_the_bundle_again():

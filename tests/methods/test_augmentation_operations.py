@@ -203,3 +203,36 @@ class TestPatchShuffle:
     def test_patches_that_do_not_divide_the_image_are_refused(self, factor):
         with pytest.raises(ValueError, match=f"{factor} x {factor}"):
             augment.patch_shuffle(torch.zeros(1, 1, 32, 32), 0, factor=factor)
+
+
+class TestPatchCrop:
+    @staticmethod
+    def cuts(image, factor):
+        """The whole image [C, H, W], and each of its patches resized by torch alone."""
+        height, width = (side // factor for side in image.shape[1:])
+        cuts = [image]
+        for y in range(0, image.shape[1], height):
+            for x in range(0, image.shape[2], width):
+                patch = image[None, :, y : y + height, x : x + width]
+                cuts.append(functional.resize(patch[0], list(image.shape[1:])))
+        return cuts
+
+    @pytest.mark.parametrize("factor", [1, 2, 3])
+    def test_each_image_is_whole_once_in_factor_squared_and_else_one_of_its_patches(self, factor):
+        image = coordinates(1, 6, 12)[0]
+        out = augment.patch_crop(image.repeat(3000, 1, 1, 1), 3, factor=factor)
+        cuts = self.cuts(image, factor)
+        distance = torch.stack([(out - cut).abs().amax((1, 2, 3)) for cut in cuts])
+        assert distance.amin(0).max() < 1e-4
+        found = np.bincount(distance.argmin(0).numpy(), minlength=len(cuts))
+        share = (1 - 1 / factor**2) / factor**2
+        expected = 3000 * np.array([1 / factor**2] + [share] * factor**2)
+        if factor == 1:
+            assert found.tolist() == [3000, 0]
+        else:
+            assert stats.chisquare(found, expected).pvalue > SIGNIFICANCE
+
+    @pytest.mark.parametrize("factor", [0, 3])
+    def test_patches_that_do_not_divide_the_image_are_refused(self, factor):
+        with pytest.raises(ValueError, match=f"{factor} x {factor}"):
+            augment.patch_crop(torch.zeros(1, 1, 32, 32), 0, factor=factor)

@@ -59,6 +59,11 @@ class TestViewBatches:
         assert index.items_per_image == items_per_image
         assert len(images) == len(images.flatten(1).unique(dim=0)) == num_items
 
+    def test_a_mixed_batch_is_no_larger_than_one_of_all_images(self):
+        index = ViewIndex(DeviceBundle.of(grid_bundle(), CPU), "hard")
+        batch = view_batches(index, TRANSFORM, together=False, batch_size=256, seed=0)
+        assert len(batch(0)[0]) == NUM_IMAGES
+
     def test_together_a_batch_has_all_items_of_its_images(self):
         index = ViewIndex(DeviceBundle.of(grid_bundle(), CPU), "hard")
         batch = view_batches(index, TRANSFORM, together=True, batch_size=2, seed=0)

@@ -9,6 +9,7 @@ from ddlabel.core.config import EvaluateOptions
 from ddlabel.core.protocols import Facts
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.expert_run import ExpertRun
+from ddlabel.data.provenance import patch_factor
 
 
 class Completed(NamedTuple):
@@ -25,6 +26,7 @@ def complete(
 
     Raises:
         UsageError: The protocol has no row for them, or options do not go together.
+        InvalidInputError: The bundle's history says nonsense of its patches.
     """
     objects = ("teacher",) if teachers else ()
     completed = []
@@ -48,5 +50,6 @@ def _preset(
         labels=choose_labels(bundle, options, has_teacher=bool(teachers)),
         dataset=options.dataset,
         teacher=networks.pop() if len(networks) == 1 else "",
+        factor=patch_factor(bundle.history),
     )
     return protocols.preset(options.protocol, facts=facts, given=options.from_user())

@@ -34,8 +34,9 @@ class ImportOptions(Options):
     )
     factor: int | None = option(
         None,
-        "RDED's factor: each image is so many patches wide and high; goes into the history",
-        low=2,
+        "RDED's factor: each image is so many patches wide and high; goes into the history, and "
+        "protocols read it there",
+        low=1,
         high=16,
     )
     grid: str | None = option(

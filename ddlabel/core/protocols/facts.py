@@ -16,6 +16,9 @@ DATASETS: Mapping[str, tuple[int, tuple[int, ...]]] = {
     "imagenet-1k": (1000, (64, 224)),
 }
 
+# What a row names where the bundle does not say its factor.
+UNKNOWN = "unknown"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
@@ -28,6 +31,8 @@ class Facts:
         labels: The labels to learn from: hard, soft, dense or online.
         dataset: The name of the real data set, where the user gives it.
         teacher: The name of the teacher's network; empty without a teacher.
+        factor: How many patches wide and high each image is, as the bundle says (RDED). None: the
+            bundle does not say it.
     """
 
     images: int
@@ -36,6 +41,7 @@ class Facts:
     labels: str
     dataset: str | None = None
     teacher: str = ""
+    factor: int | None = None
 
     @property
     def ipc(self) -> float:
@@ -57,8 +63,11 @@ class Facts:
         """Return the values of a fact, of which a row must name one."""
         if name == "dataset":
             return self.datasets
+        if name == "factor" and self.factor is None:
+            return (UNKNOWN,)
         return (getattr(self, name),)
 
     def __str__(self) -> str:
         known = ", ".join(self.datasets) or "no data set of the papers"
-        return f"ipc {self.ipc:g}, classes {self.classes}, size {self.size} ({known})"
+        factor = "" if self.factor is None else f", factor {self.factor}"
+        return f"ipc {self.ipc:g}, classes {self.classes}, size {self.size}{factor} ({known})"

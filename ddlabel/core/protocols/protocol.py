@@ -9,7 +9,7 @@ from ddlabel.core.protocols.facts import Facts
 
 Options = dict[str, Any]
 # What a row can depend on besides the network.
-FACTS = ("ipc", "images", "classes", "size", "labels", "dataset", "teacher")
+FACTS = ("ipc", "images", "classes", "size", "labels", "dataset", "teacher", "factor")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from ddlabel.data.importers.registry import Certainty, Found, importers
 from ddlabel.data.importers.source import Source
 from ddlabel.data.importers.tiny_imagenet import TABLE, with_classes
 from ddlabel.data.labels import Array
+from ddlabel.data.provenance import FACTOR
 from ddlabel.data.reading import reading
 from ddlabel.data.schema import require
 
@@ -77,7 +78,7 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
     facts = dict(read.facts)
     if options.factor is not None:
         _check_factor(path, read.images, options.factor)
-        facts["factor"] = options.factor
+        facts[FACTOR] = options.factor
     return Source(
         read.images,
         listed.hard_labels[read.rows],

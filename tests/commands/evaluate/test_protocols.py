@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from experts import write_run
@@ -15,6 +17,7 @@ from ddlabel.core import protocols
 from ddlabel.core.config import EvaluateOptions
 from ddlabel.core.errors import UsageError
 from ddlabel.data.bundle import Bundle
+from ddlabel.data.provenance import Entry
 from ddlabel.data.schema import LabelMeta
 from ddlabel.methods.nets.registry import nets
 
@@ -87,6 +90,24 @@ class TestRows:
         assert named.options.epochs == 300
         assert named.options.dataset == "imagenet-1k"
         assert planned(cifar(), protocol="gift", epochs=None).options.epochs == 1000
+
+    def test_depend_on_the_factor_that_a_bundle_says(self, teacher):
+        online = {"protocol": "rded", "net": SMALL_NET, "teacher": [teacher]}
+        entry = Entry(command="import", version="1", facts={"factor": 2})
+        stitched = replace(cifar(), history=(entry,))
+        assert "factor=1" in planned(cifar(), **online).options.augment
+        augment = "patch-shuffle:factor=2,strips=true+random-resized-crop:low=0.5+flip"
+        assert planned(stitched, **online).options.augment == augment
+        # What the user gives wins, and the record says what it replaced.
+        given = planned(stitched, **online, augment="none")
+        assert given.options.augment == "none"
+        assert given.preset["augment"] == augment
+
+    def test_a_factor_that_no_row_has_is_refused(self, teacher):
+        entry = Entry(command="import", version="1", facts={"factor": 8})
+        stitched = replace(cifar(), history=(entry,))
+        with pytest.raises(UsageError, match=r"no --augment for .*factor 8 .*factor 2.*give"):
+            planned(stitched, protocol="rded", net=SMALL_NET, teacher=[teacher])
 
     def test_what_no_row_says_is_refused_before_any_training(self, teacher):
         with pytest.raises(UsageError, match=r"ipc 2, .*rows for ipc 1; .*give --batch-size"):
