@@ -53,6 +53,7 @@ KINDS = {
     "prunings": "`compress --prune`",
     "figures": "`show --figure`",
     "learners": "`learn --method`",
+    "loggers": "`--log` of `train-expert`, `evaluate`, `learn`",
 }
 
 

@@ -28,13 +28,14 @@ _REGISTRIES = {
     "learners": ("ddlabel.commands.learners", "learners"),
     "formats": ("ddlabel.data.importers", "importers"),
     "normalisations": ("ddlabel.core.normalisation", "conventions"),
+    "loggers": ("ddlabel.commands.loggers", "loggers"),
     "exporters": ("ddlabel.data.exporters", "exporters"),
 }
 KINDS = (*_REGISTRIES, PROTOCOLS)
 
 
 def registry(kind: str) -> Registry[Any]:
-    """Import and return a registry; all but codecs, formats and normalisations import torch.
+    """Import and return a registry; most of them import torch.
 
     Raises:
         UsageError: There is no registry of this kind.

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ddlabel import __version__
+from ddlabel.commands.loggers import logged
 from ddlabel.commands.reporter import SILENT, Reporter
 from ddlabel.core.errors import UsageError
 from ddlabel.core.memory import is_out_of_memory, out_of_memory_error
@@ -101,14 +102,18 @@ class Command:
     def run(self, inputs: Mapping[str, Any], options: Any, reporter: Reporter = SILENT) -> Any:
         """Run the body, and append the command to the history of the bundle that it made.
 
+        With an option `log` the numbers that it reports go to a logger too.
+
         Raises:
             ResourceError: There is not enough memory.
         """
         parameters = inspect.signature(self.body).parameters
-        shared = {"options": options, "reporter": reporter}
-        accepted = {name: value for name, value in shared.items() if name in parameters}
+        first = options[0] if isinstance(options, list) else options
         try:
-            result = self.body(**inputs, **accepted)
+            with logged(reporter, getattr(first, "log", None)) as listener:
+                shared = {"options": options, "reporter": listener}
+                accepted = {name: value for name, value in shared.items() if name in parameters}
+                result = self.body(**inputs, **accepted)
         except (MemoryError, OSError, RuntimeError) as error:
             if is_out_of_memory(error):
                 raise out_of_memory_error({field.name for field in fields(self.config)}) from error

@@ -162,6 +162,8 @@ class _SavedState:
         if lr is not None:
             line += f", step size {lr:.4g}"
         self._reporter.note(line)
+        numbers = {"outer_loss": loss} if lr is None else {"outer_loss": loss, "step_size": lr}
+        self._reporter.numbers("labels", iteration, numbers)
         if self._path is not None:
             save_state(self._path, state | {"key": self._key})
             self._iteration = iteration

@@ -1,6 +1,6 @@
 """Where commands report what they do."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -14,6 +14,9 @@ class Reporter:
 
     def warn(self, text: str) -> None:
         """Report a line that is shown with --quiet too."""
+
+    def numbers(self, series: str, step: int, values: Mapping[str, float]) -> None:
+        """Report numbers by name of a training, the `series`, after a step or an epoch of it."""
 
     def progress(self, steps: Iterable[T]) -> Iterable[T]:
         """Yield `steps` and show how many of them are done."""

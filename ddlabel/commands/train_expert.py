@@ -20,6 +20,9 @@ from ddlabel.data.image_folder import ImageFolder
 from ddlabel.data.provenance import sha256_of_path
 from ddlabel.training import distributed
 
+# The numbers of a checkpoint's record that are reported.
+_NUMBERS = ("epoch", "loss", "train_accuracy", "test_accuracy")
+
 
 def runs_as_json(runs: list[ExpertRun]) -> Any:
     """Return the folder and the checkpoints of the run; a list if there are several."""
@@ -92,12 +95,18 @@ def _train(
         reporter.note(f"{plan.folder}: going on after its {shorter.about.options['epochs']} epochs")
     if plan.resume_file.exists():
         reporter.note(f"{plan.folder}: going on where an earlier run stopped")
+
+    def report(record: dict[str, Any]) -> None:
+        reporter.note(_record_line(record))
+        numbers = {name: record[name] for name in _NUMBERS if name in record}
+        reporter.numbers(plan.folder.name, record["step"], numbers)
+
     return train_run(
         images,
         plan,
         options,
         test=test,
-        report=lambda record: reporter.note(_record_line(record)),
+        report=report,
         progress=reporter.progress,
     )
 

@@ -7,7 +7,8 @@ Where to find what:
 - `grid` trains the students of all experiments; `students` trains those of one stack;
   `stacking_plan` decides which go side by side; `device_cache` keeps what they share;
 - `training_plan` makes network, batches and loss of a student; `monitor` records its training;
-- `records` describes a student in the results file; `evaluation`, `cell` and `tables` show results.
+- `records` describes a student in the results file, `numbers` for a logger;
+  `evaluation`, `cell` and `tables` show results.
 """
 
 from collections.abc import Sequence, Set
@@ -20,6 +21,7 @@ from ddlabel.commands.evaluate.cell import Cell
 from ddlabel.commands.evaluate.evaluation import Evaluation
 from ddlabel.commands.evaluate.experiment import Experiment
 from ddlabel.commands.evaluate.grid import train_students
+from ddlabel.commands.evaluate.numbers import report_numbers
 from ddlabel.commands.evaluate.plan import Plan, plan_experiments
 from ddlabel.commands.evaluate.records import has_all, student_key
 from ddlabel.commands.evaluate.tables import table_axes
@@ -95,6 +97,7 @@ def _train(
             records[record.key] = record
         elif not results.append_new(record):
             reporter.note(f"{name}: another process has added it to {results.path} meanwhile")
+        report_numbers(reporter, number, records[record.key])
         reporter.note(f"{name}: {100 * records[record.key].result['accuracy']:.2f} %")
     return records
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ddlabel.core.config.shared import TrainOptions, expert_epoch, protocol_dataset
+from ddlabel.core.config.shared import TrainOptions, expert_epoch, log_option, protocol_dataset
 from ddlabel.core.option import COMPARISON, LABELS, MACHINE, OUTPUT, TESTING, TRAINING, option
 
 
@@ -192,6 +192,7 @@ class EvaluateOptions(TrainOptions):
         not_with=("zca_from", "continual"),
         panel=OUTPUT,
     )
+    log: str | None = log_option()
     table: str | None = option(
         None,
         "axes for rows and columns of the table, e.g. loss,optimizer",

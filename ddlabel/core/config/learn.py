@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ddlabel.core.config.shared import DeviceOptions, protocol_dataset
+from ddlabel.core.config.shared import DeviceOptions, log_option, protocol_dataset
 from ddlabel.core.option import LABELS, OUTPUT, TRAINING, option
 
 
@@ -68,3 +68,4 @@ class LearnOptions(DeviceOptions):
     expert: tuple[str, ...] = option(
         (), "with mtt: expert run, or a folder of runs", recorded=False
     )
+    log: str | None = log_option()

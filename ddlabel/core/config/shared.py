@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ddlabel.core.option import MACHINE, TRAINING, TRIALS, option
+from ddlabel.core.option import MACHINE, OUTPUT, TRAINING, TRIALS, option
 from ddlabel.core.options import Options
 from ddlabel.core.protocols import DATASETS
 
@@ -113,6 +113,16 @@ def protocol_dataset() -> str | None:
         choices=tuple(DATASETS),
         only_with="protocol",
         panel=TRAINING,
+    )
+
+
+def log_option() -> str | None:
+    """Declare the option `log` of a command that trains: see `commands/loggers.py`."""
+    return option(
+        None,
+        "logger spec: tensorboard:folder=runs, or wandb:project=ddlabel,mode=offline",
+        recorded=False,
+        panel=OUTPUT,
     )
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ddlabel.core.config.shared import TrainOptions
+from ddlabel.core.config.shared import TrainOptions, log_option
 from ddlabel.core.normalisation import NAMES
 from ddlabel.core.option import MACHINE, TESTING, TRAINING, option
 
@@ -45,6 +45,7 @@ class TrainExpertOptions(TrainOptions):
         high=4096,
         recorded=False,
     )
+    log: str | None = log_option()
     workers: int = option(
         2, "for a folder of images: processes that read them", low=0, recorded=False, panel=MACHINE
     )
