@@ -24,6 +24,7 @@ from ddlabel.core.errors import IncompatibleError, UsageError
 from ddlabel.data.bundle import Bundle, image_chunks
 from ddlabel.data.class_names import describe_difference
 from ddlabel.data.expert_run import ExpertRun
+from ddlabel.data.label_means import class_means
 from ddlabel.data.labels import Array
 from ddlabel.data.provenance import hard_labels_are_derived
 from ddlabel.data.scratch import scratch_array
@@ -78,31 +79,17 @@ def describe_labels(bundle: Bundle, field: str) -> dict[str, Any]:
         return figures
     total_confidence = 0.0
     total_effective = 0.0
-    num_classes = bundle.num_classes
-    sums = torch.zeros(num_classes, num_classes, dtype=torch.float64)
-    counts = torch.zeros(num_classes, dtype=torch.int64)
     for _, target in label_blocks(bundle, field):
         probs = _log_probs(target).exp()
         total_confidence += float(probs.amax(1).sum())
         total_effective += float(entropy(probs).exp().sum())
-        # A label that lost all its probability names no class.
-        probs = probs[probs.sum(1) > 0]
-        predicted = probs.argmax(1)
-        sums.index_add_(0, predicted, probs)
-        counts += predicted.bincount(minlength=num_classes)
     num_labels = math.prod(labels.shape[:-1])
     figures["confidence"] = total_confidence / num_labels
     figures["effective_classes"] = total_effective / num_labels
-    figures["class_similarity"] = _mean_rows(sums, counts)
+    similarity = class_means(bundle, field)
+    rows = zip(similarity.means.tolist(), similarity.counts, strict=True)
+    figures["class_similarity"] = [row if count else None for row, count in rows]
     return figures
-
-
-def _mean_rows(sums: Tensor, counts: Tensor) -> list[list[float] | None]:
-    """Divide rows [K, K] of sums by the counts [K] of their labels; None where there are none."""
-    rows: list[list[float] | None] = []
-    for total, count in zip(sums, counts.tolist(), strict=True):
-        rows.append((total / count).tolist() if count else None)
-    return rows
 
 
 def compare_labels(first: Bundle, second: Bundle, field: str) -> dict[str, float | None]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ddlabel.core.errors import IncompatibleError
 from ddlabel.data.bundle import FIELDS, Bundle, image_chunks
+from ddlabel.data.label_means import class_means
 from ddlabel.data.labels import Array
 from ddlabel.figures.colours import GREY, SCALE, SERIES
 from ddlabel.figures.registry import Drawing, Table, Value, draws
@@ -48,35 +49,24 @@ def label_fields(bundle: Bundle) -> list[Field]:
     return fields
 
 
-def class_means(bundle: Bundle, field: Field = "soft") -> Table:
-    """Average the labels by the class of their largest entry (Label-Worth, appendix C.1).
+def similarity_table(bundle: Bundle, field: Field = "soft") -> Table:
+    """Return the mean label of each class as a table.
 
     The columns are the class, the number of labels that have it as their largest entry, and the
     mean probability of every class, empty where there is no such label.
     """
     check_probabilities(bundle, field)
-    num_classes = bundle.num_classes
-    sums = np.zeros((num_classes, num_classes))
-    counts = np.zeros(num_classes, np.int64)
-    for rows in image_chunks(bundle):
-        probs = bundle.labels(field).probs(rows).reshape(-1, num_classes).astype(np.float64)
-        # A label that lost all its probability names no class.
-        probs = probs[probs.sum(1) > 0]
-        winners = probs.argmax(1)
-        np.add.at(sums, winners, probs)
-        counts += np.bincount(winners, minlength=num_classes)
-    rows_of_table = []
-    for number, name in enumerate(bundle.classes):
-        count = int(counts[number])
-        means = (sums[number] / count).tolist() if count else [None] * num_classes
-        rows_of_table.append([name, count, *means])
-    return Table(columns=["class", "labels", *bundle.classes], rows=rows_of_table)
+    found = class_means(bundle, field)
+    rows = []
+    for name, count, means in zip(bundle.classes, found.counts, found.means, strict=True):
+        rows.append([name, int(count), *(means.tolist() if count else [None] * len(means))])
+    return Table(columns=["class", "labels", *bundle.classes], rows=rows)
 
 
 @draws("bundle", by_default=True)
 def class_similarity(bundle: Bundle, *, field: Field = "soft") -> Drawing:
     """Mean label by the class of its largest entry, without the diagonal (Label-Worth, Fig. 10)."""
-    table = class_means(bundle, field)
+    table = similarity_table(bundle, field)
     values = np.array([row[2:] for row in table.rows], dtype=np.float64)
     np.fill_diagonal(values, np.nan)
     figure, axes = new_axes(COLUMN * 0.85)

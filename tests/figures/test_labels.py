@@ -14,7 +14,7 @@ from ddlabel.core.errors import IncompatibleError, UsageError
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.schema import LabelMeta, Pixels
 from ddlabel.figures.contact_sheet import spread_rows, top_labels
-from ddlabel.figures.labels import class_means, entropies, entropy_counts
+from ddlabel.figures.labels import entropies, entropy_counts, similarity_table
 from ddlabel.figures.views import view_images, view_labels
 
 
@@ -34,7 +34,7 @@ def labelled(probs, hard=(0, 1, 2), space: str = "probs") -> Bundle:
 class TestClassMeans:
     def test_labels_are_averaged_by_the_class_of_their_largest_entry(self):
         bundle = labelled([[0.5, 0.5, 0], [0.75, 0, 0.25], [0, 0.25, 0.75]])
-        table = class_means(bundle)
+        table = similarity_table(bundle)
         assert list(table.columns) == ["class", "labels", "cat", "dog", "cow"]
         assert table.rows[0] == ["cat", 2, 0.625, 0.25, 0.125]
         assert table.rows[1] == ["dog", 0, None, None, None]
@@ -43,7 +43,7 @@ class TestClassMeans:
     def test_directions_are_refused(self):
         bundle = labelled(np.eye(3), space="direction")
         with pytest.raises(IncompatibleError, match="directions"):
-            class_means(bundle)
+            similarity_table(bundle)
 
 
 class TestEntropy:
