@@ -116,6 +116,14 @@ def main() -> NoReturn:
         _exit_with_error(message_of(error), UsageError.exit_code)
 
 
+# Names that other programs give to what is done here by a command of another name.
+_OTHER_WORDS = {
+    "convert": "'ddlabel export BUNDLE OUT' writes it in another format (.h5, .npz, …), and "
+    "'ddlabel import' makes a bundle of foreign files",
+    "train": "'ddlabel train-expert' trains an expert, and 'ddlabel evaluate' trains students",
+}
+
+
 def _check_command(name: str) -> None:
     """Refuse a command that does not exist, in the words of this project.
 
@@ -123,7 +131,8 @@ def _check_command(name: str) -> None:
         UsageError: There is no command of this name.
     """
     if not name.startswith("-") and name not in MODULES:
-        raise UsageError(f"there is no command {name!r}: {nearest(name, MODULES)}")
+        hint = _OTHER_WORDS.get(name) or nearest(name, MODULES)
+        raise UsageError(f"there is no command {name!r}: {hint}")
 
 
 def _exit_with_system_error(error: MemoryError | OSError | RuntimeError) -> NoReturn:

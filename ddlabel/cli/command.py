@@ -72,8 +72,10 @@ def _run(
     config_file = given.pop("config_file", None)
     print_config = given.pop("print_config", False)
     plan_only = given.pop("plan_only", False)
-    if "options" in inspect.signature(function).parameters:
-        texts = {field.name: given.pop(field.name) for field in fields(config)}
+    takes_options = "options" in inspect.signature(function).parameters
+    texts = {field.name: given.pop(field.name) for field in fields(config) if takes_options}
+    _check_not_empty(given)
+    if takes_options:
         path = None if config_file is None else Path(config_file)
         configs = config.load(name, path, values_of(config, texts))
         if print_config:
@@ -87,6 +89,13 @@ def _run(
     if NUM_RANKS > 1:
         _check_ranked(name, given)
     function(**given, reporter=reporter)
+
+
+def _check_not_empty(given: Mapping[str, Any]) -> None:
+    """Refuse an empty text in place of a file: as a path it would be the current folder."""
+    for name, value in given.items():
+        if value == "" or (isinstance(value, list) and "" in value):
+            raise UsageError(f"{name.upper()} is empty: name a file or a folder")
 
 
 def write_bundle(

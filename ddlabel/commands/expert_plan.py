@@ -3,10 +3,11 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from ddlabel.commands.run_differences import describe_differences, differing_fields
 from ddlabel.core.config import TrainExpertOptions
 from ddlabel.core.errors import IncompatibleError, OutputExistsError
 from ddlabel.core.normalisation import MEASURED, conventions
@@ -16,7 +17,6 @@ from ddlabel.data.bundle import Bundle
 from ddlabel.data.expert_run import ExpertInfo, ExpertRun
 from ddlabel.data.image_folder import ImageFolder
 from ddlabel.data.labels import Array
-from ddlabel.data.provenance import canonical_json
 from ddlabel.data.run_files import INFO, RESUME, is_temporary
 from ddlabel.data.run_lock import clear_leftovers, locked_folder
 from ddlabel.data.statistics import statistics
@@ -234,15 +234,15 @@ def _is_finished(folder: Path, info: ExpertInfo) -> bool:
         _check_has_only_runs(folder)
         return False
     run = ExpertRun(folder)
-    different = _differences(run.about, info)
+    different = differing_fields(run.about, info)
     is_finished = run.complete and not (folder / RESUME).exists()
     if different == ["epochs", "steps"] and _has_whole_epochs(run.about):
         _check_has_fewer_epochs(run, info, is_finished=is_finished)
         return False
     if different:
         raise IncompatibleError(
-            f"{folder} holds a run of other {', '.join(different)}: give another folder, or the "
-            "same options and images"
+            f"{folder} holds another run: {describe_differences(run.about, info)}: give another "
+            "folder, or the same options and images"
         )
     return is_finished
 
@@ -278,21 +278,3 @@ def _check_has_only_runs(folder: Path) -> None:
     is_used = not all(is_temporary(name) for name in names)
     if is_used and not list(folder.glob(f"expert-*/{INFO}")):
         raise OutputExistsError(f"{folder} is a folder with other things in it: give a new one")
-
-
-def _differences(first: ExpertInfo, second: ExpertInfo) -> list[str]:
-    """Return the names of the fields and options in which two runs differ, sorted."""
-    first_values = _flat(first)
-    second_values = _flat(second)
-    different = []
-    for name, value in second_values.items():
-        if canonical_json(first_values.get(name)) != canonical_json(value):
-            different.append(name)
-    return sorted(different)
-
-
-def _flat(info: ExpertInfo) -> dict[str, Any]:
-    """Return the fields of an info and its options by name."""
-    values = asdict(info) | info.options
-    del values["options"]
-    return values

@@ -127,8 +127,11 @@ def put_labels(bundle: Bundle, table: LabelFile, name: str, options: ImportLabel
         _check_length(bundle, hard, name)
         hard = read_hard(name, hard)
         if hard.max() >= bundle.num_classes:
+            from_one = hard.min() == 1 and hard.max() == bundle.num_classes
+            advice = ": the numbers begin at 1: subtract 1 from all" if from_one else ""
             raise IncompatibleError(
                 f"{name}: class {hard.max()}, and the bundle has 0 … {bundle.num_classes - 1}"
+                f"{advice}"
             )
         bundle = replace(bundle, hard_labels=hard)
     if table.soft is not None:

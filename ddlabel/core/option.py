@@ -107,6 +107,8 @@ def check_value(declared: "Field[Any]", value: Any) -> None:
     rules = declared.metadata
     if value is None:
         return
+    if value == "" or (isinstance(value, tuple) and "" in value):
+        raise UsageError(f"{flag_of(declared)} is empty: give it a value, or leave it out")
     if rules["choices"] and value not in rules["choices"]:
         hint = nearest(str(value), rules["choices"])
         raise UsageError(f"{flag_of(declared)} is {value!r}: {hint}")

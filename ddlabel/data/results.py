@@ -10,6 +10,7 @@ from typing import NamedTuple
 from ddlabel.core import interruption
 from ddlabel.core.errors import InvalidInputError, StorageError, UsageError
 from ddlabel.data import atomic
+from ddlabel.data.formats import FORMATS
 from ddlabel.data.lines import LockedLines, locked_lines, shared_lines
 from ddlabel.data.reading import is_regular, is_standard_output, reading
 from ddlabel.data.record import DamagedRecordError, Kind, Record, begins_as_record
@@ -239,6 +240,12 @@ def read_records(path: Path, note: Callable[[str], None]) -> list[Record]:
     with reading(path, "cannot be read as results"):
         require(path.exists(), "there is no such file")
         require(is_regular(path), f"expected a results file ({SUFFIX})")
+        require(
+            path.suffix.lower() not in FORMATS,
+            f"it is a bundle, and no results file ({SUFFIX}, of 'ddlabel evaluate --out'): compare "
+            f"students of bundles with 'ddlabel evaluate {path} --test TEST --against OTHER', and "
+            f"labels with 'ddlabel describe {path} --against OTHER'",
+        )
         with shared_lines(path) as file:
             texts = iter(partial(file.readline, _MAX_LINE_BYTES), b"")
             lines = [_parse(text.rstrip(b"\n"), number) for number, text in enumerate(texts, 1)]

@@ -226,3 +226,9 @@ class TestReport:
         cli("import-labels", "few.h5", "own.npy", "soft.h5")
         line = cli("info", "soft.h5").out.decode().splitlines()[-1].strip()
         assert line.startswith("ddlabel import-labels - own.npy -")
+
+
+def test_numbers_that_begin_at_one_are_known(bundle):
+    numbers = np.arange(len(bundle)) % bundle.num_classes + 1
+    with pytest.raises(IncompatibleError, match="the numbers begin at 1: subtract 1 from all"):
+        ddlabel.import_labels(bundle, numbers)

@@ -100,6 +100,8 @@ def choose(path: str, wanted: str) -> str:
         if wanted not in exporters:
             raise UsageError(f"--format is {wanted!r}: {nearest(wanted, [AUTO, *exporters])}")
         return wanted
+    if not path:
+        raise UsageError("the name of the output is empty: name a file or a folder to write")
     suffix = Path(path).suffix.lower()
     for name, exporter in exporters.items():
         if suffix and suffix in exporter.suffixes:

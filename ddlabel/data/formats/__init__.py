@@ -21,6 +21,7 @@ from ddlabel.data.formats import hdf5, safetensors
 from ddlabel.data.labels import Array
 from ddlabel.data.provenance import sha256_of_array
 from ddlabel.data.reading import (
+    is_regular,
     is_standard_input,
     is_standard_output,
     is_stream,
@@ -37,6 +38,8 @@ def format_of(path: str) -> ModuleType:
     Raises:
         UsageError: No format has the suffix.
     """
+    if not path:
+        raise UsageError("the name of a bundle is empty: name a file, such as few.safetensors")
     suffix = Path(path).suffix.lower()
     is_standard = is_standard_output(path) or is_standard_input(path)
     if is_stream(Path(path)) or (is_standard and suffix not in FORMATS):
@@ -128,6 +131,11 @@ def _locate(path: str) -> tuple[Header, Path, dict[str, int]]:
         "it is a folder, not a bundle: an expert run, or images for 'ddlabel import'",
     )
     require(source.exists(), "there is no such file")
+    if is_regular(path) and not is_standard and source.suffix.lower() not in FORMATS:
+        raise UsageError(
+            f"{path}: no bundle ({', '.join(FORMATS)}): make one of images with 'ddlabel import "
+            f"{path} OUT'; 'ddlabel info {path}' says what it is"
+        )
     header, offsets = format_of(path).locate(source)
     return header, source, offsets
 

@@ -96,6 +96,8 @@ def _empty_classes_note(bundle: Bundle) -> list[str]:
     shown = ", ".join(empty[:_SHOWN_CLASSES])
     more = f", … {len(empty) - _SHOWN_CLASSES} more" if len(empty) > _SHOWN_CLASSES else ""
     total = bundle.num_classes
+    if empty == ["0"]:
+        more = ": do the numbers of the classes begin at 1? Subtract 1 from all then"
     return [f"note: {len(empty)} of {total} classes have no image: {shown}{more}"]
 
 

@@ -70,7 +70,26 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
     if classes is not None and _fit(classes, source):
         source = source._replace(classes=classes)
         names.append(_NAMES)
-    return source._replace(notes=_unread_note(path, members, names, options))
+    notes = (
+        *_part_note(path, members, names, options),
+        *_unread_note(path, members, names, options),
+    )
+    return source._replace(notes=notes)
+
+
+def _part_note(
+    path: Path, members: _Members, names: Sequence[str], options: ImportOptions
+) -> tuple[str, ...]:
+    """Return a note of the part that is read where none was asked for, and there are others."""
+    of_part = {
+        part: [pattern.format(part) for pattern in _IMAGES if "{}" in pattern] for part in _PARTS
+    }
+    parts = [part for part in _PARTS if any(name in members for name in of_part[part])]
+    others = [part for part in parts if part != options.part]
+    if options.split is not None or not others or names[0] not in of_part[options.part]:
+        return ()
+    listed = " or ".join(f"--split {part}" for part in others)
+    return (f"note: {path}: its part {options.part} is read: {listed} reads the other",)
 
 
 def _fit(classes: Sequence[str], source: Source) -> bool:

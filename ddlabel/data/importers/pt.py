@@ -37,9 +37,17 @@ def _recognise(paths: Sequence[Path]) -> Found | None:
     wanted = " and ".join(f"a .pt file of {role}" for role in missing)
     if missing == ["images"]:
         wanted += " ('ddlabel import-labels' puts labels on a bundle)"
+    if missing == ["labels"]:
+        wanted += f": name both, such as 'ddlabel import {paths[0]} {_labels_beside(paths[0])} OUT'"
     return Found(
         f"{what} in {'one .pt file' if len(roles) == 1 else '.pt files'}", Certainty.MARK, wanted
     )
+
+
+def _labels_beside(images: Path) -> str:
+    """Return the file of labels that belongs to a file of images, by the names of MTT."""
+    labels = images.with_name(images.name.replace("images", "labels"))
+    return "LABELS.pt" if labels == images else str(labels)
 
 
 def _recognise_folder(folder: Path) -> Found | None:

@@ -91,10 +91,18 @@ def test_arrays_that_are_not_read_are_named(tmp_path):
     assert "fold" in note
 
 
-def test_arrays_of_other_parts_need_no_note(tmp_path):
+def test_the_part_that_is_read_is_named_where_none_was_asked_for(tmp_path):
     labels = np.array([0, 1])
     arrays = {"x_train": UINT8, "y_train": labels, "x_test": UINT8, "y_test": labels}
-    assert notes_of(save_npz(tmp_path / "x.npz", **arrays)) == []
+    path = save_npz(tmp_path / "x.npz", **arrays)
+    (note,) = notes_of(path)
+    assert note.endswith("its part train is read: --split test reads the other")
+    assert notes_of(path, split="test") == []
+
+
+def test_classes_that_are_numbered_from_one_are_asked_about(tmp_path):
+    (note,) = notes_of(save_npz(tmp_path / "x.npz", x=UINT8, y=np.array([1, 2])))
+    assert "1 of 3 classes have no image: 0: do the numbers of the classes begin at 1?" in note
 
 
 def test_a_second_array_of_labels_is_named(tmp_path):
