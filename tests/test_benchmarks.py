@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from benchmarks import experts as expert_benchmarks
-from benchmarks import labels, reference, students
+from benchmarks import labels, plain, programs, reference, students
 from benchmarks.__main__ import main
 from benchmarks.figures import GOALS, figure, figure_line, paired_ratios, results_table
 from benchmarks.harness import BENCHMARKS, Settings, Side, compare_sides
 from benchmarks.inputs import noise_bundle, normalised_tensors
 from benchmarks.machine import flops
 from experts import write_run
+from safetensors.torch import load_file
 
+from ddlabel.core.config import RuntimeOptions
 from ddlabel.data import formats
 from ddlabel.methods.labels import views
 from ddlabel.methods.labels.gift import gift
@@ -39,6 +42,7 @@ MACHINE = {
 }
 RATES = {"matmul_flops_per_second": {"float32": 125e9, "bfloat16": 7e8}}
 FLOAT32 = {"precision": "fp32", "compile": "off"}
+CPU_OPTIONS = RuntimeOptions(device="cpu", **FLOAT32)
 
 
 def ddlabel_network(name: str, size: int) -> torch.nn.Module:
@@ -162,6 +166,34 @@ def test_both_sides_refine_labels_alike():
     fast = labels.ddlabel_refine(30)(70)
     assert plain["count"] == fast["count"] == 3 * 24
     assert np.allclose(plain["check"], fast["check"], atol=1e-6)
+
+
+def test_the_plain_program_labels_as_the_expert_does(tmp_path, monkeypatch):
+    bundle = noise_bundle(3, size=32)
+    path = tmp_path / "noise.safetensors"
+    formats.write(str(path), bundle)
+    run = write_run(tmp_path / "expert", bundle, net="convnet-d1")
+    weights = max(run.folder.glob("step-*.safetensors"))
+    out = tmp_path / "labels.safetensors"
+    words = ["plain", "relabel", path, out, "--net", "convnet-d1", "--weights", weights]
+    monkeypatch.setattr("sys.argv", [str(word) for word in words])
+    plain.main()
+    images, _ = plain.read_images(str(path))
+    body = labels.Labeler(
+        labels.inputs.checkpoint_of(run.folder), labels.Runtime.of(CPU_OPTIONS), num_images=1
+    ).bodies[0]
+    with torch.no_grad():
+        torch.testing.assert_close(load_file(out)["soft_labels"], body(images))
+
+
+def test_a_program_is_timed_with_its_own_cache(tmp_path):
+    program = "import os; open('{}', 'w').write(os.environ['TORCHINDUCTOR_CACHE_DIR'])"
+    written = tmp_path / "written"
+    words = [sys.executable, "-c", program.format(written)]
+    taken = programs.run_program(words, tmp_path / "cache")
+    assert written.read_text() == str(tmp_path / "cache")
+    assert taken.cpu_seconds > 0
+    assert taken.seconds > 0
 
 
 @pytest.mark.parametrize("kind", ["hard", "soft"])

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from . import experts, labels, storage, students  # noqa: F401 - importing registers benchmarks
+from . import experts, labels, programs, storage, students  # noqa: F401 - importing registers benchmarks
 from .figures import describe_machine, figure_line, results_table
 from .harness import BENCHMARKS, ON_CPU, Settings, describe_sides
 from .machine import machine_info
