@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from benchmarks import experts as expert_benchmarks
-from benchmarks import labels, plain, programs, reference, students
+from benchmarks import gpu, labels, plain, programs, reference, students, variants
 from benchmarks.__main__ import main
 from benchmarks.figures import GOALS, figure, figure_line, paired_ratios, results_table
 from benchmarks.harness import BENCHMARKS, Settings, Side, compare_sides
@@ -314,7 +314,9 @@ def test_every_figure_but_those_of_another_benchmark_names_its_benchmark():
     others = {"evaluate-1000", "share", "densify-memory", "help", "list", "info"}
     others |= {f"{loss}-{name}" for loss in ("gift", "cosine") for name in ("time", "memory")}
     others |= {f"bundle-{name}" for name in ("open", "read", "write")}
-    assert set(GOALS) - others == set(BENCHMARKS) - {"gift", "bundle", "start-up"}
+    of_variants = {name for name in BENCHMARKS if name.startswith(variants.PREFIX)}
+    without_key = {"gift", "bundle", "start-up"} | of_variants
+    assert set(GOALS) - others == set(BENCHMARKS) - without_key
 
 
 def test_start_up_writes_results_that_the_table_reads(tmp_path, monkeypatch, capsys):
@@ -332,3 +334,22 @@ def test_start_up_writes_results_that_the_table_reads(tmp_path, monkeypatch, cap
     monkeypatch.setattr("sys.argv", ["benchmarks", "table", str(out)])
     main()
     assert "`ddlabel info FILE`" in capsys.readouterr().out
+
+
+def test_a_run_on_a_gpu_goes_on_after_a_part_that_fails_or_takes_too_long(tmp_path, monkeypatch):
+    programs_of = {
+        "fails": [sys.executable, "-c", "raise SystemExit('no such thing')"],
+        "sleeps": [sys.executable, "-c", "import time; time.sleep(60)"],
+        "works": [sys.executable, "-c", ""],
+    }
+    monkeypatch.setattr(gpu, "_BENCHMARKS", tuple(programs_of))
+    monkeypatch.setattr(gpu, "_SECONDS_TO_START", 0)
+    monkeypatch.setattr(gpu, "_benchmark_words", lambda name, *_, **__: programs_of[name])
+    monkeypatch.setattr(gpu, "_run_tests", lambda *_: "done")
+    out = tmp_path / "gpu.json"
+    gpu.run_all(tmp_path, out, minutes=5 / 60, is_dry=True)
+    results = json.loads(out.read_text())
+    assert results["parts"]["fails"].startswith("failed")
+    assert "no such thing" in results["errors"]["fails"]
+    assert results["parts"]["sleeps"] == "stopped after 1 s"
+    assert results["parts"]["works"].startswith("done")

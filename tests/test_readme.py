@@ -23,7 +23,7 @@ from ddlabel.core import protocols
 DOCUMENTS = [README, *PAGES, *FIGURES]
 GUIDE = "\n".join(page.read_text() for page in PAGES)
 TORCHRUN = {"--nproc-per-node"}
-BENCHMARKS = {"--out", "--help"}
+BENCHMARKS = {"--out", "--help", "--data", "--dry", "--minutes"}
 # Small enough for a test; the README's own numbers take minutes.
 QUICK = 'seeds=2, epochs=1, net="convnet-d1:width=4", precision="fp32"'
 by_document = pytest.mark.parametrize(

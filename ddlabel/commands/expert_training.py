@@ -119,7 +119,7 @@ class _Training:
             planned=planned,
             options=options,
             runtime=runtime,
-            in_memory=DeviceBundle.of(real.sample, runtime.device),
+            in_memory=DeviceBundle.fitting(real.sample, runtime.device),
         )
 
     def begin(self) -> Expert:
@@ -161,7 +161,7 @@ class _Training:
         sample = training_sample(self.in_memory, self.planned.info.seed)
         tested_on = {"train_accuracy": sample}
         if test is not None and distributed.is_first_rank():
-            tested_on["test_accuracy"] = DeviceBundle.of(test, device)
+            tested_on["test_accuracy"] = DeviceBundle.fitting(test, device)
         return tested_on
 
     def spec(self, expert: Expert, steps: range) -> TrainSpec:

@@ -11,6 +11,7 @@ import torch
 from ddlabel.commands.checkpoints import source_of
 from ddlabel.core.config import RelabelOptions
 from ddlabel.core.errors import UsageError
+from ddlabel.core.ranks import NUM_RANKS
 from ddlabel.data.bundle import CHUNK, Bundle, Field, image_chunks
 from ddlabel.data.expert_run import Checkpoints
 from ddlabel.data.labels import Labels, Views
@@ -19,6 +20,7 @@ from ddlabel.data.scratch import scratch_array
 from ddlabel.training import distributed
 from ddlabel.training.batches import ViewIndex
 from ddlabel.training.device_data import DeviceBundle, DeviceViews, to_device, to_unit
+from ddlabel.training.host_rows import HostRows
 from ddlabel.training.labeler import Labeler
 from ddlabel.training.loop import Progress
 from ddlabel.training.runtime import Runtime
@@ -50,8 +52,10 @@ def label_images(
     labeler = _labeler(checkpoints, options, num_images=len(bundle))
     device = labeler.runtime.device
     values = scratch_array((len(bundle), bundle.num_classes), np.float32)
+    source = HostRows.of_array(bundle.images, device)
     for rows in distributed.chunks_for_rank(_chunks(bundle, progress), values):
-        images = to_unit(to_device(bundle.images[rows], device))
+        images = to_unit(source[rows])
+        _read_next(source, rows)
         values[rows] = labeler(images).cpu().numpy()
     return bundle.with_labels("soft", Labels(values=values, meta=_meta(checkpoints, options)))
 
@@ -81,9 +85,12 @@ def label_views(
     # The progress of one chunk is that of its views.
     is_one_chunk = len(bundle) <= CHUNK
     chunks = _chunks(bundle, iter if is_one_chunk else progress)
+    source = HostRows.of_array(bundle.images, device)
     for rows in distributed.chunks_for_rank(chunks, values):
+        images_of_chunk = source[rows]
+        _read_next(source, rows)
         block = DeviceBundle(
-            images=to_device(bundle.images[rows], device),
+            images=images_of_chunk,
             hard=to_device(bundle.hard_labels[rows], device),
             num_classes=bundle.num_classes,
             views=DeviceViews.of(views.take(numbers[rows], len(bundle)), device),
@@ -102,6 +109,13 @@ def _chunks(bundle: Bundle, progress: Progress) -> Iterator[slice]:
     chunks = list(image_chunks(bundle))
     for number in progress(range(len(chunks))):
         yield chunks[number]
+
+
+def _read_next(source: HostRows, rows: slice) -> None:
+    """Read the chunk that comes after `rows` on this rank, while these are labelled."""
+    distance = CHUNK * NUM_RANKS
+    if rows.start + distance < len(source):
+        source.expect(slice(rows.start + distance, rows.stop + distance))
 
 
 def _labeler(checkpoints: Checkpoints, options: RelabelOptions, *, num_images: int) -> Labeler:

@@ -49,8 +49,10 @@ class Labels:
         index = None if self.index is None else take_rows(self.index, rows)
         return replace(self, values=take_rows(self.values, rows), index=index)
 
-    def decode(self, rows: slice | Array = slice(None)) -> Array:
+    def decode(self, rows: slice | Array | tuple[Array, ...] = slice(None)) -> Array:
         """Return the labels [n, K] or [n, V, K] of some images as float32, in the space of `meta`.
+
+        Of two arrays of n numbers, of images and of their views, the labels are [n, K].
 
         uint16 values are the upper halves of float32 numbers (bfloat16). uint8 values are
         log-probabilities −32·(1 − n/255)² nats below the largest of each label; as logits they get

@@ -68,11 +68,15 @@ def image_batches(
     labels.
     """
     order_seed = partial(rng.stream, seed, "order")
-    rows_of_step = shuffled_rows(len(data), batch_size, order_seed, data.device)
+    rows_of_step = shuffled_rows(len(data), batch_size, order_seed, data.index_device)
 
     def batch(step: int) -> tuple[Tensor, Target]:
         rows = rows_of_step(step)
-        images, target = transform(data.unit(rows), label(rows), seed=seed, step=step)
+        unit_images = data.unit(rows)
+        if data.reads_ahead:
+            data.expect(rows_of_step(step + 1))
+        target = label(rows.to(data.device))
+        images, target = transform(unit_images, target, seed=seed, step=step)
         if online is None:
             return images, target
         logits = online(images, step)
@@ -136,8 +140,9 @@ class ViewIndex:
     def images(self, items: Tensor) -> Tensor:
         """Return items as they were labelled, [B, C, H, W] in unit space: cut, flipped, blended."""
         rows = items // self.items_per_image
-        number = items % self.items_per_image
+        number = (items % self.items_per_image).to(self.data.device)
         images = self._cut(rows, number)
+        rows = rows.to(self.data.device)
         mix, weight = self.views.mix, self.views.mix_weight
         if mix is None or weight is None:
             return images
@@ -153,10 +158,16 @@ class ViewIndex:
         is_view = (view >= 0).view(-1, 1, 1, 1)
         return torch.where(is_view, blended, images)
 
+    def expect(self, items: Tensor) -> None:
+        """Read the images of items, which will be asked for next, ahead of that."""
+        self.data.expect(items // self.items_per_image)
+
     def _cut(self, rows: Tensor, number: Tensor) -> Tensor:
         """Return item `number` of images `rows`, cut out and flipped."""
+        unit_images = self.data.unit(rows)
+        rows = rows.to(self.data.device)
         boxes = self.boxes[number] if self.boxes.ndim == 2 else self.boxes[rows, number]
-        images = views.crop(self.data.unit(rows), boxes)
+        images = views.crop(unit_images, boxes)
         if self.flip is None:
             return images
         is_flipped = self.flip[rows, number].view(-1, 1, 1, 1) == 1
@@ -216,14 +227,22 @@ def view_batches(
     batch_size = min(batch_size, num_images)
     num_rows = num_images if together else num_images * index.items_per_image
     order_seed = partial(rng.stream, seed, "order")
-    rows_of_step = shuffled_rows(num_rows, batch_size, order_seed, index.data.device)
+    rows_of_step = shuffled_rows(num_rows, batch_size, order_seed, index.data.index_device)
     label = index.split_target if split else index.target
-    offsets = torch.arange(index.items_per_image, device=index.data.device)
+    offsets = torch.arange(index.items_per_image, device=index.data.index_device)
+
+    def items_of_step(step: int) -> Tensor:
+        rows = rows_of_step(step)
+        if not together:
+            return rows
+        return (rows[:, None] * index.items_per_image + offsets).flatten()
 
     def batch(step: int) -> tuple[Tensor, Any]:
-        items = rows_of_step(step)
-        if together:
-            items = (items[:, None] * index.items_per_image + offsets).flatten()
-        return transform(index.images(items), label(items), seed=seed, step=step)
+        items = items_of_step(step)
+        images = index.images(items)
+        if index.data.reads_ahead:
+            index.expect(items_of_step(step + 1))
+        target = label(items.to(index.data.device))
+        return transform(images, target, seed=seed, step=step)
 
     return batch

@@ -1,7 +1,7 @@
 """Images in chunks whose activations stay in the caches of the device."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -18,10 +18,15 @@ def cache_sized_chunks(images: Tensor) -> Iterator[Tensor]:
     The number of images in a chunk is a power of two, so that larger chunks of a power of two are
     split evenly. The last chunk may be smaller.
     """
-    pixels_of_chunk = _PIXELS_ON_CPU if images.device.type == "cpu" else _PIXELS_ON_GPU
-    pixels_of_image = math.prod(images.shape[2:])
+    yield from torch.split(images, images_of_chunk(images.shape, images.device))
+
+
+def images_of_chunk(shape: Sequence[int], device: torch.device) -> int:
+    """Return the number of images in a chunk of images of `shape` [N, C, H, W] on a device."""
+    pixels_of_chunk = _PIXELS_ON_CPU if device.type == "cpu" else _PIXELS_ON_GPU
+    pixels_of_image = math.prod(shape[2:])
     most_images = max(1, pixels_of_chunk // pixels_of_image)
-    yield from torch.split(images, _power_of_two_up_to(most_images))
+    return _power_of_two_up_to(most_images)
 
 
 def _power_of_two_up_to(number: int) -> int:

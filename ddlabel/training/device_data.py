@@ -1,6 +1,7 @@
 """A bundle on a device."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -14,8 +15,14 @@ from ddlabel.data.labels import Array, Labels, Views
 from ddlabel.data.schema import LabelMeta
 from ddlabel.methods.labels.target import Target, class_shares
 from ddlabel.methods.nets import Network
-from ddlabel.training.chunking import cache_sized_chunks
+from ddlabel.training.chunking import images_of_chunk
+from ddlabel.training.host_rows import HostRows
+from ddlabel.training.memory import free_bytes
 from ddlabel.training.stacking import Forward
+
+# The share of a device's free memory that bundles may take: networks need the rest.
+_SHARE_OF_MEMORY = 0.5
+_FLOAT32_BYTES = 4
 
 
 def to_device(array: Array, device: torch.device) -> Tensor:
@@ -30,14 +37,16 @@ def to_unit(images: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceLabels:
-    """Decoded labels [N, K] or [N, V, K] on a device."""
+    """Decoded labels [N, K] or [N, V, K] on a device, or copied to it when they are asked for."""
 
-    values: Tensor
+    values: Tensor | HostRows
     meta: LabelMeta
 
     @classmethod
-    def of(cls, labels: Labels, device: torch.device) -> Self:
-        """Decode labels and copy them to the device."""
+    def of(cls, labels: Labels, device: torch.device, *, on_host: bool = False) -> Self:
+        """Decode labels and copy them to the device, or do so later for the rows asked for."""
+        if on_host:
+            return cls(values=HostRows.of_labels(labels, device), meta=labels.meta)
         values = torch.from_numpy(labels.decode()).to(device)
         return cls(values=values, meta=labels.meta)
 
@@ -60,9 +69,12 @@ class DeviceViews:
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceBundle:
-    """Images [N, C, H, W] and their labels as tensors on one device."""
+    """Images [N, C, H, W] and their labels as tensors on one device.
 
-    images: Tensor
+    Of a bundle that is larger than the device, images or labels stay on the host: see `fitting`.
+    """
+
+    images: Tensor | HostRows
     hard: Tensor
     num_classes: int
     soft: DeviceLabels | None = None
@@ -72,13 +84,42 @@ class DeviceBundle:
     @classmethod
     def of(cls, bundle: Bundle, device: torch.device) -> Self:
         """Copy the whole bundle to the device."""
-        soft, dense, views = bundle.soft, bundle.dense, bundle.views
+        return cls._on_device(bundle, device, on_host=())
+
+    @classmethod
+    def fitting(cls, bundle: Bundle, device: torch.device) -> Self:
+        """Copy what fits to the device. The rest is copied, row by row, when it is asked for.
+
+        Half of the free memory is for the bundle: for its images first, then for its labels.
+        """
+        budget = _SHARE_OF_MEMORY * free_bytes(device)
+        on_host = []
+        for name, num_bytes in _sizes(bundle).items():
+            if num_bytes > budget:
+                on_host.append(name)
+            else:
+                budget -= num_bytes
+        return cls._on_device(bundle, device, on_host)
+
+    @classmethod
+    def _on_device(cls, bundle: Bundle, device: torch.device, on_host: Sequence[str]) -> Self:
+        """Copy a bundle to the device, but for the parts `on_host`: images, soft or dense."""
+        images: Tensor | HostRows
+        if "images" in on_host:
+            images = HostRows.of_array(bundle.images, device)
+        else:
+            images = to_device(bundle.images, device)
+        labels: dict[str, DeviceLabels | None] = {"soft": None, "dense": None}
+        for name, of_bundle in (("soft", bundle.soft), ("dense", bundle.dense)):
+            if of_bundle is not None:
+                labels[name] = DeviceLabels.of(of_bundle, device, on_host=name in on_host)
+        views = bundle.views
         return cls(
-            images=to_device(bundle.images, device),
+            images=images,
             hard=to_device(bundle.hard_labels, device),
             num_classes=bundle.num_classes,
-            soft=None if soft is None else DeviceLabels.of(soft, device),
-            dense=None if dense is None else DeviceLabels.of(dense, device),
+            soft=labels["soft"],
+            dense=labels["dense"],
             views=None if views is None else DeviceViews.of(views, device),
         )
 
@@ -88,7 +129,31 @@ class DeviceBundle:
     @property
     def device(self) -> torch.device:
         """The device of all tensors."""
-        return self.images.device
+        return self.hard.device
+
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether the images are on the host, so that it is worth calling `expect`."""
+        return isinstance(self.images, HostRows)
+
+    @property
+    def index_device(self) -> torch.device:
+        """The device on which rows are drawn: the host, if it has to read images by them."""
+        return torch.device("cpu") if self.reads_ahead else self.device
+
+    def expect(self, rows: Tensor | slice) -> None:
+        """Read images of these rows, which will be asked for next, ahead of that."""
+        if isinstance(self.images, HostRows):
+            self.images.expect(rows)
+
+    def unit_chunks(self) -> Iterator[Tensor]:
+        """Yield all images in unit space, in chunks for networks without gradients."""
+        size = images_of_chunk(self.images.shape, self.device)
+        for start in range(0, len(self), size):
+            images = self.images[start : start + size]
+            if start + size < len(self):
+                self.expect(slice(start + size, start + 2 * size))
+            yield to_unit(images)
 
     def take(self, rows: Tensor) -> Self:
         """Return images of these rows with their hard labels alone."""
@@ -140,6 +205,15 @@ class DeviceBundle:
         return Target(hard=hard, values=values, meta=self.dense.meta, first=first)
 
 
+def _sizes(bundle: Bundle) -> dict[str, int]:
+    """Return the bytes of images and decoded labels on a device."""
+    sizes = {"images": bundle.images.nbytes}
+    for name, labels in (("soft", bundle.soft), ("dense", bundle.dense)):
+        if labels is not None:
+            sizes[name] = math.prod(labels.shape) * _FLOAT32_BYTES
+    return sizes
+
+
 @torch.no_grad()
 def predict(networks: Sequence[Network], forward: Forward, data: DeviceBundle) -> Tensor:
     """Return logits [S, N, K] of a stack of S networks in evaluation mode.
@@ -149,8 +223,8 @@ def predict(networks: Sequence[Network], forward: Forward, data: DeviceBundle) -
     for network in networks:
         network.eval()
     logits = []
-    for part in cache_sized_chunks(data.images):
-        images = networks[0].prepare(to_unit(part))
+    for part in data.unit_chunks():
+        images = networks[0].prepare(part)
         logits.append(forward(images.expand(len(networks), *images.shape)))
     for network in networks:
         network.train()

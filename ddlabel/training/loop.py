@@ -107,7 +107,8 @@ def shuffled_rows(
     """
     steps_per_pass = math.ceil(num_rows / batch_size)
 
-    @lru_cache(maxsize=1)
+    # Two: the first batch of the next pass may be read ahead.
+    @lru_cache(maxsize=2)
     def permutation(pass_number: int) -> Tensor:
         generator = torch.Generator().manual_seed(pass_seed(pass_number))
         return torch.randperm(num_rows, generator=generator).to(device)

@@ -46,6 +46,14 @@ def keep_freed_memory() -> bool:
     return is_kept
 
 
+def free_bytes(device: torch.device) -> int:
+    """Return the free memory of a device."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free)
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
 def release_memory() -> None:
     """Give memory that nothing uses back to the device, after an error that it is exhausted."""
     gc.collect()

@@ -1,6 +1,5 @@
 """Where networks run and in which arithmetic: `--device`, `--precision` and `--compile`."""
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from ddlabel.core.config import RuntimeOptions
 from ddlabel.core.errors import ResourceError, UsageError
 from ddlabel.training.compilation import can_compile, compiled, worth_compiling
 from ddlabel.training.cost import count_activations
-from ddlabel.training.memory import keep_freed_memory
+from ddlabel.training.memory import free_bytes, keep_freed_memory
 from ddlabel.training.stacking import Forward, stacked
 
 _AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -247,14 +246,7 @@ class Runtime:
             _NUMBERS_PER_ACTIVATION * num_activations * batch_size
             + _NUMBERS_PER_PARAMETER * num_parameters
         )
-        return self._free_bytes() // (_FLOAT32_BYTES * numbers_per_network)
-
-    def _free_bytes(self) -> int:
-        """Return the free memory of the device."""
-        if self.device.type == "cuda":
-            free, _ = torch.cuda.mem_get_info(self.device)
-            return int(free)
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return free_bytes(self.device) // (_FLOAT32_BYTES * numbers_per_network)
 
 
 def _autocasting(forward: Forward, device: torch.device, dtype: torch.dtype) -> Forward:

@@ -9,13 +9,20 @@ from typing import Any
 
 import torch
 
-from . import experts, labels, programs, storage, students  # noqa: F401 - importing registers benchmarks
+from . import (  # noqa: F401 - importing registers benchmarks
+    experts,
+    labels,
+    programs,
+    storage,
+    students,
+    variants,
+)
 from .figures import describe_machine, figure_line, results_table
 from .harness import BENCHMARKS, ON_CPU, Settings, describe_sides
 from .machine import machine_info
 
-# Benchmarks that take hours: they run only by name.
-_SLOW = "accuracy-"
+# Benchmarks that take hours, or that only a GPU has a use for: they run only by name.
+_BY_NAME = ("accuracy-", variants.PREFIX)
 
 
 def main() -> None:
@@ -42,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     add = parser.add_argument
     names = (*BENCHMARKS, "all", "table")
-    add("name", choices=names, help="all runs every benchmark but accuracy-*")
+    add("name", choices=names, help="all runs every benchmark but accuracy-* and variant-*")
     add("results", nargs="*", type=Path, help="for table: files of --out, one for each machine")
     data = Path("../shared/data")
     add("--data", type=Path, default=data, help="folder of cifar10.zip and imagenette128.zip")
@@ -91,7 +98,7 @@ def _settings_of(arguments: argparse.Namespace, parser: argparse.ArgumentParser)
 def _benchmark_names(name: str) -> list[str]:
     """Return the benchmarks that a name on the command line stands for."""
     if name == "all":
-        return [known for known in BENCHMARKS if not known.startswith(_SLOW)]
+        return [known for known in BENCHMARKS if not known.startswith(_BY_NAME)]
     return [name]
 
 

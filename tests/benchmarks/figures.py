@@ -65,6 +65,11 @@ GOALS = {
     "command-relabel": Goal(work="whole command: `relabel`, CIFAR-10 IPC 50"),
     "command-densify": Goal(work="whole command: `densify`, CIFAR-10 IPC 50, 25 views"),
     "command-evaluate": Goal(work="whole command: `evaluate`, five students, CIFAR-10 IPC 10"),
+    "beyond-memory": Goal(
+        work="a student of a bundle 4 × the device's memory against one that fits",
+        cpu=0.8,
+        cuda=0.8,
+    ),
     "refine": Goal(work="refine: labels/s"),
     "gift-time": _at_most("GIFT above KL: time of a step", "%", 2, 2),
     "gift-memory": _at_most("GIFT above KL: peak memory", "%", 2, 2),

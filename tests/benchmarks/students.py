@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -20,6 +20,7 @@ from ddlabel.data import formats
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.labels import Array
 from ddlabel.methods.intervals import summarise
+from ddlabel.training import device_data
 
 from . import inputs, reference
 from .figures import GOALS, figure, format_number, paired_ratios
@@ -204,6 +205,30 @@ def _compare_students(key: str, settings: Settings, work: Work, *, num_tested: i
         f", accuracy at epoch {equal_work['amount']} {' and '.join(percent)}"
     )
     return result
+
+
+def students_on_a_small_device(work: Work) -> Turn:
+    """Make the turns of `ddlabel_students` with a quarter of the memory that the images take."""
+    num_bytes = formats.read(str(work.train)).images.nbytes
+    device_data.free_bytes = lambda _: num_bytes // 4
+    return ddlabel_students(work)
+
+
+@benchmark("beyond-memory")
+def measure_beyond_memory(settings: Settings) -> Result:
+    """Measure one student of CIFAR-10 images that do not fit the device, against some that do."""
+    work = replace(
+        _cifar_work(settings, "convnet-d3"),
+        train=inputs.few_images(settings, ipc=50),
+        num_students=1,
+    )
+    return compare_sides(
+        "beyond-memory",
+        settings,
+        "images/s",
+        reference=partial(ddlabel_students, work),
+        ddlabel=partial(students_on_a_small_device, work),
+    )
 
 
 def loss_steps(train: Path, loss: str, device: str, options: Mapping[str, Any]) -> Turn:

@@ -24,6 +24,7 @@ from ddlabel.core.config import (
 from ddlabel.core.errors import ResourceError, UsageError
 from ddlabel.data.expert_run import Checkpoint
 from ddlabel.training import runtime as runtime_module
+from ddlabel.training.memory import free_bytes
 from ddlabel.training.runtime import Runtime, has_bfloat16_units, pick_device
 
 CUDA = torch.device("cuda")
@@ -263,10 +264,10 @@ class TestMemory:
         # 64 pixels and 3 logits for each of 10 images, twice; 64·3 weights and 3 biases, six times:
         # 2·67·10 + 6·195 = 2510 numbers of 4 bytes.
         body = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
-        for free_bytes, expected in ((4 * 2510 - 1, 0), (4 * 2510, 1), (100 * 2510, 25)):
-            monkeypatch.setattr(Runtime, "_free_bytes", lambda _, free=free_bytes: free)
+        for free, expected in ((4 * 2510 - 1, 0), (4 * 2510, 1), (100 * 2510, 25)):
+            monkeypatch.setattr(runtime_module, "free_bytes", lambda _, free=free: free)
             assert cpu_runtime().max_stack_size(body, batch_size=10, shape=SHAPE) == expected
 
     def test_free_memory_is_a_part_of_the_memory_of_the_machine(self):
         all_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        assert 0 < cpu_runtime()._free_bytes() < all_bytes
+        assert 0 < free_bytes(CPU) < all_bytes

@@ -55,7 +55,7 @@ class DeviceCache:
 
         def copy_to_device() -> tuple[DeviceBundle, Bundle]:
             # Keep the bundle with its copy, so that no other bundle gets its id.
-            return DeviceBundle.of(bundle, self.runtime.device), bundle
+            return DeviceBundle.fitting(bundle, self.runtime.device), bundle
 
         data, _ = _keep(self._kept_for_seed, id(bundle), copy_to_device)
         return data
