@@ -120,15 +120,19 @@ def _check_region(region: Sequence[float], side: int) -> None:
 
 
 def _check_whole(more: Sequence[Any]) -> None:
-    """Check that images were not cut into patches that changed places (EDC, on ImageNet)."""
+    """Check that no file says that patches of images changed places.
+
+    EDC's public code saves an order of patches, which is zeros: it labels images as they are. Its
+    function that moves patches joins them in their old order besides. An archive with other orders
+    is of changed code, and does not say whether the patches moved.
+    """
     for order in more:
         if order is None:
             continue
         numbers = np.atleast_1d(_array("orders of patches", order, np.int64))
-        # EDC writes zeros where nothing was cut.
         in_place = (numbers == np.arange(numbers.shape[-1])).all(-1) | (numbers == 0).all(-1)
         require(
             in_place.all(),
-            "its images were cut into patches that changed places (EDC, on ImageNet): views "
-            "cannot hold that",
+            "it says that patches of its images changed places, which no public code does while it "
+            "labels, and views cannot hold: label the images again with 'ddlabel densify'",
         )

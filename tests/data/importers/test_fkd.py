@@ -102,7 +102,7 @@ def test_a_damaged_file_is_refused_by_name(tmp_path, damage):
     assert "epoch_1" in str(raised.value)
 
 
-def test_patches_that_stayed_in_place_are_no_matter(tmp_path):
+def test_the_empty_orders_of_patches_that_edc_saves_are_no_matter(tmp_path):
     bundle = make_bundle(size=16)
     save_fkd(tmp_path / "fkd", bundle, batch_size=12, epochs=1, ids=True)
     change(tmp_path / "fkd", lambda content: content.append(torch.zeros(12, 2, 2).int()))
