@@ -17,6 +17,7 @@ from ddlabel.commands.inputs import (
 )
 from ddlabel.commands.label_report import report_labels
 from ddlabel.commands.labeling import Labelling, label_images
+from ddlabel.commands.learned_pixels import learned_with_hard_labels
 from ddlabel.commands.reporter import Reporter
 from ddlabel.core.config import RelabelOptions
 from ddlabel.core.errors import UsageError
@@ -25,6 +26,11 @@ from ddlabel.data.bundle import Bundle
 from ddlabel.data.expert_run import Checkpoints, ExpertRun
 from ddlabel.data.provenance import Input
 from ddlabel.training import distributed
+
+_LEARNED = (
+    "the pixels seem learned, and came with hard labels alone: an expert's soft labels can cost "
+    "such images accuracy: let 'ddlabel evaluate' compare --labels hard,soft"
+)
 
 
 @command("relabel", RelabelOptions)
@@ -76,22 +82,26 @@ def label_with_experts(
     choice = _choose(opened.bundle, runs, options, labelling, reporter)
     inputs = [*choice.inputs, *expert_inputs(choice.checkpoints)]
     if NUM_RANKS > 1:
-        digests = [each.sha256 for each in inputs]
-        distributed.join(
-            options.device,
-            {
-                "command": type(options).__name__,
-                **options.recorded(),
-                "bundle": opened.digest,
-                "experts": digests,
-            },
-        )
+        _join_ranks(options, opened.digest, inputs)
     reporter.note(f"labels by {source_of(choice.checkpoints)}")
+    if labelling.field == "soft" and learned_with_hard_labels(opened.bundle):
+        reporter.note(f"note: {_LEARNED}")
     labelled = labelling.label(opened.bundle, choice.checkpoints, choice.options, reporter.progress)
     report_labels(labelled, labelling.field, reporter)
     # The names of the experts have their epochs.
     settled = replace(choice.options, epoch=type(options)().epoch)
     return Made(bundle=labelled, source=opened.digest, inputs=inputs, settled=settled)
+
+
+def _join_ranks(options: RelabelOptions, bundle: str, inputs: Sequence[Input]) -> None:
+    """Wait for all ranks, which must have the same work: `bundle` is the digest of theirs."""
+    work = {
+        "command": type(options).__name__,
+        **options.recorded(),
+        "bundle": bundle,
+        "experts": [each.sha256 for each in inputs],
+    }
+    distributed.join(options.device, work)
 
 
 def _choose(

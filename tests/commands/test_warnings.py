@@ -11,6 +11,8 @@ from samples import make_bundle, with_arrays
 
 import ddlabel
 from ddlabel.commands.label_report import report_labels
+from ddlabel.commands.learned_pixels import learned_with_hard_labels
+from ddlabel.data.provenance import Entry
 
 
 def warnings_of_labels(agreement: float, num_images: int) -> list[str]:
@@ -52,3 +54,30 @@ def test_test_images_among_the_images_are_warned_of(num_shared):
     assert [line.partition(":")[0] + ":" + line.split(":")[1] for line in lines.warnings] == (
         expected if num_shared else []
     )
+
+
+def test_learned_pixels_that_came_with_hard_labels_alone_are_known_by_their_levels():
+    bundle = replace(make_bundle(images=20), soft=None)
+    levels = (bundle.images / 255).astype(np.float32)
+    shaken = levels + np.random.default_rng(0).normal(0, 0.05, levels.shape).astype(np.float32)
+    unit = replace(bundle.pixels, space="unit")
+    learned = replace(bundle, images=shaken, pixels=unit)
+    assert learned_with_hard_labels(learned)
+    assert not learned_with_hard_labels(bundle)
+    assert not learned_with_hard_labels(replace(bundle, images=levels, pixels=unit))
+    # Labels that came with the images are those that they were learned for.
+    soft = make_bundle(images=20).soft
+    assert not learned_with_hard_labels(replace(learned, soft=soft))
+    entry = Entry(command="relabel", version="1")
+    assert learned_with_hard_labels(replace(learned, soft=soft, history=(entry,)))
+
+
+def test_relabel_says_so_in_one_line(made, tmp_path):
+    few = ddlabel.read(made / "few.safetensors")
+    images = few.images / np.float32(255) * np.float32(0.9) + np.float32(0.0503)
+    learned = replace(few, images=images, pixels=replace(few.pixels, space="unit"))
+    for bundle, expected in ((learned, 1), (few, 0)):
+        lines = Listener()
+        ddlabel.relabel(bundle, expert=made / "expert", epoch=1, reporter=lines)
+        said = [line for line in lines.notes if "--labels hard,soft" in line]
+        assert len(said) == expected

@@ -12,14 +12,12 @@ from ddlabel.commands.doctor.case import (
     sample_rows,
 )
 from ddlabel.commands.doctor.class_order import MOST_NATS, taken_for
-from ddlabel.commands.doctor.pixels import are_levels
+from ddlabel.commands.learned_pixels import learned_with_hard_labels
 from ddlabel.data.labels import Array
 from ddlabel.data.likeness import as_unit
 
 # The mean cross-entropies of images and of test images must differ by so many standard errors.
 _LEAST_ERRORS = 3.0
-# Commands that give a bundle soft labels of an expert.
-_LABELLING = ("relabel", "learn")
 
 
 @checks.add
@@ -31,9 +29,7 @@ def distilled_for_hard_labels(case: Case, expert: Expert, test: HeldOut) -> list
     of each class, an expert's soft labels cost 9 points.
     """
     bundle = case.bundle
-    labelled_by = {entry.command for entry in bundle.history}
-    came_with_soft = bundle.soft is not None and not labelled_by.intersection(_LABELLING)
-    if bundle.pixels.space != "unit" or are_levels(case.images) or came_with_soft:
+    if not learned_with_hard_labels(bundle):
         return []
     rows = sample_rows(len(test.bundle))
     taken = taken_for(bundle.classes, expert.classes)
@@ -48,7 +44,8 @@ def distilled_for_hard_labels(case: Case, expert: Expert, test: HeldOut) -> list
     return [
         Finding(
             check="distilled-for-hard-labels",
-            found="the pixels are no whole grey levels, as of images that were optimised, and the "
+            found="the pixels are no whole grey levels, as of images that were optimised, and came "
+            "with hard labels alone; the "
             f"expert finds their classes {'easier' if is_easier else 'harder'} than those of test "
             f"images (cross-entropy {own.mean():.2f} nats, and {real.mean():.2f})",
             certainty="possible",

@@ -19,6 +19,7 @@ from ddlabel.commands.doctor.import_again import (
     was_normalised,
 )
 from ddlabel.commands.doctor.readings import Reading, readings
+from ddlabel.commands.learned_pixels import are_levels
 from ddlabel.data.labels import Array
 
 # The darkest and the brightest pixels of images are near 0 and 1; of learned ones a little off.
@@ -26,9 +27,6 @@ _QUANTILES = (0.001, 0.999)
 _SMALLEST_MISFIT = 0.1
 _MUCH_NEARER = 1 / 3
 _SAME_MISFIT = 0.02
-# Pixels of real images are whole grey levels; so far they may be off, in levels.
-_LEVEL_ROUNDING = 0.1
-_SHARE_ON_LEVELS = 0.99
 # An expert sees so many images in each reading.
 _NUM_SHOWN = 500
 # Another reading must be likelier by so many nats an image, and by so many standard errors.
@@ -164,14 +162,6 @@ def misfit(images: Array) -> float:
     """
     dark, bright = np.quantile(images, _QUANTILES, axis=(0, 2, 3))
     return float(np.abs(dark).mean() + np.abs(1 - bright).mean())
-
-
-def are_levels(images: Array) -> bool:
-    """Return whether nearly all pixels in unit space are whole grey levels, of several values."""
-    levels = images * np.float32(255)
-    whole = np.rint(levels)
-    is_level = (np.abs(levels - whole) <= _LEVEL_ROUNDING) & (whole >= 0) & (whole <= 255)
-    return bool(is_level.mean() >= _SHARE_ON_LEVELS and len(np.unique(whole)) > 2)
 
 
 @checks.add
