@@ -50,6 +50,7 @@ def learn_labels(
     experts: Sequence[ExpertRun] = (),
     state: State | None = None,
     save: Callable[[State], None] = lambda state: None,  # noqa: ARG005
+    note: Callable[[str], None] = lambda text: None,  # noqa: ARG005
     progress: Progress = iter,
 ) -> LearnedLabels:
     """Learn soft labels [N, K] that lower the outer loss of a method.
@@ -65,6 +66,8 @@ def learn_labels(
     """
     task = Task(bundle, options)
     objective = _objective(task, real, experts)
+    for text in objective.notes:
+        note(text)
     learning = _Learning.begin(task, objective)
     num_done = learning.resume(state)
     losses: list[float] = []

@@ -78,6 +78,7 @@ def learn(
             experts=experts,
             state=saved.load(),
             save=saved.save,
+            note=reporter.note,
             progress=reporter.progress,
         )
     reporter.note(describe_figures(learned.bundle, "soft"))

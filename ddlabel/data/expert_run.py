@@ -38,6 +38,11 @@ class ExpertInfo:
     format: int = FORMAT
 
     @property
+    def is_imported(self) -> bool:
+        """Whether another program trained it: the seed does not tell its first weights."""
+        return "sources" in self.options
+
+    @property
     def digest(self) -> str:
         """sha256 of all fields."""
         return sha256_of_text(canonical_json(asdict(self)))

@@ -142,6 +142,49 @@ class TestMTT:
         assert (found.meta.space, found.meta.source) == ("mass", "mtt")
         np.testing.assert_allclose(found.values, labels, atol=0.01)
 
+    @staticmethod
+    def imported(run: ExpertRun) -> ExpertRun:
+        """The run as if `import-expert` had made it, under a seed that tells nothing."""
+        about = replace(run.about, seed=99, options={"sources": ["buffer.pt"]})
+        return ExpertRun.create(run.folder, about)
+
+    def distance_left(self, bundle: Bundle, run: ExpertRun, notes: list[str]) -> float:
+        """The outer loss of uniform labels at the first iteration, of one step from epoch 0 on."""
+        options = LearnOptions(
+            method="mtt:steps=1,latest=0,lr=0.3", iterations=1, save_every=1, **MTT
+        )
+        states: list[dict] = []
+        learn_labels(bundle, options, experts=[run], save=states.append, note=notes.append)
+        return float(states[0]["loss"])
+
+    def test_an_imported_run_begins_at_its_own_first_weights(self, tmp_path):
+        bundle = make_bundle(images=4, classes=2, size=4)
+        run = write_expert(tmp_path / "run", bundle)
+        notes: list[str] = []
+        drawn = self.distance_left(bundle, run, notes)
+        # The same first weights, once drawn from the seed and once kept under another seed.
+        fresh = {
+            name: tensor.numpy() for name, tensor in network_of(run.about).body.state_dict().items()
+        }
+        records = run.metrics()
+        first = {"step": 0, "epoch": 0, "sha256": run.save_weights(0, fresh)}
+        run.save_metrics([first, *records])
+        kept = self.distance_left(bundle, self.imported(run), notes)
+        assert kept == pytest.approx(drawn, rel=1e-6)
+        assert notes == []
+
+    def test_an_imported_run_without_first_weights_begins_later_and_says_so(self, tmp_path):
+        bundle = make_bundle(images=4, classes=2, size=4)
+        run = self.imported(write_expert(tmp_path / "run", bundle))
+        notes: list[str] = []
+        options = LearnOptions(**MTT | {"method": "mtt:steps=1,latest=1", "iterations": 1})
+        learn_labels(bundle, options, experts=[run], note=notes.append)
+        assert [note.partition(": ")[2] for note in notes] == [
+            "imported without its first weights: students begin at epoch 1"
+        ]
+        with pytest.raises(UsageError, match=r"up to epoch 0 .*\(epochs 1, 2\)"):
+            self.distance_left(bundle, run, notes)
+
     def test_an_expert_with_batch_norm_is_followed(self, tmp_path):
         bundle = make_bundle(images=4, classes=2, size=4)
         run = write_run(tmp_path / "run", bundle, net="convnet-d1:width=2,norm=batch", steps=2)

@@ -42,6 +42,10 @@ def mtt(
     Algorithm 1). Its step size is learned with the labels: it begins at `lr` and is learned by
     gradient descent with momentum ½ and rate `lr_lr`.
 
+    The first weights of a run of `train-expert` are drawn again from its seed. Those of an imported
+    run are its checkpoint of epoch 0, as MTT's buffers have it; without one, students begin at its
+    first checkpoint.
+
     Raises:
         UsageError: An option is out of its range, no two checkpoints are `ahead` epochs apart, or
             the network keeps a state.
@@ -56,7 +60,11 @@ def mtt(
     segments = _all_segments(task, expert, ahead=ahead, latest=latest)
     step_size = nn.Parameter(torch.tensor(lr, device=task.data.device))
     loss = _distance_left(task, segments, step_size, steps=steps)
-    return Objective(loss=loss, step_size=StepSize(value=step_size, lr=lr_lr))
+    return Objective(
+        loss=loss,
+        step_size=StepSize(value=step_size, lr=lr_lr),
+        notes=[_without_first_weights(run) for run in expert if 0 not in _epochs(run)],
+    )
 
 
 def _distance_left(
@@ -118,9 +126,10 @@ def _all_segments(
         network = task.ready(network_of(run.about, run))
         found = _segments(run, network, ahead=ahead, latest=latest)
         if not found:
+            known = ", ".join(f"{epoch:g}" for epoch in _epochs(run).values())
             raise UsageError(
                 f"--method mtt: no checkpoint of {run.folder} up to epoch {latest:g} has one "
-                f"{ahead:g} epochs later: choose another ahead or latest"
+                f"{ahead:g} epochs later: choose another ahead or latest (epochs {known})"
             )
         segments += found
     return segments
@@ -138,7 +147,7 @@ class _Segment(NamedTuple):
 def _segments(run: ExpertRun, network: Network, *, ahead: float, latest: float) -> list[_Segment]:
     """Return the parts of a run that begin up to epoch `latest` and are `ahead` epochs long."""
     length = ahead * run.about.steps_per_epoch
-    epochs = {0: 0.0} | run.epochs
+    epochs = _epochs(run)
     segments = []
     for first, epoch in epochs.items():
         if epoch > latest:
@@ -150,6 +159,18 @@ def _segments(run: ExpertRun, network: Network, *, ahead: float, latest: float) 
     return segments
 
 
+def _epochs(run: ExpertRun) -> dict[int, float]:
+    """Return the epoch of each step whose weights are known, in order."""
+    # The seed of an imported run is not that of its training.
+    fresh = {} if run.about.is_imported else {0: 0.0}
+    return fresh | run.epochs
+
+
+def _without_first_weights(run: ExpertRun) -> str:
+    first = next(iter(run.epochs.values()))
+    return f"{run.folder}: imported without its first weights: students begin at epoch {first:g}"
+
+
 def _nearest(steps: dict[int, float], wanted: float) -> int:
     return min(steps, key=lambda step: abs(step - wanted))
 
@@ -157,12 +178,12 @@ def _nearest(steps: dict[int, float], wanted: float) -> int:
 def _weights_on(device: torch.device) -> Callable[[ExpertRun, int], Tensor]:
     """Return a function that gives the weights [P] after a step of a run, on the device.
 
-    Those of step 0 are drawn again from the seed.
+    Those of step 0 are drawn again from the seed if the run has not kept them.
     """
 
     @lru_cache(maxsize=_MAX_CHECKPOINTS)
     def weights_of(run: ExpertRun, step: int) -> Tensor:
-        if step == 0:
+        if step not in run.epochs:
             body = network_of(run.about).body.to(device)
         else:
             runtime = Runtime(device=device, precision="fp32", compile="off")

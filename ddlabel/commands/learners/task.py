@@ -1,6 +1,6 @@
 """What every learner has: the images, students that train on them, and the registry."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
@@ -40,10 +40,12 @@ class Objective:
     Attributes:
         loss: Returns the outer loss of labels [N, K] at an iteration.
         step_size: What is learned besides the labels, or None.
+        notes: What people should know before it is lowered.
     """
 
     loss: Callable[[Tensor, int], Tensor]
     step_size: StepSize | None = None
+    notes: Sequence[str] = ()
 
 
 learners: Registry[Callable[..., Objective]] = Registry("learner")
