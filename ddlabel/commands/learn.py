@@ -8,6 +8,7 @@ from ddlabel import __version__
 from ddlabel.commands.command import Made, command
 from ddlabel.commands.inputs import (
     BundleLike,
+    OpenBundle,
     check_one_standard_input,
     open_bundle,
     open_experts,
@@ -61,20 +62,15 @@ def learn(
     opened = open_bundle(bundle)
     given = options.recorded()
     options = _with_protocol(options, opened.bundle)
-    inputs: list[Input] = []
-    real = None
-    if options.real is not None:
-        opened_real = open_bundle(options.real)
-        inputs.append(opened_real.as_input("real"))
-        real = opened_real.bundle
+    opened_real = None if options.real is None else open_bundle(options.real)
     experts = open_experts(options.expert, reporter)
-    inputs += _inputs_of_runs(experts)
+    inputs = _inputs(opened_real, experts)
     saved = _SavedState(resume, _key(options, opened.digest, inputs), reporter)
     with interruption.outlook(saved.outlook), interruption.deferred(enabled=resume is not None):
         learned = learn_labels(
             opened.bundle,
             options,
-            real=real,
+            real=None if opened_real is None else opened_real.bundle,
             experts=experts,
             state=saved.load(),
             save=saved.save,
@@ -171,9 +167,9 @@ class _SavedState:
             interruption.leave_if_requested()
 
 
-def _inputs_of_runs(runs: Sequence[ExpertRun]) -> list[Input]:
-    """Return the entries of a history for whole runs."""
-    inputs = []
+def _inputs(real: OpenBundle | None, runs: Sequence[ExpertRun]) -> list[Input]:
+    """Return the entries of a history for the real images and for whole runs."""
+    inputs = [] if real is None else [real.as_input("real")]
     for run in runs:
         folder = run.folder.resolve()
         inputs.append(Input(role="expert", name=folder.name, sha256=sha256_of_path(folder)))
