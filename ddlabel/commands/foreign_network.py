@@ -18,6 +18,9 @@ from ddlabel.methods.nets.matching import SIZES, Fit, Found, Layer, all_specs, f
 
 # The number of classes of ImageNet, whose weights torchvision and timm publish.
 _IMAGENET_CLASSES = 1000
+# The field's networks pad images of 28 px to 32: the weights of both are the same. Grey images of
+# 28 px are MNIST's and Fashion-MNIST's.
+_PADDED_SIZES = [28, 32]
 _SHOWN_FITS = 3
 _SHOWN_CLASSES = 20
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
@@ -139,7 +142,12 @@ def _fits(
     bundles: Bundles,
     options: ImportExpertOptions,
 ) -> list[Fit]:
-    """Return the networks that fit the weights, all for images of one size."""
+    """Return the networks that fit the weights, those for images of the likeliest size first.
+
+    Raises:
+        UsageError: Images of several sizes fit, and none is the likeliest.
+        IncompatibleError: No network fits, or the bundles have images of another size.
+    """
     size = options.size
     if size is None and bundles.first is not None:
         size = bundles.first.side
@@ -150,9 +158,13 @@ def _fits(
     except IncompatibleError as error:
         _check_num_classes(name, found, specs, sizes, classes)
         tried = "" if len(sizes) == 1 else f" (tried: {sizes[0]} to {sizes[-1]} px; or add --size)"
-        raise IncompatibleError(f"{name}: {error}{tried}") from error
+        timm = " (a model of timm: --net timm:NAME)" if options.net is None else ""
+        raise IncompatibleError(f"{name}: {error}{tried}{timm}") from error
     found_sizes = sorted({fit.size for fit in fits})
-    if len(found_sizes) > 1:
+    if found_sizes == _PADDED_SIZES:
+        likeliest = _PADDED_SIZES[0 if fits[0].channels == 1 else 1]
+        fits.sort(key=lambda fit: fit.size != likeliest)
+    elif len(found_sizes) > 1:
         listed = ", ".join(map(str, found_sizes))
         raise UsageError(
             f"{name}: the weights fit {fits[0].spec} for images of several sizes ({listed} px): "
@@ -229,9 +241,12 @@ def _network_notes(
     fit = fits[0]
     source = "--net" if options.net is not None else "by the shapes of the weights"
     yield f"network: {fit.spec} for images of {fit.channels} × {fit.size} × {fit.size} ({source})"
-    others = [other.spec for other in fits[1 : 1 + _SHOWN_FITS]]
+    others = [other.spec for other in fits[1:] if other.size == fit.size][:_SHOWN_FITS]
     if others:
         yield f"{', '.join(others)} would fit too (--net)"
+    other_sizes = sorted({other.size for other in fits} - {fit.size})
+    if other_sizes:
+        yield f"images of {other_sizes[0]} px would fit too (--size)"
     if found.has_names and not fit.is_exact:
         yield "its layers have other names: weights are taken in their order"
 

@@ -261,14 +261,6 @@ def test_weights_of_torchvision_are_guessed_with_imagenets_normalisation(tmp_pat
     np.testing.assert_allclose(labels_of([run], bundle), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_file_of_timm(tmp_path):
-    timm = pytest.importorskip("timm")
-    net = timm.create_model("resnet10t", num_classes=3, in_chans=1)
-    torch.save(net.state_dict(), tmp_path / "m.pth")
-    run = imported(tmp_path / "m.pth", tmp_path / "run", net="timm:resnet10t", size=32)
-    assert run.about.net == "timm:resnet10t"
-
-
 class Runs:
     """Runs a command if it is unpickled."""
 
@@ -327,7 +319,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize(
         ("missing", "match"),
-        [("class_names", "--class-names"), ("mean", "--normalise"), ("size", "--size")],
+        [("class_names", "--class-names"), ("mean", "--normalise")],
     )
     def test_what_is_not_given_is_not_invented(self, missing, match, tmp_path):
         layers = [nn.Conv2d(3, 4, 3), nn.GroupNorm(4, 4), nn.Linear(4 * 16 * 16, 3)]
