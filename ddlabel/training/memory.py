@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 
+import psutil
 import torch
 from torch import Tensor
 
@@ -47,11 +48,14 @@ def keep_freed_memory() -> bool:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Return the free memory of a device."""
+    """Return the memory of a device that a program can have without swapping.
+
+    On a CPU this counts what the system keeps of files, which it gives up when it is needed.
+    """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return int(free)
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return int(psutil.virtual_memory().available)
 
 
 def release_memory() -> None:
