@@ -143,10 +143,12 @@ def _show_plan(name: str, given: Mapping[str, Any], reporter: TerminalReporter) 
     options = given["options"]
     planned = plan_call(Call(command=command, inputs=inputs, options=options, out=out, force=False))
     text = "the cost is not known before: quick students or random parts of the images decide it"
-    if planned.flops is not None and planned.seconds is not None:
+    cost = planned.cost
+    if cost is not None and planned.seconds is not None:
         text = (
-            f"{planned.flops / 1e9:,.1f} GFLOP, about {duration(planned.seconds)} of networks on "
-            "this device, without reading, compiling and testing"
+            f"{cost.flops / 1e9:,.1f} GFLOP, {cost.moved_bytes / 1e9:,.1f} GB through memory, "
+            f"{cost.steps:,} steps: about {duration(planned.seconds)} of networks on this device, "
+            "without reading, compiling and testing"
         )
     reporter.result(f"{name}: {text}", planned.value())
 

@@ -13,14 +13,24 @@ from ddlabel.training.runtime import pick_device
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedCall:
-    """The counted operations and the estimated seconds of a command; None where not known."""
+    """The counted cost and the estimated seconds of a command; None where not known."""
 
-    flops: int | None
+    cost: Cost | None
     seconds: float | None
+
+    @property
+    def flops(self) -> int | None:
+        """The floating-point operations."""
+        return None if self.cost is None else self.cost.flops
 
     def value(self) -> dict[str, Any]:
         """Return what `--json` prints."""
-        return {"flops": self.flops, "seconds": self.seconds}
+        return {
+            "flops": self.flops,
+            "moved_bytes": None if self.cost is None else self.cost.moved_bytes,
+            "steps": None if self.cost is None else self.cost.steps,
+            "seconds": self.seconds,
+        }
 
 
 def plan_call(call: Call) -> PlannedCall:
@@ -34,10 +44,10 @@ def plan_call(call: Call) -> PlannedCall:
     """
     cost = _count_cost(call)
     if cost is None:
-        return PlannedCall(flops=None, seconds=None)
+        return PlannedCall(cost=None, seconds=None)
     # A list of configs, which all have the same device, if the command has axes.
     options = call.options[0] if isinstance(call.options, list) else call.options
-    return PlannedCall(flops=cost.flops, seconds=cost.seconds(pick_device(options.device)))
+    return PlannedCall(cost=cost, seconds=cost.seconds(pick_device(options.device)))
 
 
 def _count_cost(call: Call) -> Cost | None:

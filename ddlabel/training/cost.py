@@ -54,6 +54,11 @@ class Cost:
             steps=self.steps * times,
         )
 
+    @property
+    def moved_bytes(self) -> int:
+        """The bytes that go through the device's memory for the activations."""
+        return self.activations * _BYTES_PER_ACTIVATION
+
     def seconds(self, device: torch.device) -> float:
         """Estimate how long the work takes on a device, whose speed is measured.
 
@@ -61,7 +66,7 @@ class Cost:
         themselves. The last two are most of it for narrow networks.
         """
         products = self.flops / matmul_rate(device) / _EXPECTED_UTILISATION
-        moves = self.activations * _BYTES_PER_ACTIVATION / memory_rate(device)
+        moves = self.moved_bytes / memory_rate(device)
         return products + moves + self.steps * _SECONDS_PER_STEP
 
 

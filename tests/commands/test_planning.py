@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from ddlabel.methods.nets import build
+from ddlabel.methods.nets.prepare import normalisation
 from ddlabel.training import cost
-from ddlabel.training.cost import Cost
+from ddlabel.training.cost import Cost, network_cost
+
+GUIDE = Path(cost.__file__).parents[1] / "guide"
 
 # One image through convnet-d1:width=4 at 8 px, by hand: see test_sweep_plan.py.
 FORWARD = 2 * 9 * 4 * 64 + 2 * 64 * 10
@@ -22,6 +26,26 @@ def test_seconds_are_those_of_products_moves_and_steps(monkeypatch):
     cpu = torch.device("cpu")
     # At half of 1 GFLOP/s; 8 bytes for each activation at 0.1 GB/s; 4 ms for each step.
     assert work.seconds(cpu) == pytest.approx(1.0 + 0.08 + 8.0)
+
+
+def test_the_page_on_scale_has_the_counts_of_resnet18(monkeypatch):
+    monkeypatch.setattr(cost, "memory_rate", lambda device: 3e12)
+    prepare = normalisation([0.5] * 3, [0.25] * 3)
+    shape = (3, 224, 224)
+    spec = "torchvision-resnet18"
+    body = build(spec, prepare, channels=3, size=224, num_classes=1000, seed=0).body
+    label, step = (network_cost(body, shape, backward=backward) for backward in (False, True))
+    seconds = []
+    for work, rate in (
+        (label * 50_000, 50e12),
+        (label * (25 * 50_000), 50e12),
+        (label * (25 * 50_000), 800e12),
+        (step * (300 * 50_000) + Cost(steps=150_000), 800e12),
+    ):
+        monkeypatch.setattr(cost, "matmul_rate", lambda device, rate=rate: rate)
+        seconds.append(f"= {work.seconds(torch.device('cpu')):,.0f} s |")
+    page = (GUIDE / "scale.md").read_text()
+    assert [text in page for text in seconds] == [True] * 4, seconds
 
 
 def test_costs_add_up():
@@ -38,7 +62,7 @@ def test_a_plan_runs_nothing_and_counts_the_operations(cli, digits):
     students = ("--epochs", 3, "--seeds", 2, "--net", "convnet-d1:width=4")
     told = cli("evaluate", "few.safetensors", "--test", "test.safetensors", *students, "--plan")
     assert told.out.startswith(b"evaluate: ")
-    assert b"GFLOP, about " in told.out
+    assert b" GFLOP, " in told.out
     assert sorted(Path().rglob("*")) == before
 
 
