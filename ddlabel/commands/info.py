@@ -77,6 +77,7 @@ def info(path: str | Path | Bundle, *, reporter: Reporter) -> Information:
 
     Raises:
         InvalidInputError: The file is missing, of no known kind, cut off or damaged.
+        UnsafeInputError: It is a stream that is no bundle, or declares more than the limits.
     """
     if isinstance(path, Bundle):
         return path.header()
@@ -102,10 +103,13 @@ def _foreign(place: Path) -> Foreign:
 
     Raises:
         InvalidInputError: It is of no known kind, or of several.
+        UnsafeInputError: It is a stream or a device.
     """
     from ddlabel.data import importers  # noqa: F401 - registers every importer
+    from ddlabel.data.importers.budget import check_source
     from ddlabel.data.importers.registry import AUTO, choose
 
+    check_source(place)
     try:
         chosen = choose([place], AUTO)
     except InvalidInputError as error:

@@ -1,12 +1,12 @@
 """Configuration files: TOML with options at the top level and in a table for each command."""
 
-import tomllib
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from ddlabel.core.errors import InvalidInputError, UsageError
+from ddlabel.core.errors import UsageError
 from ddlabel.core.registry import nearest
+from ddlabel.core.toml_file import read_toml
 from ddlabel.core.values import as_option_type
 
 # A file for the options of each command. `import` is no name for a module of Python.
@@ -32,7 +32,8 @@ def read_options(
         several: Names of the options that may be a list of values.
 
     Raises:
-        InvalidInputError: The file cannot be read as TOML.
+        InvalidInputError: The file is missing, or cannot be read as TOML.
+        StorageError: The operating system refuses to read it.
         UsageError: A table is not a command's, an option is unknown, or its type is wrong.
     """
     values = _read_table(path, command)
@@ -48,12 +49,7 @@ def read_options(
 
 
 def _read_table(path: Path, command: str) -> dict[str, Any]:
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InvalidInputError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise InvalidInputError(f"{path}: cannot be read as TOML: {error}") from error
+    content = read_toml(path)
     top_level = {}
     for name, value in content.items():
         if not isinstance(value, dict):

@@ -14,7 +14,7 @@ from ddlabel.data.class_names import check_class_names, listed
 from ddlabel.data.expert_run import ExpertRun
 from ddlabel.data.labels import Array
 from ddlabel.data.provenance import canonical_json, name_of_path, sha256_of_text
-from ddlabel.data.reading import exists, reading
+from ddlabel.data.reading import exists, read_limited, reading
 from ddlabel.data.run_files import INFO
 from ddlabel.data.schema import MAX_BYTES, require
 
@@ -70,10 +70,8 @@ def _of_path(path: Path) -> tuple[str, ...]:
         return formats.read_header(str(path)).classes
     with reading(path, "cannot be read as a list of class names"):
         require(path.name != INFO, "name the folder of the run instead")
-        require(
-            path.stat().st_size <= MAX_BYTES, f"larger than {MAX_BYTES} bytes: one name in a line"
-        )
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        text = read_limited(path, MAX_BYTES).decode()
+        lines = [line.strip() for line in text.splitlines()]
     names = tuple(line for line in lines if line)
     require(names, f"{path}: it has no class name: write one in each line")
     return _split(names[0]) if len(names) == 1 else names

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, Self
 from ddlabel.core.errors import UsageError
 from ddlabel.data import atomic, run_files
 from ddlabel.data.provenance import canonical_json, sha256_of_file, sha256_of_text
-from ddlabel.data.reading import reading
-from ddlabel.data.run_files import INFO, METRICS, WHITENING, Arrays
+from ddlabel.data.reading import read_limited, reading
+from ddlabel.data.run_files import INFO, MAX_TEXT_BYTES, METRICS, WHITENING, Arrays
 from ddlabel.data.schema import require
 
 FORMAT = 1
@@ -89,7 +89,7 @@ class ExpertRun:
                 path.exists(),
                 f"not an expert run: it has no {INFO}; make one with train-expert or import-expert",
             )
-            self.about = ExpertInfo.from_json(path.read_bytes())
+            self.about = ExpertInfo.from_json(read_limited(path, MAX_TEXT_BYTES, name=INFO))
 
     @classmethod
     def create(cls, folder: Path, about: ExpertInfo) -> Self:
@@ -247,7 +247,7 @@ class ExpertRun:
         with reading(path, "cannot be read"):
             if not path.exists():
                 return []
-            content = path.read_bytes()
+            content = read_limited(path, MAX_TEXT_BYTES)
             records = []
             last_step = -1
             for number, line in enumerate(content.splitlines(), start=1):

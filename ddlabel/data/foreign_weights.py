@@ -10,9 +10,10 @@ import numpy as np
 from ddlabel.core.errors import InvalidInputError, StorageError, UnsafeInputError, UsageError
 from ddlabel.core.number_list import read_numbers
 from ddlabel.data.importers import budget
-from ddlabel.data.importers.torch_files import array_of, is_tensor, read_torch
+from ddlabel.data.importers.torch_files import array_of, check_filled, is_tensor, read_torch
 from ddlabel.data.reading import reading
 from ddlabel.data.run_files import Arrays
+from ddlabel.data.safetensors_files import check_header
 from ddlabel.data.schema import require
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ def _read(path: Path) -> Any:
 
         with reading(path, "the file is damaged"):
             budget.check_budget("it", path.stat().st_size, budget.MAX_TOTAL_BYTES)
+            check_header(path)
             return load_file(path)
     try:
         return read_torch(path, mapped=True)
@@ -138,6 +140,9 @@ def _state_dict(path: Path, value: Any) -> "dict[str, Tensor]":
     found = _unwrapped(value)
     if found is None:
         raise InvalidInputError(f"{path}: {_described(value)}: expected a state dict or {_BUFFER}")
+    with reading(path, "its weights are not dense tensors"):
+        for name, tensor in found.items():
+            check_filled(name, tensor)
     names = list(found)
     prefix = ""
     while True:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import IO, BinaryIO, TextIO
 
-from ddlabel.core.errors import DDLabelError, InvalidInputError, StorageError
+from ddlabel.core.errors import DDLabelError, InvalidInputError, StorageError, UnsafeInputError
 from ddlabel.core.memory import is_out_of_memory
 from ddlabel.data.schema import MAX_BYTES, require
 
@@ -62,6 +62,19 @@ def _reason(error: Exception) -> str:
     lines = str(error).splitlines()
     is_key = isinstance(error, KeyError)
     return "" if is_key or not lines else f": {lines[0].removesuffix(':')}"
+
+
+def read_limited(path: Path, limit: int, *, name: str = "it") -> bytes:
+    """Return the content of a file; `name` is how the message names it.
+
+    Raises:
+        UnsafeInputError: It has more bytes than `limit`, or no end.
+        OSError: The operating system refuses to read.
+    """
+    with path.open("rb") as file:
+        content = file.read(limit + 1)
+    require(len(content) <= limit, f"{name} has more than {limit} bytes", UnsafeInputError)
+    return content
 
 
 def is_stream(path: Path) -> bool:

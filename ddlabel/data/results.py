@@ -20,7 +20,7 @@ SUFFIX = ".jsonl"
 _NAMES: dict[Kind, str] = {"student": "a student of evaluate", "cell": "a cell of sweep"}
 _MAX_NOTES = 10
 # The longest record has a confusion matrix of a thousand classes and a loss curve: 10 MB.
-_MAX_LINE_BYTES = 1 << 26
+_MAX_LINE_BYTES = 1 << 24
 
 
 class _Line(NamedTuple):

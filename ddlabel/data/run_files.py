@@ -18,11 +18,14 @@ from ddlabel.data.provenance import (
     sha256_of_text,
 )
 from ddlabel.data.reading import reading
+from ddlabel.data.safetensors_files import check_header
 from ddlabel.data.schema import require
 
 INFO = "expert.json"
 METRICS = "metrics.jsonl"
 WHITENING = "whitening.safetensors"
+# An expert of 65,536 classes has 5 MB of names, and 10,000 checkpoints have 5 MB of records.
+MAX_TEXT_BYTES = 1 << 24
 # The state that a killed run leaves.
 RESUME = "resume.pt"
 _CHECKPOINT = re.compile(r"step-(\d{8,})\.safetensors")
@@ -106,6 +109,7 @@ def read_arrays(path: Path, sha256: str) -> Arrays:
         require(path.exists(), "the checkpoint is missing")
         is_intact = sha256_of_file(path) == sha256
         require(is_intact, "the checkpoint does not match its sha256: the file is damaged")
+        check_header(path)
         return dict(load_file(path))
 
 
@@ -127,6 +131,7 @@ def read_signed_arrays(path: Path) -> tuple[Arrays, str]:
 
     with reading(path, "the file is damaged"):
         require(path.exists(), "the file is missing")
+        check_header(path)
         with safe_open(path, framework="numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata = file.metadata() or {}

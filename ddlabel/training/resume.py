@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ddlabel.data import atomic
+from ddlabel.data.importers.torch_files import check_stored
 from ddlabel.data.reading import reading
 from ddlabel.data.schema import require
 
@@ -33,6 +34,7 @@ def loaded_state(path: Path) -> Iterator[dict[str, Any]]:
 
     Raises:
         InvalidInputError: The file is damaged, or the block cannot use its state.
+        UnsafeInputError: It is an archive that `save_state` does not write.
     """
     with reading(path, "cannot be read; delete it to begin again"):
         file = memoryview(path.read_bytes())
@@ -42,6 +44,8 @@ def loaded_state(path: Path) -> Iterator[dict[str, Any]]:
             file[:_HEAD_BYTES] == _head_of(content),
             "does not match its sha256: the file is damaged; delete it to begin again",
         )
+        # The digest is a stranger's too: a compressed member could inflate without end.
+        check_stored(io.BytesIO(content), len(content))
         yield torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
 

@@ -16,6 +16,7 @@ from ddlabel.data.reading import (
     is_standard_input,
     is_standard_output,
     is_stream,
+    read_limited,
     reading,
     spool_standard_input,
 )
@@ -57,6 +58,15 @@ def test_only_what_is_there_and_neither_file_nor_folder_is_a_stream(tmp_path):
     names = {"file": False, "fifo": True, "nothing": False, ".": False}
     assert {name: is_stream(tmp_path / name) for name in names} == names
     assert is_stream(Path("/dev/null"))
+
+
+def test_a_file_is_read_up_to_a_limit(tmp_path):
+    (tmp_path / "x").write_bytes(b"12345")
+    assert read_limited(tmp_path / "x", 5) == b"12345"
+    with pytest.raises(UnsafeInputError, match="4"):
+        read_limited(tmp_path / "x", 4)
+    with pytest.raises(UnsafeInputError):
+        read_limited(Path("/dev/zero"), 1000)
 
 
 class Terminal(io.StringIO):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import zipfile
+
 import pytest
 import torch
 
-from ddlabel.core.errors import IncompatibleError, InvalidInputError
+from ddlabel.core.errors import IncompatibleError, InvalidInputError, UnsafeInputError
 from ddlabel.training.resume import loaded_state, save_state
 
 
@@ -73,3 +77,21 @@ def test_an_error_of_ours_keeps_its_type_and_names_the_file(tmp_path):
         loaded_state(tmp_path / "resume.pt"),
     ):
         raise IncompatibleError("another run")
+
+
+def test_a_compressed_state_is_unsafe_though_its_sha256_is_right(tmp_path):
+    """A digest is no proof of who wrote the file."""
+    path = tmp_path / "resume.pt"
+    save_state(path, {"weight": torch.zeros(1000)})
+    _, _, content = path.read_bytes().partition(b"\n")
+    packed = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(content)) as stored,
+        zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        for name in stored.namelist():
+            archive.writestr(name, stored.read(name))
+    sha256 = hashlib.sha256(packed.getvalue()).hexdigest()
+    path.write_bytes(f"sha256 {sha256}\n".encode() + packed.getvalue())
+    with pytest.raises(UnsafeInputError, match=r"resume\.pt"), loaded_state(path):
+        pass

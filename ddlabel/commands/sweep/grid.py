@@ -4,7 +4,6 @@ import contextlib
 import functools
 import itertools
 import os
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,11 +12,12 @@ from typing import Any, Self
 from ddlabel import __version__
 from ddlabel.commands.execute import Call, prepare_call
 from ddlabel.core.errors import DDLabelError, InvalidInputError, UsageError
+from ddlabel.core.toml_file import read_toml
 from ddlabel.core.values import shown
 from ddlabel.data import formats
 from ddlabel.data.expert_run import ExpertRun
 from ddlabel.data.provenance import canonical_json, sha256_of_path, sha256_of_text
-from ddlabel.data.reading import is_standard_input, is_standard_output, reading
+from ddlabel.data.reading import is_standard_input, is_standard_output
 from ddlabel.data.record import key_of
 
 Values = dict[str, Any]
@@ -76,15 +76,14 @@ class Grid:
         """Read a grid from a TOML file, or take it from a dict of the same form.
 
         Raises:
-            InvalidInputError: The file cannot be read as TOML.
+            InvalidInputError: The file is missing, or cannot be read as TOML.
+            StorageError: The operating system refuses to read it.
             UsageError: The content is not a grid.
         """
         if isinstance(grid, Mapping):
             return cls._from_dict(grid, "the grid")
         path = Path(grid)
-        with reading(path, "cannot be read as a grid in TOML"):
-            content = tomllib.loads(path.read_text(encoding="utf-8"))
-        return cls._from_dict(content, str(path))
+        return cls._from_dict(read_toml(path), str(path))
 
     @classmethod
     def _from_dict(cls, content: Mapping[str, Any], name: str) -> Self:

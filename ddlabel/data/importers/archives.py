@@ -38,6 +38,22 @@ def is_archive(test: Callable[[Path], bool], path: Path) -> bool:
         return False
 
 
+def check_packed(archive: zipfile.ZipFile, file_bytes: int) -> None:
+    """Check that the members of a zip archive do not lie over one another.
+
+    If they did, one image could stand for any number of them.
+
+    Raises:
+        UnsafeInputError: They have more bytes, as they are packed, than the file.
+    """
+    packed = sum(member.compress_size for member in archive.infolist())
+    require(
+        packed <= file_bytes,
+        f"its members have {packed} bytes packed and it has {file_bytes}",
+        UnsafeInputError,
+    )
+
+
 def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
     """Return the content of a zip member.
 

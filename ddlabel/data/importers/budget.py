@@ -48,6 +48,16 @@ def check_inflated(size: int, file_bytes: int, name: str = "the unpacked content
     check_budget(name, size, min(in_proportion, MAX_TOTAL_BYTES))
 
 
+def check_decoded(size: int, file_bytes: int) -> None:
+    """Check the bytes of decoded images, whose files have `file_bytes`. Real ones may be any many.
+
+    Raises:
+        UnsafeInputError: They are out of proportion to the files.
+    """
+    limit = max(MAX_INFLATED_BYTES, MAX_INFLATION * file_bytes)
+    check_budget(f"the decoded content of {file_bytes} bytes of images", size, limit)
+
+
 def check_source(path: Path) -> None:
     """Check that a source is a file or a folder, and not a stream, which can be endless.
 

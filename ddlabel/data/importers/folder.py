@@ -11,7 +11,7 @@ import numpy as np
 
 from ddlabel.core.config import ImportOptions
 from ddlabel.core.errors import InvalidInputError, UnsafeInputError, UsageError
-from ddlabel.data.importers.archives import is_archive, read_member
+from ddlabel.data.importers.archives import check_packed, is_archive, read_member
 from ddlabel.data.importers.image_list import read_images
 from ddlabel.data.importers.images import Member, read_file
 from ddlabel.data.importers.registry import Certainty, Found, importers
@@ -188,6 +188,7 @@ def _zip_members(path: Path, tables: dict[PurePath, Callable[[], bytes]]) -> lis
     members = []
     with reading(path, "not a folder and not a readable zip archive"):
         archive = zipfile.ZipFile(path)
+        check_packed(archive, path.stat().st_size)
         for info in archive.infolist():
             name = PurePosixPath(info.filename)
             is_table = name.name == TABLE

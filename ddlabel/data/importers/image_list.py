@@ -7,8 +7,10 @@ import numpy as np
 
 from ddlabel.core.config import ImportOptions
 from ddlabel.core.errors import InvalidInputError
+from ddlabel.data.importers import budget
 from ddlabel.data.importers.images import Member, decode_image
 from ddlabel.data.labels import Array
+from ddlabel.data.reading import reading
 from ddlabel.data.scratch import scratch_array
 
 _SHOWN = 5
@@ -33,6 +35,7 @@ class _Reader:
         self.first = ""
         self.images: Array | None = None
         self.rows: list[int] = []
+        self.file_bytes = 0
         self.transparent: list[str] = []
         self.bad: list[Member] = []
         self.reason: InvalidInputError | None = None
@@ -53,6 +56,11 @@ class _Reader:
                 f"{self.first} is {_described(self.images[0])}: make them alike with --size, and "
                 "grey ones with --rgb"
             )
+        self.file_bytes += decoded.file_bytes
+        # Before the pixels are written: an array that is not filled takes no memory.
+        num_bytes = (len(self.rows) + 1) * decoded.pixels.nbytes
+        with reading(self.source, ""):
+            budget.check_decoded(num_bytes, self.file_bytes)
         self.images[len(self.rows)] = decoded.pixels
         self.rows.append(row)
         if decoded.is_transparent:
@@ -98,7 +106,7 @@ def read_images(
     Raises:
         InvalidInputError: Some images cannot be read (the message has their number and names), or
             their sizes differ.
-        UnsafeInputError: An image has too many pixels.
+        UnsafeInputError: An image has too many pixels, or all are out of proportion to their files.
         StorageError: The images do not fit the disk of temporary files.
     """
     reader = _Reader(source, count, options)

@@ -54,10 +54,11 @@ def read_file(path: Path) -> bytes:
 
 
 class Decoded(NamedTuple):
-    """The pixels of an image as uint8 [C, H, W], and whether it had transparent ones."""
+    """The pixels of an image as uint8 [C, H, W], whether it had transparent ones, and its bytes."""
 
     pixels: Array
     is_transparent: bool
+    file_bytes: int
 
 
 def decode(member: Member, options: ImportOptions, cut: Cut | None = None) -> Array:
@@ -83,7 +84,8 @@ def decode_image(member: Member, options: ImportOptions, cut: Cut | None = None)
     # Pillow warns of images above its own limit, and refuses those far above it: ours is below.
     quiet = warnings.catch_warnings(action="ignore")
     with reading(member.name, "cannot be read as an image"), quiet:
-        image = _open(member)
+        content = member.read()
+        image = _open(content)
         grey = image.mode in _GREY_MODES and not options.rgb
         is_transparent = _is_transparent(image)
         if image.mode.startswith("I"):
@@ -98,13 +100,12 @@ def decode_image(member: Member, options: ImportOptions, cut: Cut | None = None)
             image = _fit(image, options.size, options.resize or options.size)
         pixels = np.asarray(image)
     pixels = pixels[None] if grey else pixels.transpose(2, 0, 1)
-    return Decoded(pixels, is_transparent)
+    return Decoded(pixels, is_transparent, file_bytes=len(content))
 
 
-def _open(member: Member) -> Image.Image:
-    content = io.BytesIO(member.read())
+def _open(content: bytes) -> Image.Image:
     try:
-        image: Image.Image = Image.open(content, formats=_FORMATS)
+        image: Image.Image = Image.open(io.BytesIO(content), formats=_FORMATS)
     except Image.DecompressionBombError as error:
         raise UnsafeInputError(str(error)) from error
     except UnidentifiedImageError as error:

@@ -1,5 +1,6 @@
 """Arrays in `.npy` files and `.npz` archives, which run no code and hold what they declare."""
 
+import io
 import math
 import zipfile
 from collections.abc import Iterator
@@ -11,11 +12,13 @@ import numpy as np
 
 from ddlabel.core.errors import UnsafeInputError
 from ddlabel.data.importers import budget
-from ddlabel.data.importers.archives import open_member
+from ddlabel.data.importers.archives import check_packed, open_member
 from ddlabel.data.labels import Array
 from ddlabel.data.reading import reading
 from ddlabel.data.schema import require
 
+# The longest header that numpy reads has 10,000 bytes.
+_MAX_HEADER_BYTES = 1 << 16
 Members = dict[str, zipfile.ZipInfo]
 
 
@@ -29,6 +32,7 @@ def open_npz(path: Path) -> Iterator[tuple[zipfile.ZipFile, Members]]:
     """
     with reading(path, "cannot be read as an .npz archive"), zipfile.ZipFile(path) as archive:
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        check_packed(archive, path.stat().st_size)
         declared = sum(info.file_size for info in archive.infolist())
         budget.check_inflated(declared, path.stat().st_size)
         yield archive, members
@@ -87,8 +91,7 @@ def read_shape(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[int, 
 
 def _check_shape(file: IO[bytes], name: str, num_bytes: int) -> tuple[int, ...]:
     """Return the shape of an array, which must have as many bytes as its file."""
-    shape, dtype = _read_header(file)
-    header_bytes = file.tell()
+    shape, dtype, header_bytes = _read_header(file)
     require(
         not dtype.hasobject,
         "pickled objects could run code: only numbers are read",
@@ -103,12 +106,14 @@ def _check_shape(file: IO[bytes], name: str, num_bytes: int) -> tuple[int, ...]:
     return shape
 
 
-def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Return shape and dtype of the array in a .npy file."""
-    version = np.lib.format.read_magic(file)
+def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any], int]:
+    """Return shape and dtype of the array in a .npy file, and the number of bytes before it."""
+    # numpy reads a header of any length before it looks at it.
+    start = io.BytesIO(file.read(_MAX_HEADER_BYTES))
+    version = np.lib.format.read_magic(start)
     require(version in ((1, 0), (2, 0)), f"version {version} of .npy is not for plain numbers")
     is_first = version == (1, 0)
     formats = np.lib.format
     read = formats.read_array_header_1_0 if is_first else formats.read_array_header_2_0
-    shape, _, dtype = read(file)
-    return shape, dtype
+    shape, _, dtype = read(start)
+    return shape, dtype, start.tell()

@@ -4,7 +4,7 @@ import warnings
 import zipfile
 from argparse import Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -57,6 +57,20 @@ def is_tensor(value: Any) -> bool:
     return isinstance(value, torch.Tensor)
 
 
+def check_filled(name: Path | str, tensor: "Tensor") -> None:
+    """Check that a tensor does not show the same numbers many times over, by a stride of 0.
+
+    Raises:
+        UnsafeInputError: It has more numbers than its bytes hold.
+        RuntimeError: It is sparse.
+    """
+    num_bytes = tensor.numel() * tensor.element_size()
+    if num_bytes > tensor.untyped_storage().nbytes():
+        raise UnsafeInputError(
+            f"{name}: a tensor of shape {list(tensor.shape)} that its bytes do not fill"
+        )
+
+
 def array_of(name: Path | str, tensor: "Tensor") -> Array:
     """Return a tensor as an array; `name` is how messages name it.
 
@@ -70,11 +84,7 @@ def array_of(name: Path | str, tensor: "Tensor") -> Array:
 
     numpy_floats = (torch.float64, torch.float32, torch.float16)
     try:
-        num_bytes = tensor.numel() * tensor.element_size()
-        if num_bytes > tensor.untyped_storage().nbytes():
-            raise UnsafeInputError(
-                f"{name}: a tensor of shape {list(tensor.shape)} that its bytes do not fill"
-            )
+        check_filled(name, tensor)
         if tensor.is_floating_point() and tensor.dtype not in numpy_floats:
             tensor = tensor.float()
         return np.asarray(tensor.detach().numpy())
@@ -110,16 +120,26 @@ def _check_archive(path: Path) -> bool:
         with path.open("rb") as file:
             is_zip = file.read(4) == _ZIP_MAGIC
         if is_zip:
-            with zipfile.ZipFile(path) as archive:
-                members = archive.infolist()
-            if any(info.compress_type != zipfile.ZIP_STORED for info in members):
-                raise UnsafeInputError("a compressed archive, which torch.save does not write")
-            declared = sum(info.file_size for info in members)
-            # Members that lie over one another could stand for any number of bytes.
-            require(
-                declared <= size,
-                f"its members have {declared} bytes and it has {size}",
-                UnsafeInputError,
-            )
+            check_stored(path, size)
         budget.check_budget("it", size, budget.MAX_TOTAL_BYTES)
     return is_zip
+
+
+def check_stored(file: Path | IO[bytes], size: int) -> None:
+    """Check that the members of an archive of `size` bytes are stored as they are.
+
+    Raises:
+        UnsafeInputError: A member is compressed, or members lie over one another.
+        BadZipFile: It is no archive.
+    """
+    with zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+    if any(info.compress_type != zipfile.ZIP_STORED for info in members):
+        raise UnsafeInputError("a compressed archive, which torch.save does not write")
+    declared = sum(info.file_size for info in members)
+    # Members that lie over one another could stand for any number of bytes.
+    require(
+        declared <= size,
+        f"its members have {declared} bytes and it has {size}",
+        UnsafeInputError,
+    )
