@@ -72,7 +72,7 @@ def read_texts(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[str, 
         InvalidInputError: It is damaged.
     """
     with archive.open(member) as file:
-        shape, dtype = _read_header(file)
+        shape, dtype, _ = _read_header(file)
     if dtype.kind != "U" or len(shape) != 1:
         return None
     return tuple(read_array(archive, member).tolist())
