@@ -108,7 +108,7 @@ def main() -> NoReturn:
         sys.exit(0)
     except DDLabelError as error:
         _exit_with_error(str(error), error.exit_code)
-    except (MemoryError, OSError, RuntimeError) as error:
+    except (MemoryError, ImportError, OSError, RuntimeError) as error:
         _exit_with_system_error(error)
     except Exception as error:
         if not is_parsing_error(error):
@@ -135,7 +135,7 @@ def _check_command(name: str) -> None:
         raise UsageError(f"there is no command {name!r}: {hint}")
 
 
-def _exit_with_system_error(error: MemoryError | OSError | RuntimeError) -> NoReturn:
+def _exit_with_system_error(error: Exception) -> NoReturn:
     """Exit with a line for the errors of the machine that a user can do something about."""
     if is_out_of_memory(error):
         _exit_with_error(str(out_of_memory_error()), ResourceError.exit_code)

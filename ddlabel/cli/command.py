@@ -13,6 +13,7 @@ from ddlabel.cli.flags import parameters_of, toml_lines, values_of
 from ddlabel.cli.help import PanelCommand
 from ddlabel.cli.reporter import TerminalReporter, duration
 from ddlabel.commands.command import load_command
+from ddlabel.core import interruption
 from ddlabel.core.errors import UsageError
 from ddlabel.core.options import Options
 from ddlabel.core.ranks import NUM_RANKS, RANK
@@ -111,14 +112,27 @@ def write_bundle(
     from ddlabel.commands.execute import make_bundle_file
     from ddlabel.data.reading import is_standard_output
 
-    written = make_bundle_file(
-        load_command(name), inputs, out, options, force=force, reporter=reporter
-    )
+    with interruption.outlook(lambda: finished_output(out, force=force)):
+        written = make_bundle_file(
+            load_command(name), inputs, out, options, force=force, reporter=reporter
+        )
     place = "standard output" if is_standard_output(out) else out
     if written:  # Rank 0 alone writes.
         reporter.done(f"wrote {shown_shapes(written['shapes'])} to {place}")
     if not is_standard_output(out):
         reporter.result(out, written)
+
+
+def finished_output(out: str, *, force: bool = False) -> str | None:
+    """Return what is said of an interrupted command whose output is there: see `interruption`.
+
+    None if it is not there, or cannot be known: with `force` it was there before.
+    """
+    from ddlabel.data.reading import is_standard_output
+
+    path = Path(out)
+    is_there = (path.is_file() or path.is_dir()) and not is_standard_output(out)
+    return interruption.is_finished(out) if is_there and not force else None
 
 
 def shown_shapes(shapes: Mapping[str, Sequence[int]]) -> str:

@@ -4,9 +4,10 @@ from typing import Annotated
 
 import typer
 
-from ddlabel.cli.command import BundleArgument, cli_command
+from ddlabel.cli.command import BundleArgument, cli_command, finished_output
 from ddlabel.cli.reporter import TerminalReporter
 from ddlabel.commands.command import load_command
+from ddlabel.core import interruption
 from ddlabel.core.config import ExportOptions
 
 _Out = Annotated[str, typer.Argument(metavar="OUT", help="file or folder to write")]
@@ -21,7 +22,8 @@ def export(
     Example: ddlabel export few.safetensors few.npz
     """
     command = load_command("export")
-    exported = command.run({"bundle": bundle, "out": out}, options, reporter)
+    with interruption.outlook(lambda: finished_output(out)):
+        exported = command.run({"bundle": bundle, "out": out}, options, reporter)
     from ddlabel.data.reading import is_standard_output
 
     if not is_standard_output(out):

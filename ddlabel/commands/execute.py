@@ -11,12 +11,14 @@ from typing import Any
 from ddlabel.commands.adoption import existing_bundle, existing_runs
 from ddlabel.commands.command import Command, load_command
 from ddlabel.commands.reporter import SILENT, Reporter
-from ddlabel.core.errors import UsageError
+from ddlabel.core import interruption
+from ddlabel.core.errors import OutputExistsError, UsageError
 from ddlabel.core.ranks import RANK
 from ddlabel.core.registry import nearest
 from ddlabel.core.values import as_option_type, shown
 from ddlabel.data import atomic, formats
-from ddlabel.data.reading import is_standard_output, is_stream
+from ddlabel.data.bundle import Bundle
+from ddlabel.data.reading import is_regular, is_standard_output, is_stream
 from ddlabel.data.schema import Header
 
 
@@ -54,13 +56,38 @@ def make_bundle_file(
         raise UsageError(f"{command.name} makes no bundle: leave out the output")
     if resume is not None:
         inputs = {"resume": resume, **inputs}
-    bundle = command.run(inputs, options, reporter)
-    if RANK:
-        return {}
-    header = formats.write(out, bundle, force=force)
+    with interruption.outlook(lambda: _outlook(resume, out, force=force)):
+        bundle = command.run(inputs, options, reporter)
+        if RANK:
+            return {}
+        header = _write(out, bundle, resume, force=force)
+    return _written_value(out, header)
+
+
+def _write(out: str, bundle: Bundle, resume: Path | None, *, force: bool) -> Header:
+    """Write a bundle, and remove the state to resume from, which nobody needs then.
+
+    Raises:
+        OutputExistsError: Another process has written the output meanwhile.
+        StorageError: The output cannot be written. The state stays.
+    """
+    try:
+        header = formats.write(out, bundle, force=force)
+    except OutputExistsError:
+        if resume is not None:
+            resume.unlink(missing_ok=True)
+        raise
     if resume is not None:
         resume.unlink(missing_ok=True)
-    return _written_value(out, header)
+    return header
+
+
+def _outlook(resume: Path | None, out: str, *, force: bool) -> str | None:
+    """Return what the same command does if this one ends now: see `interruption.outlook`."""
+    is_written = is_regular(out) and not force
+    if resume is None or is_written or not resume.exists():
+        return None
+    return interruption.goes_on_from(f"the state in {resume}")
 
 
 def _written_value(out: str, header: Header) -> dict[str, Any]:

@@ -69,14 +69,19 @@ def train_expert(
             check_extension(plan, images, options, test)
         _join_ranks(images, unfinished, options)
         runs: list[ExpertRun] = []
-        with interruption.outlook(lambda: _outlook(unfinished[len(runs)], planned)):
+        with interruption.outlook(lambda: _outlook(unfinished[len(runs) :], planned, Path(out))):
             for plan in unfinished:
                 runs.append(_train(images, plan, options, test, reporter))
     return runs
 
 
-def _outlook(current: PlannedRun, planned: Sequence[PlannedRun]) -> str | None:
-    """Return what the same command does if this one ends in a run before its first checkpoint."""
+def _outlook(
+    remaining: Sequence[PlannedRun], planned: Sequence[PlannedRun], out: Path
+) -> str | None:
+    """Return what the same command does if this one ends while no step is trained."""
+    if not remaining:
+        return interruption.is_finished(str(out))
+    current = remaining[0]
     if current.resume_file.exists() or current != planned[0]:
         return interruption.goes_on_from(f"where it stopped in {current.folder}")
     return None

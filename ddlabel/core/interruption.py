@@ -36,6 +36,7 @@ class _State:
             an exception of theirs on its way.
         num_deferring: How many blocks of `deferred` are open.
         outlooks: What the commands that are running have said, the innermost one last.
+        last_outlook: What the command has said that ended last: its outcome is being printed.
     """
 
     def __init__(self) -> None:
@@ -43,6 +44,7 @@ class _State:
         self.interrupted: Interrupted | None = None
         self.num_deferring = 0
         self.outlooks: list[Outlook] = []
+        self.last_outlook: Outlook | None = None
 
 
 _state = _State()
@@ -80,6 +82,7 @@ def reset() -> None:
     """Forget all signals, before a command begins."""
     _state.pending = None
     _state.interrupted = None
+    _state.last_outlook = None
 
 
 def is_requested() -> bool:
@@ -116,11 +119,14 @@ def deferred(*, enabled: bool = True) -> Iterator[None]:
 def outlook(sentence: Outlook) -> Iterator[None]:
     """Declare what the same command does after this one was ended inside the block.
 
-    The innermost block counts that has a sentence; without one the same command begins again.
+    The innermost block counts that has a sentence; without one the same command begins again. After
+    the outermost block its sentence still counts, while the outcome is printed.
     """
     _state.outlooks.append(sentence)
     try:
         yield
+        if len(_state.outlooks) == 1:
+            _state.last_outlook = sentence
     finally:
         _state.outlooks.pop()
 
@@ -130,8 +136,14 @@ def goes_on_from(place: str) -> str:
     return f"the same command goes on from {place}"
 
 
+def is_finished(out: str) -> str:
+    """Return the sentence of a command whose output is there: the same command refuses it."""
+    return f"{out} is finished"
+
+
 def _leave(number: int) -> None:
-    sentences = [sentence() for sentence in reversed(_state.outlooks)]
+    outlooks = _state.outlooks or [_state.last_outlook or (lambda: None)]
+    sentences = [sentence() for sentence in reversed(outlooks)]
     known = [sentence for sentence in sentences if sentence is not None]
     _state.interrupted = Interrupted(number, known[0] if known else BEGINS_AGAIN)
     raise _state.interrupted

@@ -12,21 +12,29 @@ _WORDS = (
     "Cannot allocate memory",
     "Storage size calculation overflowed",
     "std::bad_alloc",
+    "can't start new thread",
 )
+# All that oneDNN says, under torch's convolutions, when its kernel or its buffer does not fit.
+_ONEDNN_MESSAGES = ("could not create a primitive", "could not create a memory object")
+# The words of the system's loader when there is no memory for a library.
+_LOADER_WORDS = "failed to map segment"
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error says that there is not enough memory, on a CPU or on a device.
 
-    These are Python's MemoryError, the operating system's ENOMEM, torch's OutOfMemoryError, and a
-    RuntimeError of torch's allocator.
+    These are Python's MemoryError, the operating system's ENOMEM, torch's OutOfMemoryError, a
+    RuntimeError of torch's allocator, and an ImportError of a library that does not fit.
     """
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     if isinstance(error, RuntimeError):
         message = str(error)
         is_of_torch = type(error).__name__ == "OutOfMemoryError"
-        return is_of_torch or any(words in message for words in _WORDS)
+        is_of_onednn = message.strip() in _ONEDNN_MESSAGES
+        return is_of_torch or is_of_onednn or any(words in message for words in _WORDS)
+    if isinstance(error, ImportError):
+        return _LOADER_WORDS in str(error)
     return isinstance(error, MemoryError)
 
 

@@ -94,6 +94,7 @@ def array_chunks(array: NDArray[Any]) -> Iterator[memoryview]:
 
     A bundle file holds these bytes, and the sha256 of an array is taken over them.
     """
+    array = np.atleast_1d(array)  # a counter of a network has no axis
     row_bytes = max(1, array[:1].nbytes)
     num_rows = max(1, _CHUNK_BYTES // row_bytes)
     for start in range(0, len(array), num_rows):

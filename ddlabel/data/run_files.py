@@ -31,7 +31,7 @@ RESUME = "resume.pt"
 _CHECKPOINT = re.compile(r"step-(\d{8,})\.safetensors")
 _PART = re.compile(r"\.(?P<name>.+)\.\d+-[0-9a-f]+\.part")
 _DIGEST = "digest"
-_ABOUT = "about"
+_DIGEST_LENGTH = 64
 # A name that no array of a safetensors file can have.
 _METADATA = "__metadata__"
 Arrays = dict[str, NDArray[Any]]
@@ -114,11 +114,12 @@ def read_arrays(path: Path, sha256: str) -> Arrays:
 
 
 def write_signed_arrays(path: Path, arrays: Arrays, *, about: str = "") -> None:
-    """Write arrays and a text about them, with a digest of all in the metadata."""
-    metadata = {_DIGEST: _digest_of_arrays(arrays, about)}
-    if about:
-        metadata[_ABOUT] = about
-    _write_safetensors(path, arrays, metadata)
+    """Write arrays and a text about them: a digest of all and the text are in the metadata.
+
+    They share a key, because the library writes several keys in a random order.
+    """
+    digest = _digest_of_arrays(arrays, about)
+    _write_safetensors(path, arrays, {_DIGEST: f"{digest}{about}"})
 
 
 def read_signed_arrays(path: Path) -> tuple[Arrays, str]:
@@ -134,9 +135,9 @@ def read_signed_arrays(path: Path) -> tuple[Arrays, str]:
         check_header(path)
         with safe_open(path, framework="numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            metadata = file.metadata() or {}
-        about = metadata.get(_ABOUT, "")
-        is_intact = metadata.get(_DIGEST) == _digest_of_arrays(arrays, about)
+            signed = (file.metadata() or {}).get(_DIGEST, "")
+        about = signed[_DIGEST_LENGTH:]
+        is_intact = signed[:_DIGEST_LENGTH] == _digest_of_arrays(arrays, about)
         require(is_intact, "the file does not match its digest: it is damaged")
         return arrays, about
 
@@ -153,7 +154,7 @@ def _write_safetensors(path: Path, arrays: Arrays, metadata: dict[str, str] | No
     from safetensors.numpy import save
 
     # The library writes wrong numbers for an array that is not contiguous.
-    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     content = save(contiguous, metadata)
     write_file(path, content)
     return bytes(content)

@@ -189,3 +189,18 @@ class TestLearn:
         with pytest.raises(OutputExistsError):
             run_command("learn", LEARN)
         assert Path("learned.safetensors.resume").read_bytes() == b"a state"
+
+    def test_a_run_whose_output_another_process_was_first_to_write_leaves_no_state(
+        self, digits, monkeypatch
+    ):
+        written = formats.write
+
+        def write_second(*words, **options):
+            written(*words, **options)
+            return written(*words, **options)
+
+        monkeypatch.setattr(formats, "write", write_second)
+        with pytest.raises(OutputExistsError):
+            run_command("learn", LEARN)
+        assert Path("learned.safetensors").exists()
+        assert not Path("learned.safetensors.resume").exists()

@@ -99,6 +99,25 @@ def test_the_innermost_command_that_knows_says_what_is_next():
     assert "cell" not in left.value.message
 
 
+def message_of_a_signal() -> str:
+    with pytest.raises(Interrupted) as left:
+        interrupt()
+    interruption._state.interrupted = None
+    return left.value.message
+
+
+def test_what_a_finished_command_said_counts_while_its_outcome_is_printed():
+    with outlook(lambda: "of the sweep"):
+        with outlook(lambda: "of the cell"):
+            pass
+        assert message_of_a_signal() == "interrupted: of the sweep"
+    assert message_of_a_signal() == "interrupted: of the sweep"
+    with pytest.raises(ValueError, match="failed"), outlook(lambda: "of another"):
+        raise ValueError("failed")
+    interruption.reset()
+    assert "begins again" in message_of_a_signal()
+
+
 def test_a_worker_process_ignores_the_signals_of_its_parent(monkeypatch):
     monkeypatch.setattr(interruption, "_PROCESS", -1)
     interrupt()

@@ -41,6 +41,10 @@ def test_an_arrays_digest_is_of_its_bytes_in_c_order(monkeypatch, chunk_bytes):
     assert sha256_of_array(array) == hashlib.sha256(content).hexdigest()
 
 
+def test_an_array_without_an_axis_has_the_bytes_of_its_number():
+    assert b"".join(array_chunks(np.array(7, np.int64))) == (7).to_bytes(8, "little")
+
+
 def test_a_folders_digest_is_of_names_and_contents(tmp_path):
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "c").write_bytes(b"2")

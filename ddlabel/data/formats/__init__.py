@@ -15,6 +15,7 @@ from types import ModuleType
 import numpy as np
 
 from ddlabel.core.errors import DDLabelError, StorageError, UsageError
+from ddlabel.core.memory import is_out_of_memory
 from ddlabel.data import atomic
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.formats import hdf5, safetensors
@@ -157,4 +158,6 @@ def _errors_named(path: str) -> Iterator[None]:
     except DDLabelError as error:
         raise type(error)(f"{shown}: {error}") from error
     except OSError as error:
+        if is_out_of_memory(error):  # to map the file
+            raise
         raise StorageError(f"cannot read {shown}: {error.strerror or error}") from error

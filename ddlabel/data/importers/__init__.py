@@ -14,6 +14,7 @@ import numpy as np
 
 from ddlabel.core.config import ImportOptions
 from ddlabel.core.errors import ResourceError, StorageError, UsageError
+from ddlabel.core.memory import is_out_of_memory
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.class_names import check_class_names
 from ddlabel.data.importers.budget import check_source
@@ -65,6 +66,8 @@ def load(
             f"{paths[0]}: there is not enough memory for it: import a part of it, or smaller images"
         ) from error
     except OSError as error:
+        if is_out_of_memory(error):
+            raise
         name = error.filename or paths[0]
         raise StorageError(f"cannot read {name}: {error.strerror or error}") from error
     if note is not None:
