@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import io
 import os
 import signal
 import traceback
@@ -13,21 +14,28 @@ from typing import Any
 from ddlabel.core.errors import DDLabelError
 from ddlabel.data import exclusive
 
-OS_CALLS = ("open", "write", "fsync", "close", "fchmod", "lseek", "ftruncate", "pread")
-OS_CALLS += ("link", "replace", "unlink", "dup", "stat", "fstat")
-CALLS = dict.fromkeys(OS_CALLS, os)
+# The calls of `os` that files are read and written by, and those that change folders too.
+FILE_CALLS = ("open", "write", "fsync", "close", "fchmod", "lseek", "ftruncate", "pread")
+FILE_CALLS += ("link", "replace", "unlink", "dup", "stat", "fstat")
+FOLDER_CALLS = ("mkdir", "rmdir", "rename", "listdir", "scandir", "sync")
+CALLS: dict[str, tuple[Any, str]] = {name: (os, name) for name in FILE_CALLS + FOLDER_CALLS}
 # The call of Linux that renames without replacing is not among Python's.
-CALLS |= {"flock": fcntl, "_rename_exclusively": exclusive}
+CALLS |= {"flock": (fcntl, "flock"), "_rename_exclusively": (exclusive, "_rename_exclusively")}
+FAILING = (*FILE_CALLS, "flock", "_rename_exclusively")
+# The calls that a process is killed at: `Path.open` too.
+CALLS["Path.open"] = (io, "open")
 Act = Callable[..., Any]
+# The exit code of a fork that an exception ended which is no error of ours.
+CRASHED = 99
 
 
 class Faults:
-    """Within the block, the n-th of all calls of `CALLS` does what `act` does.
+    """Within the block, the n-th of all calls of these names of `CALLS` does what `act` does.
 
     `calls` counts the calls, and `name` is that of the n-th one, empty if there were not so many.
     """
 
-    def __init__(self, nth: int, act: Act, only: tuple[str, ...] = tuple(CALLS)) -> None:
+    def __init__(self, nth: int, act: Act, only: tuple[str, ...] = FAILING) -> None:
         self.nth = nth
         self.act = act
         self.calls = 0
@@ -37,15 +45,15 @@ class Faults:
 
     def __enter__(self) -> Faults:
         for name in self._only:
-            module = CALLS.get(name, os)
-            original = getattr(module, name)
-            self._originals.append((module, name, original))
-            setattr(module, name, self._wrapped(name, original))
+            module, attribute = CALLS[name]
+            original = getattr(module, attribute)
+            self._originals.append((module, attribute, original))
+            setattr(module, attribute, self._wrapped(name, original))
         return self
 
     def __exit__(self, *error: object) -> None:
-        for module, name, original in self._originals:
-            setattr(module, name, original)
+        for module, attribute, original in self._originals:
+            setattr(module, attribute, original)
 
     def _wrapped(self, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **options: Any) -> Any:
@@ -121,21 +129,30 @@ def every_call(run: Callable[[], None], act: Act) -> Iterator[tuple[str, Excepti
         nth += 1
 
 
-def run_in_child(run: Callable[[], None]) -> int:
-    """Run in a fork of this process. Return its exit code, negative for the signal it died of."""
+def start_child(run: Callable[[], int | None]) -> int:
+    """Run in a fork of this process, which leaves with the code that `run` returns, if any."""
     process = os.fork()
-    if process == 0:
-        code = 0
-        try:
-            run()
-        except DDLabelError as error:
-            code = error.exit_code
-        except BaseException:
-            traceback.print_exc()
-            code = 99
-        finally:
-            os._exit(code)
+    if process:
+        return process
+    code = CRASHED
+    try:
+        code = run() or 0
+    except DDLabelError as error:
+        code = error.exit_code
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def code_of(process: int) -> int:
+    """Wait for a fork. Return its exit code, negative for the signal that it died of."""
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+def run_in_child(run: Callable[[], int | None]) -> int:
+    """Run in a fork of this process, and return its exit code: see `code_of`."""
+    return code_of(start_child(run))
 
 
 def every_kill(run: Callable[[], None], act: Act) -> Iterator[int]:

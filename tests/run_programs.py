@@ -1,7 +1,7 @@
-"""Programs of the fault suite that train: `python -m run_programs NAME FOLDER …`.
+"""The fork server of the fault suite: `python -m run_programs FOLDER`.
 
-Each runs in a process of its own that only forks: torch computes in the forks. They check what they
-do, and print their figures as JSON.
+It imports everything once, and then runs the programs that it is asked for, each in many forks.
+They check what they do, and return figures.
 """
 
 from __future__ import annotations
@@ -9,201 +9,206 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
-from injection import Act, Faults, kill, kill_after, run_in_child
-from samples import make_bundle
+from fault_commands import (
+    EXISTS,
+    GOES_ON,
+    LOG,
+    SHARED,
+    begin_again,
+    check_rerun,
+    content,
+    prepare,
+    run,
+    temporary_files,
+    whole_content,
+)
+from injection import CALLS, Act, Faults, code_of, kill, kill_after, run_in_child, start_child
+from scarcity import SCARCE
 
-# Imported before the forks, so that each of them starts at once.
-from ddlabel.commands import learn as _learn  # noqa: F401
-from ddlabel.commands import select as _select  # noqa: F401
-from ddlabel.commands.execute import run_command
-from ddlabel.commands.sweep import sweep
-from ddlabel.commands.train_expert import train_expert
-from ddlabel.data import formats
 from ddlabel.data.expert_run import ExpertRun
 from ddlabel.data.run_files import RESUME
 
-CALLS = ("open", "write", "fsync", "replace", "_rename_exclusively", "unlink", "mkdir")
-EXISTS = 6
-TRAIN = {
-    "net": "convnet-d1:width=2,norm=batch",
-    "epochs": 2,
-    "batch_size": 6,
-    "optimizer": "sgd:lr=0.05,momentum=0.9",
-    "augment": "flip+crop",
-    "zca": True,
-    "compile": "off",
-    "precision": "fp32",
-    "device": "cpu",
-}
-LEARN = {
-    "bundle": "few.safetensors",
-    "real": "few.safetensors",
-    "out": "out/learned.safetensors",
-    "net": "convnet-d1:width=2",
-    "method": "bptt:steps=1,window=1,real-batch=3",
-    "iterations": 3,
-    "save_every": 1,
-    "device": "cpu",
-}
-GRID = {
-    "command": "select",
-    "options": {"bundle": "few.safetensors", "ipc": 1, "out": "out/{seed}.safetensors"},
-    "axes": {"seed": [0, 1]},
-}
-RESULTS = Path("out/sweep.jsonl")
+Figures = dict[str, int]
+EVERY_CALL = tuple(CALLS)
+_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+_SECONDS_TO_LEAVE = 5
 
 
-def train() -> None:
-    train_expert("few.safetensors", "out", **TRAIN)
+def with_fault(name: str, nth: int, act: Act, only: tuple[str, ...] = EVERY_CALL) -> int:
+    """Run a command in which `act` strikes at the n-th of the calls of these names."""
+    return run(name, Faults(nth, act, only))
 
 
-def learn_labels() -> None:
-    run_command("learn", LEARN)
-
-
-def sweep_cells() -> None:
-    sweep(GRID, out=str(RESULTS))
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    """The bytes of every file by name. The lines of a sweep's records have no times."""
-    files = {path.name: path.read_bytes() for path in folder.iterdir()}
-    if RESULTS.name in files:
-        lines = [json.loads(line) for line in files[RESULTS.name].splitlines()]
-        shorter = [line | {"cost": None, "sha256": None} for line in lines]
-        files[RESULTS.name] = json.dumps(shorter).encode()
-    return files
-
-
-def begin_again(run: Callable[[], None]) -> None:
-    """Remove the output; all but `train-expert` need its folder."""
-    shutil.rmtree("out", ignore_errors=True)
-    if run is not train:
-        Path("out").mkdir()
-
-
-def whole_output(run: Callable[[], None]) -> dict[str, bytes]:
-    """The content of the output of a run that nothing interrupts."""
-    begin_again(run)
-    assert run_in_child(run) == 0
-    return content(Path("out"))
-
-
-def check_rerun(run: Callable[[], None], whole: dict[str, bytes]) -> int:
-    """Run until nothing is left to do; the files are those of an uninterrupted run.
-
-    Returns 1 if the killed run had finished everything, and the rerun said so, else 0.
-    """
-    code = run_in_child(run)
-    assert code in (0, EXISTS), code
-    after = content(Path("out"))
-    assert after.keys() == whole.keys(), sorted(after)
-    assert after == whole, [name for name in after if after[name] != whole[name]]
-    return int(code == EXISTS)
-
-
-def with_fault(
-    run: Callable[[], None], nth: int, act: Act, only: tuple[str, ...]
-) -> Callable[[], None]:
-    """A run in which `act` strikes at the n-th call of those in `only`."""
-
-    def run_with_fault() -> None:
-        with Faults(nth, act, only):
-            run()
-
-    return run_with_fault
-
-
-def kill_at(run: Callable[[], None], act: Act, only: tuple[str, ...]) -> Iterator[None]:
-    """Run from the beginning in forks that die at the first call, at the second, …."""
-    nth = 1
+def every_fault(
+    name: str, act: Act, *, first: int = 1, step: int, only: tuple[str, ...] = EVERY_CALL
+) -> Iterator[int]:
+    """Run from the beginning with a fault at the first call, …, and yield the exit codes."""
+    nth = first
     while True:
-        begin_again(run)
-        code = run_in_child(with_fault(run, nth, act, only))
+        begin_again()
+        code = run_in_child(partial(with_fault, name, nth, act, only))
         if code == 0:
             return
-        assert code == -signal.SIGKILL, code
-        yield
-        nth += 1
+        yield code
+        nth += step
 
 
-def kills(name: str) -> dict[str, int]:
-    """Kill a command before every call, and in the middle of every write; run it again."""
-    run = RUNS[name]
-    whole = whole_output(run)
+def kills(name: str, step: int) -> Figures:
+    """Kill a command before every `step`-th call and in the middle of a write; run it again.
+
+    After a call is before the next one.
+    """
+    whole = whole_content(name)
     counts = {"kills": 0, "finished": 0}
-    for act, only in ((kill, CALLS), (kill_after, ("write",))):
-        for _ in kill_at(run, act, only):
+    for act, only in ((kill, EVERY_CALL), (kill_after, ("write",))):
+        for code in every_fault(name, act, step=step, only=only):
+            assert code == -signal.SIGKILL, (code, LOG.read_text())
             counts["kills"] += 1
-            counts["finished"] += check_rerun(run, whole)
+            counts["finished"] += check_rerun(name, whole)
     return counts
 
 
-def kill_reruns(name: str) -> dict[str, int]:
+def kill_reruns(name: str) -> Figures:
     """Kill a command at the n-th call, and every rerun at its n-th call too, until one finishes."""
-    run = RUNS[name]
-    whole = whole_output(run)
+    whole = whole_content(name)
     counts = {"kills": 0, "finished": 0}
-    for nth in (9, 14, 23, 31):
-        begin_again(run)
-        run_and_die = with_fault(run, nth, kill, CALLS)
+    for nth in (20, 40, 70, 100, 140):
+        begin_again()
         # A rerun that is killed before its first checkpoint makes no progress.
         for _ in range(5):
-            if run_in_child(run_and_die) in (0, EXISTS):
+            if run_in_child(partial(with_fault, name, nth, kill)) in (0, EXISTS):
                 break
             counts["kills"] += 1
-        counts["finished"] += check_rerun(run, whole)
+        counts["finished"] += check_rerun(name, whole)
     return counts
 
 
-def kill_at_moments(name: str, num_kills: str) -> dict[str, int]:
+def kill_at_moments(name: str, num_kills: int) -> Figures:
     """Kill a command at random moments; run it again."""
-    run = RUNS[name]
     started = time.perf_counter()
-    whole = whole_output(run)
+    whole = whole_content(name)
     seconds = time.perf_counter() - started
     generator = random.Random(0)
     counts = {"kills": 0, "finished": 0}
-    while counts["kills"] < int(num_kills):
-        begin_again(run)
-        process = os.fork()
-        if process == 0:
-            run()
-            os._exit(0)
+    while counts["kills"] < num_kills:
+        begin_again()
+        process = start_child(partial(run, name))
         time.sleep(generator.uniform(0, seconds))
         os.kill(process, signal.SIGKILL)
-        os.waitpid(process, 0)
-        counts["kills"] += 1
-        counts["finished"] += check_rerun(run, whole)
+        # It may have ended before.
+        counts["kills"] += code_of(process) == -signal.SIGKILL
+        counts["finished"] += check_rerun(name, whole)
     return counts
 
 
-def two_writers() -> dict[str, int]:
+def _interrupt(number: int, count: int) -> Act:
+    """An act: the process gets a signal, and at the next call another one, if `count` is 2."""
+
+    rest = count
+
+    def act(faults: Faults, name: str, original: Callable, *args, **options) -> object:
+        nonlocal rest
+        rest -= 1
+        if rest:
+            faults.nth += 1
+        os.kill(os.getpid(), number)
+        return original(*args, **options)
+
+    return act
+
+
+def signals(name: str, step: int) -> Figures:
+    """Interrupt a command at every `step`-th call: what it says is true, and nothing is left over.
+
+    The rerun gives the same bytes. SIGINT and SIGTERM take turns, and each comes twice at every
+    other call.
+    """
+    whole = whole_content(name)
+    counts = {"signals": 0, "goes_on": 0, "begins_again": 0, "finished": 0, "twice": 0}
+    for place, (number, code) in enumerate(_CODES.items()):
+        for times in (1, 2):
+            act = _interrupt(number, times)
+            first = 1 + (2 * place + times - 1) * step // 4
+            for left in every_fault(name, act, first=first, step=step):
+                said = LOG.read_bytes()
+                assert left == code, (left, said)
+                counts["signals"] += 1
+                if times == 2:
+                    counts["twice"] += 1
+                    check_rerun(name, whole)
+                else:
+                    counts[_check_said(name, said, whole)] += 1
+    return counts
+
+
+def _check_said(name: str, said: bytes, whole: dict[str, bytes]) -> str:
+    """Check what an interrupted command said against what the rerun does. Return what it was."""
+    line = said.splitlines()[-1]
+    assert line.startswith((b"error: interrupted: ", b"error: terminated: ")), said
+    assert b"Traceback" not in said, said
+    assert temporary_files() == []
+    before = content()
+    code = check_rerun(name, whole)
+    goes_on = GOES_ON in LOG.read_bytes()
+    if b"goes on from" in line:
+        assert goes_on, (said, LOG.read_bytes())
+        return "goes_on"
+    if b"begins again" in line:
+        assert not goes_on
+        assert code == 0, (said, LOG.read_bytes())
+        return "begins_again"
+    if name not in SHARED:
+        assert b" is finished" in line
+        assert before == whole
+    return "finished"
+
+
+def at_once(name: str, num_processes: int) -> Figures:
+    """Start a command several times at once: one makes the output, or each record is made once."""
+    whole = whole_content(name)
+    begin_again()
+    gate, opener = os.pipe()
+
+    def wait_and_run() -> int:
+        os.close(opener)
+        os.read(gate, 1)
+        return run(name)
+
+    processes = [start_child(wait_and_run) for _ in range(num_processes)]
+    os.close(gate)
+    os.close(opener)
+    codes = [code_of(process) for process in processes]
+    assert set(codes) <= {0, EXISTS}, codes
+    assert content() == whole
+    if name not in SHARED:
+        assert codes.count(0) == 1, codes
+    return {"done": codes.count(0), "exit_6": codes.count(EXISTS)}
+
+
+def take_over() -> Figures:
     """One process trains a run; others are refused until it is killed, and then one goes on."""
-    whole = whole_output(train)
-    begin_again(train)
-    process = os.fork()
-    if process == 0:
-        # It stops, alive, in the middle of the training; its own fork outlives it.
-        with Faults(40, _stop, CALLS):
-            train()
-        os._exit(1)
-    while not (Path("out") / RESUME).exists():
-        time.sleep(0.01)
+    name = "train-expert"
+    whole = whole_content(name)
+    begin_again()
+    # It stops, alive, in the middle of the training; its own fork outlives it.
+    process = start_child(partial(with_fault, name, 150, _stop))
+    folder = Path("out/expert")
     os.waitpid(process, os.WUNTRACED)
-    refused = [run_in_child(train) for _ in range(3)]
+    assert (folder / RESUME).exists()
+    refused = [run_in_child(partial(run, name)) for _ in range(3)]
     assert refused == [EXISTS] * 3, refused
-    assert not ExpertRun(Path("out")).complete
+    assert not ExpertRun(folder).complete
     os.kill(process, signal.SIGKILL)
-    os.waitpid(process, 0)
-    finished = check_rerun(train, whole)
+    code_of(process)
+    finished = check_rerun(name, whole)
     assert not finished
     return {"refused": len(refused)}
 
@@ -217,18 +222,22 @@ def _stop(faults: Faults, name: str, original: Callable, *args, **options) -> No
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
-RUNS = {"train-expert": train, "learn": learn_labels, "sweep": sweep_cells}
-PROGRAMS = {
-    function.__name__: function for function in (kills, kill_reruns, kill_at_moments, two_writers)
-}
+PROGRAMS = (kills, kill_reruns, kill_at_moments, signals, at_once, take_over, *SCARCE)
 
 
-def main() -> None:
-    name, folder, *words = sys.argv[1:]
-    os.chdir(folder)
-    formats.write("few.safetensors", make_bundle(images=12))
-    sys.stdout.write(json.dumps(PROGRAMS[name](*words)))
+def serve() -> None:
+    """Answer each line of standard input, a program and its arguments, with a line of JSON."""
+    programs = {program.__name__: program for program in PROGRAMS}
+    for line in sys.stdin:
+        name, *arguments = json.loads(line)
+        try:
+            answer = {"figures": programs[name](*arguments)}
+        except Exception:
+            answer = {"error": traceback.format_exc()}
+        sys.stdout.write(f"{json.dumps(answer)}\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    main()
+    prepare(sys.argv[1])
+    serve()

@@ -111,7 +111,7 @@ def test_a_disk_that_is_full_at_any_byte_leaves_files_as_they_were(tmp_path, fig
     figure("append and write on a full disk", **figures)
 
 
-@pytest.mark.parametrize("num_processes", [2, 16])
+@pytest.mark.parametrize("num_processes", [2, pytest.param(16, marks=pytest.mark.faults)])
 def test_processes_that_append_the_same_records_write_each_once(path, figure, num_processes):
     num_shared = 20
     own_seeds = range(100, 100 + num_processes)

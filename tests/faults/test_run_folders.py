@@ -1,18 +1,15 @@
-"""Expert runs, resume states and sweeps: killed anywhere, damaged anywhere, trained twice."""
+"""What killed runs of train-expert and learn have left: damaged before they go on."""
 
 from __future__ import annotations
 
 import random
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fault_programs import figures_of
 from mutations import damage
-from run_programs import LEARN, TRAIN
 from samples import make_bundle
 
 from ddlabel.commands.execute import run_command
@@ -21,34 +18,27 @@ from ddlabel.commands.train_expert import train_expert
 from ddlabel.core.errors import InvalidInputError
 from ddlabel.data import formats
 
-
-def run_program(name: str, folder: Path, *words: str | int) -> dict[str, int]:
-    """Run a program of `run_programs` and return its figures."""
-    return figures_of([sys.executable, "-m", "run_programs", name, str(folder), *map(str, words)])
-
-
-class TestKills:
-    @pytest.mark.parametrize("name", ["train-expert", "learn", "sweep"])
-    def test_a_command_killed_at_any_call_is_finished_by_the_next_run(self, tmp_path, figure, name):
-        counts = run_program("kills", tmp_path, name)
-        assert counts["kills"] > 20
-        figure(f"{name}: killed at every call", **counts)
-
-    def test_a_run_that_is_killed_again_and_again_is_finished(self, tmp_path, figure):
-        counts = run_program("kill_reruns", tmp_path, "train-expert")
-        assert counts["kills"] >= 8
-        figure("train-expert: reruns killed too", **counts)
-
-    @pytest.mark.parametrize("num_kills", [10, pytest.param(50, marks=pytest.mark.faults)])
-    def test_a_run_killed_at_random_moments_is_finished(self, tmp_path, figure, num_kills):
-        counts = run_program("kill_at_moments", tmp_path, "train-expert", num_kills)
-        figure("train-expert: killed at random moments", **counts)
-
-
-class TestTwoWriters:
-    def test_the_second_is_refused_and_takes_over_when_the_first_is_dead(self, tmp_path, figure):
-        counts = run_program("two_writers", tmp_path)
-        figure("train-expert: another process trains the run", **counts)
+TRAIN = {
+    "net": "convnet-d1:width=2,norm=batch",
+    "epochs": 2,
+    "batch_size": 6,
+    "optimizer": "sgd:lr=0.05,momentum=0.9",
+    "augment": "flip+crop",
+    "zca": True,
+    "compile": "off",
+    "precision": "fp32",
+    "device": "cpu",
+}
+LEARN = {
+    "bundle": "few.safetensors",
+    "real": "few.safetensors",
+    "out": "out/learned.safetensors",
+    "net": "convnet-d1:width=2",
+    "method": "bptt:steps=1,window=1,real-batch=3",
+    "iterations": 3,
+    "save_every": 1,
+    "device": "cpu",
+}
 
 
 def read_damaged(reader: Callable[[Path], Any], folder: Path) -> tuple[Any, str | None]:
