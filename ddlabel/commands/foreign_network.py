@@ -14,7 +14,8 @@ from ddlabel.data.class_lists import read_class_list
 from ddlabel.data.foreign_weights import Experts, Weights
 from ddlabel.data.importers.pixels import given_statistics
 from ddlabel.data.statistics import statistics
-from ddlabel.methods.nets.matching import SIZES, Fit, Found, Layer, all_specs, fitting
+from ddlabel.methods.nets.layers import Found, Layer
+from ddlabel.methods.nets.matching import SIZES, Fit, all_specs, fitting
 
 # The number of classes of ImageNet, whose weights torchvision and timm publish.
 _IMAGENET_CLASSES = 1000

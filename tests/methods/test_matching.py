@@ -6,7 +6,8 @@ import pytest
 from networks import build_network
 
 from ddlabel.core.errors import IncompatibleError, UsageError
-from ddlabel.methods.nets.matching import Found, Layer, all_specs, fitting, match
+from ddlabel.methods.nets.layers import Found, Layer
+from ddlabel.methods.nets.matching import all_specs, fitting, match
 
 
 def layers_of(spec, *, size=32, classes=10, channels=3):
@@ -83,6 +84,8 @@ def test_counters_of_updates_are_not_needed():
     ("change", "said"),
     [
         (lambda layers: layers[:-1], "9.bias [10] is missing"),
+        # Its neighbours have the same shape: the names tell which one.
+        (lambda layers: [*layers[:2], *layers[3:]], "32: 1.weight [128] is missing"),
         (lambda layers: [*layers, Layer("extra.bias", (7,))], "extra.bias [7] has no place"),
         (
             lambda layers: [Layer("first.weight", (128, 3, 5, 5)), *layers[1:]],

@@ -11,6 +11,7 @@ import torch
 
 from ddlabel.core.errors import IncompatibleError
 from ddlabel.core.registry import as_usage_error
+from ddlabel.methods.nets.layers import STATISTICS, Found, Layer, Shapes
 from ddlabel.methods.nets.registry import nets
 
 # The sides of the field's images, in pixels.
@@ -19,48 +20,7 @@ SIZES = (28, 32, 64, 96, 128, 224, 256)
 _PROBED_SIZES = (32, 64)
 # The number of updates of a batch norm, which decides no output.
 _COUNTER = "num_batches_tracked"
-_STATISTICS = ("running_mean", "running_var")
 _SHOWN_LAYERS = 3
-
-
-class Layer(NamedTuple):
-    """A parameter or buffer of a network: its name and shape."""
-
-    name: str
-    shape: tuple[int, ...]
-
-    @property
-    def role(self) -> str:
-        """The last part of the name, such as `weight`."""
-        return self.name.rpartition(".")[2]
-
-
-class Found(NamedTuple):
-    """The layers of foreign weights. They have names, or are in module order, or both.
-
-    Without names they are parameters alone, as in a replay buffer.
-    """
-
-    layers: list[Layer]
-    has_names: bool = True
-    in_order: bool = True
-
-    @property
-    def channels(self) -> tuple[int, ...]:
-        """The channels that the images may have: those of the first convolution if it has them."""
-        widths = [layer.shape[1] for layer in self.layers if len(layer.shape) == 4]
-        return (widths[0],) if widths and widths[0] in (1, 3) else (3, 1)
-
-    @property
-    def has_statistics(self) -> bool:
-        """Whether there are running means and variances of batch norms."""
-        return any(layer.role in _STATISTICS for layer in self.layers)
-
-    @property
-    def num_outputs(self) -> int:
-        """The number of outputs of the last layer; 0 if that is not clear."""
-        shape = self.layers[-1].shape if self.layers else ()
-        return shape[0] if shape and self.in_order else 0
 
 
 class Fit(NamedTuple):
@@ -171,7 +131,7 @@ def _same_role(ours: str, theirs: str) -> bool:
 
     Such are the positions and class tokens of transformers.
     """
-    known = ("weight", "bias", *_STATISTICS)
+    known = ("weight", "bias", *STATISTICS)
     return ours == theirs or not (ours in known or theirs in known)
 
 
@@ -219,7 +179,7 @@ def _compared(layers: Sequence[Layer], found: Found) -> list[Layer]:
 
     The missing statistics of a network of equal parameters are the better message.
     """
-    left_out = (_COUNTER,) if found.has_statistics else (_COUNTER, *_STATISTICS)
+    left_out = (_COUNTER,) if found.has_statistics else (_COUNTER, *STATISTICS)
     return [layer for layer in layers if layer.role not in left_out]
 
 
@@ -242,13 +202,28 @@ def _misfit(found: Found, built: Sequence[_Built]) -> str:
             "(running_mean, running_var), without which it cannot label: save the whole "
             "state_dict()"
         )
-    differences = list(_differences(expected, given)) or _other_roles(expected, given)
+    ours, theirs = dict(expected), dict(given)
+    if found.has_names and (ours.keys() <= theirs.keys() or theirs.keys() <= ours.keys()):
+        differences = list(_differences_by_name(ours, theirs))
+    else:
+        differences = list(_differences(expected, given)) or _other_roles(expected, given)
     if not found.in_order:
         differences = _other_names(expected, given) or differences
     num_more = len(differences) - _SHOWN_LAYERS
     more = f"; and {num_more} more" if num_more > 0 else ""
     shown = "; ".join(differences[:_SHOWN_LAYERS])
     return f"{what}: {shown}{more}"
+
+
+def _differences_by_name(ours: Shapes, theirs: Shapes) -> Iterator[str]:
+    """Yield each layer that differs from the one of its name, in module order."""
+    for name in {**ours, **theirs}:
+        if name not in theirs:
+            yield f"{name} {list(ours[name])} is missing"
+        elif name not in ours:
+            yield f"{name} {list(theirs[name])} has no place in it"
+        elif theirs[name] != ours[name]:
+            yield f"{name} is {list(theirs[name])}, expected {list(ours[name])}"
 
 
 def _other_roles(expected: Sequence[Layer], given: Sequence[Layer]) -> list[str]:
