@@ -134,9 +134,17 @@ def toml_lines(name: str, configs: Sequence[Options]) -> list[str]:
         values = list(dict.fromkeys(getattr(config, declared.name) for config in configs))
         value = values[0] if len(values) == 1 else values
         if value is not None and value != ():
-            # Numbers, texts and lists of them are written alike in JSON and TOML.
-            lines.append(f"{declared.name.replace('_', '-')} = {json.dumps(value)}")
+            lines.append(f"{declared.name.replace('_', '-')} = {_toml_value(value)}")
     return lines
+
+
+def _toml_value(value: Any) -> str:
+    """Return numbers, texts and lists of them in TOML and ASCII.
+
+    TOML writes them as JSON does, but for the characters beyond 16 bits and DEL.
+    """
+    text = json.dumps(value, ensure_ascii=False)
+    return "".join(each if " " <= each <= "~" else f"\\U{ord(each):08x}" for each in text)
 
 
 def _set_by_rows(config: Options) -> set[str]:
