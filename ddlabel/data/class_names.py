@@ -71,7 +71,8 @@ def describe_difference(found: Sequence[str], expected: Sequence[str], expert: s
             f"has {kinds[0]} as classes and not {kinds[1]} ({first}): if they stand in one order, "
             f"rename {what} with {edit.format('names')}"
         )
-    return f"{others}: {first}"
+    look = f": 'ddlabel doctor BUNDLE --expert {expert}' finds which class is which"
+    return f"{others}: {first}{look if expert else ''}"
 
 
 def check_class_names(name: str, classes: Sequence[str]) -> None:

@@ -128,7 +128,10 @@ def _unread_note(
         if part != options.part:
             known |= {pattern.format(part) for pattern in (*_IMAGES, *_LABELS) if "{}" in pattern}
     unread = [name for name in members if name not in known]
+    statistics = {"mean", "std"}.issubset(unread) and not (options.mean or options.normalise)
     hint = ""
+    if statistics:
+        hint = " (networks normalise by mean and std: give them with --mean and --std)"
     if _NAMES in unread:
         hint = " (no texts, or not one for each class: name the classes with --class-names)"
     return (f"note: {path}: not read: {', '.join(unread)}{hint}",) if unread else ()

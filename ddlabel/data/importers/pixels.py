@@ -55,7 +55,8 @@ def _likely_spaces(low: float, high: float) -> str:
     """Return the advice to state a space, the likeliest first, for pixels from `low` to `high`."""
     if low < _BELOW_BLACK:
         return (
-            "add --pixels normalised with --normalise, or zca with --zca-from (likelier: they "
+            "add --pixels normalised with --normalise (if that is not known, give any: 'ddlabel "
+            "doctor' on the bundle finds the right one), or zca with --zca-from (likelier: they "
             "reach far below 0), or unit"
         )
     if high > _ABOVE_WHITE:
