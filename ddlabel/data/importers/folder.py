@@ -24,6 +24,8 @@ from ddlabel.data.schema import require
 
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 _PARTS = {"train", "val", "test"}
+# Tables of Tiny ImageNet by their paths, and functions that read them.
+_Tables = dict[PurePath, Callable[[], bytes]]
 
 
 class ImageList(NamedTuple):
@@ -39,7 +41,7 @@ def _recognise(paths: Sequence[Path]) -> Found | None:
     """Find a folder or zip archive with images."""
     path = paths[0]
     readable = path.is_dir() or is_archive(zipfile.is_zipfile, path)
-    members = _members(path) if readable else []
+    members = _members(path, []) if readable else []
     if not members:
         return None
     if not any(member.class_name for member in members):
@@ -107,14 +109,16 @@ def list_images(path: Path, options: ImportOptions) -> ImageList:
         UnsafeInputError: A member of the archive is too large or outside of it.
         UsageError: A part is asked for and there are none.
     """
-    found = _members(path)
+    others: list[str] = []
+    found = _members(path, others)
     members = _of_part(path, found, options)
     _check_side_by_side(path, members)
     members.sort(key=lambda member: (_class_order(member.class_name), str(member.path)))
     classes = tuple(dict.fromkeys(member.class_name for member in members))
     numbers = {name: number for number, name in enumerate(classes)}
     hard_labels = np.array([numbers[member.class_name] for member in members])
-    return ImageList(members, hard_labels, classes, _stray_note(path, found))
+    notes = (*_stray_note(path, found), *_others_note(path, others))
+    return ImageList(members, hard_labels, classes, notes)
 
 
 def _check_side_by_side(path: Path, members: Sequence[Member]) -> None:
@@ -138,20 +142,33 @@ def _stray_note(path: Path, members: Sequence[Member]) -> tuple[str, ...]:
     )
 
 
+def _others_note(path: Path, others: Sequence[str]) -> tuple[str, ...]:
+    """Return a note of the files that are no images by their suffix."""
+    if not others:
+        return ()
+    what = "1 file is" if len(others) == 1 else f"{len(others)} files are"
+    first = "" if len(others) == 1 else "the first is "
+    return (f"note: {path}: {what} left out, not PNG or JPEG by suffix ({first}{others[0]!r})",)
+
+
 def _class_order(name: str) -> tuple[int, int, str]:
     """Sort class folders that are numbers (new0 … new9, new10) first and as numbers."""
     match = re.fullmatch(r"(?:new|class)?(\d+)", name)
     return (0, int(match[1]), name) if match else (1, 0, name)
 
 
-def _members(path: Path) -> list[Member]:
-    """Return every image of a folder or zip archive, under its class (see `tiny_imagenet`)."""
-    tables: dict[PurePath, Callable[[], bytes]] = {}
-    members = _folder_members(path, tables) if path.is_dir() else _zip_members(path, tables)
+def _members(path: Path, others: list[str]) -> list[Member]:
+    """Return every image of a folder or zip archive, under its class (see `tiny_imagenet`).
+
+    The names of other files are appended to `others`, without hidden ones.
+    """
+    tables: _Tables = {}
+    read = _folder_members if path.is_dir() else _zip_members
+    members = read(path, tables, others)
     return with_classes(members, tables)
 
 
-def _folder_members(path: Path, tables: dict[PurePath, Callable[[], bytes]]) -> list[Member]:
+def _folder_members(path: Path, tables: _Tables, others: list[str]) -> list[Member]:
     """Return the images of a folder; enter tables of classes into `tables`."""
     members = []
     for inside in sorted(path.rglob("*")):
@@ -166,6 +183,8 @@ def _folder_members(path: Path, tables: dict[PurePath, Callable[[], bytes]]) -> 
             members.append(Member(relative, partial(read_file, inside), str(inside)))
         elif inside.name == TABLE and inside.is_file():
             tables[relative] = partial(read_file, inside)
+        elif inside.is_file() and not inside.name.startswith("."):
+            others.append(str(relative))
     return members
 
 
@@ -183,7 +202,7 @@ def _check_link(path: Path, link: Path) -> None:
     )
 
 
-def _zip_members(path: Path, tables: dict[PurePath, Callable[[], bytes]]) -> list[Member]:
+def _zip_members(path: Path, tables: _Tables, others: list[str]) -> list[Member]:
     """Return the images of a zip archive; enter tables of classes into `tables`."""
     members = []
     with reading(path, "not a folder and not a readable zip archive"):
@@ -192,7 +211,11 @@ def _zip_members(path: Path, tables: dict[PurePath, Callable[[], bytes]]) -> lis
         for info in archive.infolist():
             name = PurePosixPath(info.filename)
             is_table = name.name == TABLE
-            if "__MACOSX" in name.parts or not (is_table or name.suffix.lower() in _SUFFIXES):
+            if "__MACOSX" in name.parts:
+                continue
+            if not is_table and name.suffix.lower() not in _SUFFIXES:
+                if not info.is_dir() and not name.name.startswith("."):
+                    others.append(info.filename)
                 continue
             if ".." in name.parts or name.is_absolute():
                 raise UnsafeInputError(f"the member {info.filename!r} points outside the archive")

@@ -14,6 +14,8 @@ _TABLES = (".csv", ".tsv", ".npy")
 _PARAMETERS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 _SHOWN = 6
 _IMPORT_EXPERT = "'ddlabel import-expert' reads it"
+_AS_TENSORS = "save images [N, C, H, W] and labels [N] or [N, K] as a tensor each, in two .pt files"
+_RESULTS = ".jsonl"
 
 
 def describe(paths: Sequence[Path]) -> str:
@@ -67,6 +69,8 @@ def _describe_picture(path: Path) -> str:
 
 
 def _describe_table(path: Path) -> str:
+    if path.suffix.lower() == _RESULTS:
+        return "a results file by its suffix: 'ddlabel compare' and 'ddlabel report' read it"
     if path.suffix.lower() not in _TABLES:
         return ""
     return "an array or a table: 'ddlabel import-labels' reads labels of a bundle from it"
@@ -84,10 +88,10 @@ def _describe_value(value: Any) -> str:
         if _is_replay_buffer(value):
             return f"a replay buffer of {len(value)} experts: {_IMPORT_EXPERT}"
         kinds = dict.fromkeys(type(item).__name__ for item in value)
-        return f"a list of {len(value)} ({_listed([*kinds])})"
+        return f"a list of {len(value)} ({_listed([*kinds])}): {_AS_TENSORS}"
     if is_tensor(value):
         return f"a tensor {list(value.shape)}"
-    return f"a {type(value).__name__} in a .pt file"
+    return f"a {type(value).__name__} in a .pt file: {_AS_TENSORS}"
 
 
 def _describe_dict(value: dict[Any, Any]) -> str:
@@ -97,7 +101,10 @@ def _describe_dict(value: dict[Any, Any]) -> str:
         names = [str(name) for name in inner]
         if all(name.endswith(_PARAMETERS) for name in names):
             return f"an expert's state dict ({_listed(names, 2)}): {_IMPORT_EXPERT}"
-    return f"a dictionary with the keys {_listed(keys)}"
+    return (
+        f"a dictionary with the keys {_listed(keys)}, which are neither those of a result file of "
+        f"DC (data, accs_all_exps) nor of GIFT (dataset, data, label): {_AS_TENSORS}"
+    )
 
 
 def _is_replay_buffer(value: Sequence[Any]) -> bool:

@@ -220,3 +220,15 @@ def test_an_image_that_is_a_symbolic_link_to_nowhere_is_refused(animals, target)
 def test_an_image_that_is_a_symbolic_link_is_read(animals):
     (animals / "ant" / "x.png").symlink_to(animals / "bee" / "1.png")
     assert load(animals).images[:, 0, 0, 0].tolist() == [20, 11, 12, 31, 31, 32, 33]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_files_that_are_no_images_by_their_suffix_are_counted(animals, packed):
+    for name in ("ant/x.webp", "labels.csv", ".hidden"):
+        (animals / name).write_bytes(b"x")
+    notes = []
+    path = zip_folder(animals) if packed else animals
+    importers.load([path], ImportOptions(format="folder"), notes.append)
+    (note,) = notes
+    assert "2 files are left out, not PNG or JPEG by suffix (the first is " in note
+    assert ".hidden" not in note

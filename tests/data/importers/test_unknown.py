@@ -49,6 +49,15 @@ def other_dict(folder):
     return save_pt(folder / "x.pt", {"pictures": torch.zeros(2), "classes": 3})
 
 
+def other_list(folder):
+    return save_pt(folder / "x.pt", [torch.zeros(2), 3])
+
+
+def results_file(folder):
+    (folder / "r.jsonl").write_text("{}")
+    return folder / "r.jsonl"
+
+
 def images_alone(folder):
     return save_pt(folder / "x.pt", torch.tensor(UNIT))
 
@@ -75,7 +84,9 @@ SAID = {
     replay_folder: "import-expert",
     state_dict: "state dict (weight, bias): 'ddlabel import-expert'",
     replay_buffer: "a replay buffer of 1 experts: 'ddlabel import-expert'",
-    other_dict: "a dictionary with the keys pictures, classes",
+    other_dict: "with the keys pictures, classes, which are neither those of a result file of DC",
+    other_list: "a list of 2 (Tensor, int): save images [N, C, H, W]",
+    results_file: "'ddlabel compare'",
     images_alone: "images in one .pt file without a .pt file of labels",
     labels_alone: "'ddlabel import-labels'",
     empty_folder: "an empty folder",
