@@ -100,7 +100,7 @@ def test_norms_of_the_convnet_standardise_their_groups(norm, groups):
 def test_convnet_without_norm_has_none():
     body = build_network("convnet-d2:norm=none,width=8", size=16).body
     names = [type(layer).__name__ for layer in body]
-    assert names == [*["Conv2d", "ReLU", "AvgPool2d"] * 2, "Flatten", "Linear"]
+    assert names == [*["Conv2d", "ReLU", "MeanPool2x2"] * 2, "Flatten", "Linear"]
 
 
 NAMES = [name for name in nets if name != "timm:NAME"]

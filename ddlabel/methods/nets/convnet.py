@@ -5,6 +5,7 @@ from collections.abc import Callable
 from torch import nn
 
 from ddlabel.methods.nets.norms import Norm, norm_layers
+from ddlabel.methods.nets.pooling import MeanPool2x2
 from ddlabel.methods.nets.registry import nets
 
 _DOC = """ConvNet-D{depth} of DC and MTT: {depth} times convolution, norm, ReLU, average pooling.
@@ -37,7 +38,7 @@ def _convnet_of_depth(depth: int) -> Callable[..., nn.Module]:
             layers.append(nn.Conv2d(in_channels, width, kernel_size=3, padding=padding))
             layers.extend(norm_layers(norm, width, side >> block))
             layers.append(nn.ReLU(inplace=True))
-            layers.append(nn.AvgPool2d(2))
+            layers.append(MeanPool2x2())
             in_channels = width
             padding = 1
         layers.append(nn.Flatten())

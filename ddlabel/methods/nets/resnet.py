@@ -5,6 +5,7 @@ from typing import Any, Literal
 from torch import nn
 
 from ddlabel.methods.nets.norms import norm_layers
+from ddlabel.methods.nets.pooling import MeanPool2x2
 from ddlabel.methods.nets.registry import nets, require_size, torchvision_models, with_stem
 
 Norm = Literal["instance", "batch"]
@@ -47,8 +48,8 @@ def resnet18_ap(
         block.conv1.stride = (1, 1)
         shortcut_convolution.stride = (1, 1)
         # Pooling comes after the first ReLU of the block, and before the norm of its shortcut.
-        block.conv2 = nn.Sequential(nn.AvgPool2d(2), block.conv2)
-        block.downsample = nn.Sequential(shortcut_convolution, nn.AvgPool2d(2), shortcut_norm)
+        block.conv2 = nn.Sequential(MeanPool2x2(), block.conv2)
+        block.downsample = nn.Sequential(shortcut_convolution, MeanPool2x2(), shortcut_norm)
     net.fc = nn.Linear(512 * (size // 8) ** 2, num_classes)
     return with_stem(net, channels, **_SMALL_STEM)
 
