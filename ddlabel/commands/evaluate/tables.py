@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from ddlabel.commands.compare.observations import FIGURES
+from ddlabel.commands.compare.observations import FIGURES, bundle_name
 from ddlabel.commands.evaluate.cell import Cell
 from ddlabel.commands.evaluate.experiment import VIEW_OPTIONS
 from ddlabel.core.config import EvaluateOptions
@@ -93,8 +93,9 @@ def comparison_line(cell: Cell, axes: Sequence[str]) -> str:
     assert cell.against is not None
     assert comparison is not None
     difference = comparison.difference
+    this, other = _sides(cell)
     text = (
-        f"{result_line(cell.against)} with {_against_text(cell)} of --against; "
+        f"this: {this}; --against: {other}: {result_line(cell.against)}; "
         f"difference (this − --against) {difference.mean:+.2f}"
     )
     if difference.interval is None or comparison.p_value is None:
@@ -120,15 +121,37 @@ def labels_text(options: EvaluateOptions) -> str:
     return f"{options.labels} and {whole} labels" if has_both else f"{options.labels} labels"
 
 
-def _against_text(cell: Cell) -> str:
-    """Return the labels of `against`, and the options in which it differs from the cell."""
+def _sides(cell: Cell) -> tuple[str, str]:
+    """Return this side and that of `against` in words: bundle, labels, and options that differ.
+
+    Where bundles have one name and differ, the beginning of their digests is added.
+    """
     assert cell.against is not None
-    this, other = cell.options.recorded(), cell.against.options.recorded()
-    apart = [labels_text(cell.against.options)]
-    for name, value in other.items():
-        if value != this[name] and name not in ("labels", *VIEW_OPTIONS):
-            apart.append(f"{name.replace('_', '-')}={value}")
-    return ", ".join(apart)
+    both = (cell, cell.against)
+    names = [_bundle_text(each) for each in both]
+    digests = [each.records[0].inputs["bundle"] for each in both]
+    if names[0] == names[1] and digests[0] != digests[1]:
+        names = [f"{name} ({digest[:8]})" for name, digest in zip(names, digests, strict=True)]
+    recorded = [each.options.recorded() for each in both]
+    different = [
+        name
+        for name, value in recorded[0].items()
+        if value != recorded[1][name] and name not in ("labels", *VIEW_OPTIONS)
+    ]
+    texts = []
+    for each, name, values in zip(both, names, recorded, strict=True):
+        options = [f"{option.replace('_', '-')}={values[option]}" for option in different]
+        texts.append(", ".join([name, labels_text(each.options), *options]))
+    if texts[0] == texts[1]:
+        return texts[0], f"{texts[1]} (nothing differs)"
+    return texts[0], texts[1]
+
+
+def _bundle_text(cell: Cell) -> str:
+    """Return the name of a cell's bundle; of one in memory the beginning of the digest."""
+    record = cell.records[0]
+    digest = record.inputs["bundle"]
+    return bundle_name(record.origins.get("bundle", {}).get("name") or digest[:8])
 
 
 def _num_values(grid: Sequence[EvaluateOptions], axis: str) -> int:
@@ -157,7 +180,8 @@ def _table_of_figures(cell: Cell) -> Table:
     facts = [labels_text(options), options.loss, options.optimizer, options.net]
     table.caption = ", ".join([*facts, f"{len(cell.records)} students"])
     if cell.against is not None:
-        table.caption += f"\n--against: {_against_text(cell)}"
+        this, other = _sides(cell)
+        table.caption += f"\nthis: {this}\n--against: {other}"
     for name in cell.figures:
         summary = cell.summary(name)
         deviation = _MISSING if summary.deviation is None else f"{summary.deviation:.2f}"

@@ -12,6 +12,7 @@ from view_samples import with_grid_views
 import ddlabel
 from ddlabel.commands.evaluate.cell import Cell
 from ddlabel.core.errors import IncompatibleError, UsageError
+from ddlabel.data import formats
 from ddlabel.data.bundle import Bundle
 
 QUICK = {
@@ -76,12 +77,39 @@ class TestWords:
             DENSE, test=TEST, against=FEW, mix="cutmix", against_loss="ce", **QUICK
         )
         line = evaluation.lines()[-1]
-        assert "with hard labels, loss=ce, mix=none of --against" in line
-        assert "--against: hard labels, loss=ce, mix=none" in " ".join(str(evaluation).split())
+        this, other = (bundle.digest[:8] for bundle in (DENSE, FEW))
+        # Of labels that views need, the names of both sides say enough.
+        first = f"this: {this}, dense and soft labels, loss=soft-ce, mix=cutmix"
+        second = f"--against: {other}, hard labels, loss=ce, mix=none"
+        assert f"{first}; {second}:" in line
+        text = " ".join(str(evaluation).split())
+        assert f"{first} {second}" in text
 
     def test_the_same_options_are_not_named(self):
         evaluation = ddlabel.evaluate(SOFT, test=TEST, against=FEW, **QUICK)
-        assert "with hard labels of --against;" in evaluation.lines()[-1]
+        other = FEW.digest[:8]
+        assert f"soft labels; --against: {other}, hard labels:" in evaluation.lines()[-1]
+
+    def test_one_bundle_with_two_losses_is_told_apart_by_them(self):
+        evaluation = ddlabel.evaluate(SOFT, test=TEST, against=SOFT, against_loss="kl", **QUICK)
+        name = SOFT.digest[:8]
+        words = f"this: {name}, soft labels, loss=soft-ce; --against: {name}, soft labels, loss=kl:"
+        assert words in evaluation.lines()[-1]
+
+    def test_equal_sides_are_said_to_be_equal(self):
+        evaluation = ddlabel.evaluate(SOFT, test=TEST, against=SOFT, **QUICK)
+        assert "(nothing differs)" in evaluation.lines()[-1]
+
+    def test_files_of_one_name_are_told_apart_by_their_digests(self, tmp_path):
+        paths = []
+        for folder, bundle in (("a", SOFT), ("b", FEW)):
+            (tmp_path / folder).mkdir()
+            paths.append(tmp_path / folder / "x.safetensors")
+            formats.write(str(paths[-1]), bundle)
+        evaluation = ddlabel.evaluate(paths[0], test=TEST, against=paths[1], **QUICK)
+        line = evaluation.lines()[-1]
+        assert f"this: x ({SOFT.digest[:8]}), soft labels" in line
+        assert f"--against: x ({FEW.digest[:8]}), hard labels" in line
 
     def test_a_loss_that_cannot_use_the_other_labels_names_the_option(self):
         directions = ddlabel.refine(SOFT, space="logits")
