@@ -11,11 +11,12 @@ from ddlabel.commands.expert_plan import (
     lr_factor_of,
     passes_of,
 )
+from ddlabel.commands.expert_state import Needed, kept_step
 from ddlabel.core.config import TrainExpertOptions
 from ddlabel.core.errors import IncompatibleError
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.expert_run import ExpertInfo, ExpertRun
-from ddlabel.data.run_files import INFO, METRICS
+from ddlabel.data.run_files import INFO, METRICS, OPTIMIZER
 from ddlabel.data.schema import require
 from ddlabel.methods.optimizers import keeps_state
 from ddlabel.training.environment import environment
@@ -23,13 +24,15 @@ from ddlabel.training.labeler import network_of
 from ddlabel.training.runtime import Runtime, Work
 
 
-def weights_suffice(options: TrainExpertOptions, runtime: Runtime) -> bool:
-    """Return whether training can go on from the weights of a checkpoint alone.
+def needed_to_go_on(options: TrainExpertOptions, runtime: Runtime) -> Needed:
+    """Return what training goes on from after a checkpoint, beside the weights.
 
-    An optimizer with momentum goes on from its running means too, and fp16 from its scale of the
-    loss. A finished run has neither.
+    An optimizer with momentum goes on from its running means, which a finished run keeps. fp16 goes
+    on from its scale of the loss too, which no file has.
     """
-    return not keeps_state(options.optimizer) and runtime.precision != "fp16"
+    if runtime.precision == "fp16":
+        return "more than is kept"
+    return "the optimizer" if keeps_state(options.optimizer) else "nothing"
 
 
 def shorter_run(plan: PlannedRun) -> ExpertRun | None:
@@ -66,7 +69,7 @@ def check_extension(
     ]
     reasons = [
         *_of_schedule(run.about, before, plan.info, options),
-        *_of_state(options, runtime),
+        *_of_state(run, options, runtime),
         *_of_checkpoints(steps, plan.info, options),
         *_of_tests(records, test),
         *_of_compilation(*works),
@@ -95,13 +98,22 @@ def _of_schedule(
             return
 
 
-def _of_state(options: TrainExpertOptions, runtime: Runtime) -> Iterator[str]:
-    """Give the reason if more than the weights is needed to go on."""
-    if not weights_suffice(options, runtime):
-        owner = "--precision fp16" if runtime.precision == "fp16" else "--optimizer"
+def _of_state(run: ExpertRun, options: TrainExpertOptions, runtime: Runtime) -> Iterator[str]:
+    """Give the reason if the run lacks what training goes on from.
+
+    Raises:
+        InvalidInputError: The state of the optimizer is damaged.
+    """
+    needed = needed_to_go_on(options, runtime)
+    if needed == "more than is kept":
         yield (
-            f"{owner} has a state that is removed when a run is finished; give another folder "
-            "(SGD without momentum has none)"
+            "--precision fp16 has a scale of the loss that is not kept when a run is finished; "
+            "give another folder"
+        )
+    elif needed == "the optimizer" and kept_step(run) != run.about.steps:
+        yield (
+            f"--optimizer has a state, and {run.folder / OPTIMIZER}, which keeps it, is not there "
+            "or is of another run; give another folder (SGD without momentum has none)"
         )
 
 

@@ -1,7 +1,8 @@
 """An expert in training: its checkpoints, and the state that a killed run goes on from."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch.optim import Optimizer
@@ -10,9 +11,9 @@ from ddlabel.commands.expert_plan import PlannedRun, RealImages
 from ddlabel.core import rng
 from ddlabel.core.errors import IncompatibleError
 from ddlabel.core.ranks import RANK
-from ddlabel.data.expert_run import ExpertRun
+from ddlabel.data.expert_run import ExpertInfo, ExpertRun
 from ddlabel.data.image_folder import SAMPLE_SIZE
-from ddlabel.data.run_files import INFO, METRICS
+from ddlabel.data.run_files import INFO, METRICS, OPTIMIZER
 from ddlabel.data.schema import require
 from ddlabel.methods.nets import Network
 from ddlabel.training import distributed
@@ -22,6 +23,8 @@ from ddlabel.training.loop import MeanLosses
 from ddlabel.training.resume import loaded_state, save_state
 
 Record = dict[str, Any]
+# What training goes on from after a checkpoint, beside the weights.
+Needed = Literal["nothing", "the optimizer", "more than is kept"]
 
 
 class Expert(NamedTuple):
@@ -85,12 +88,44 @@ def save_training(planned: PlannedRun, expert: Expert, step: int) -> None:
     save_state(planned.resume_file, state)
 
 
+def finish(planned: PlannedRun, expert: Expert, needed: Needed) -> None:
+    """Keep what a longer run goes on from, and remove the state that a killed run resumes from."""
+    if needed == "the optimizer":
+        state = {
+            "run": _digest_without_length(planned.info),
+            "optimizer": expert.optimizer.state_dict(),
+            "step": planned.info.steps,
+        }
+        save_state(planned.folder / OPTIMIZER, state)
+    planned.resume_file.unlink(missing_ok=True)
+
+
+def kept_step(run: ExpertRun) -> int | None:
+    """Return the step after which the optimizer's state of a run is kept; None if it is not.
+
+    Raises:
+        InvalidInputError: The file is damaged.
+    """
+    path = run.folder / OPTIMIZER
+    if not path.exists():
+        return None
+    with loaded_state(path) as state:
+        is_of_run = state["run"] == _digest_without_length(run.about)
+        return int(state["step"]) if is_of_run else None
+
+
+def _digest_without_length(info: ExpertInfo) -> str:
+    """Return the digest that a run and the beginning of a longer one have in common."""
+    return replace(info, steps=0, options=info.options | {"epochs": 0}).digest
+
+
 def resume(
-    planned: PlannedRun, expert: Expert, checkpoint_steps: Sequence[int], *, weights_suffice: bool
+    planned: PlannedRun, expert: Expert, checkpoint_steps: Sequence[int], *, needed: Needed
 ) -> tuple[int, list[Record]]:
     """Load the state that a killed run left, and remove the checkpoints after it.
 
-    Without such a state the last checkpoint that has a record is loaded if its `weights_suffice`.
+    Without such a state the last checkpoint that has a record is loaded, if there is also what is
+    `needed` to go on after it.
 
     Returns:
         The step to go on from, and the records up to it.
@@ -111,22 +146,29 @@ def resume(
             step = int(state["step"])
         records = [record for record in expert.run.saved_metrics() if record["step"] <= step]
         _check_records(planned, records, [saved for saved in checkpoint_steps if saved <= step])
-    elif weights_suffice:
-        step, records = _load_last_weights(expert, checkpoint_steps)
+    elif needed == "nothing":
+        step, records = _load_weights(expert, checkpoint_steps, planned.info.steps)
+    elif needed == "the optimizer" and (kept := kept_step(expert.run)) is not None:
+        step, records = _load_weights(expert, checkpoint_steps, kept)
+        if step:
+            with loaded_state(planned.folder / OPTIMIZER) as state:
+                expert.optimizer.load_state_dict(state["optimizer"])
     if RANK == 0:
         expert.run.remove_weights_after(step)
     return step, records
 
 
-def _load_last_weights(expert: Expert, checkpoint_steps: Sequence[int]) -> tuple[int, list[Record]]:
-    """Load the weights of the last record, and return its step and all records.
+def _load_weights(
+    expert: Expert, checkpoint_steps: Sequence[int], until: int
+) -> tuple[int, list[Record]]:
+    """Load the weights of the last record until a step, and return its step and the records.
 
     Without a record, or with one missing among them, nothing is loaded and the step is 0.
 
     Raises:
         InvalidInputError: The records or the weights are damaged.
     """
-    records = expert.run.saved_metrics()
+    records = [record for record in expert.run.saved_metrics() if record["step"] <= until]
     steps = [record["step"] for record in records]
     if not steps or steps != checkpoint_steps[: len(steps)]:
         return 0, []

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from torch import nn
 
-from ddlabel.commands.expert_extension import weights_suffice
+from ddlabel.commands.expert_extension import needed_to_go_on
 from ddlabel.commands.expert_plan import (
     PlannedRun,
     RealImages,
@@ -20,6 +20,7 @@ from ddlabel.commands.expert_plan import (
 from ddlabel.commands.expert_state import (
     Expert,
     Record,
+    finish,
     open_run,
     resume,
     save_checkpoint,
@@ -70,25 +71,25 @@ def train_run(
     """
     training = _Training.of(real, planned, options)
     expert = training.begin()
-    forward = training.forward(expert.network.body)
-    trained = training.parallel_forward(expert.network.body, forward)
+    body = expert.network.body
+    forward = training.forward(body)
     steps = checkpoint_steps(planned.info, options.save_every)
-    start, records = resume(planned, expert, steps, weights_suffice=training.weights_suffice())
+    needed = needed_to_go_on(options, training.runtime)
+    start, records = resume(planned, expert, steps, needed=needed)
     saver = _CheckpointSaver(
         planned=planned,
         expert=expert,
         forward=forward,
-        tested_on=training.tested_on(test),
-        test_digest=None if test is None else test.digest,
+        **training.tests(test),
         records=records,
         report=report,
-        environment=training.environment(expert.network.body),
+        environment=training.environment(body),
         saved_step=start,
     )
     remaining = range(start, planned.info.steps)
     with training.runtime.matmul_precision(), saver.saving_on_signals():
         fit(
-            trained,
+            training.parallel_forward(body, forward),
             [training.spec(expert, remaining)],
             steps=progress(remaining),
             **saver.hooks(steps),
@@ -96,7 +97,7 @@ def train_run(
             scale_losses=training.runtime.precision == "fp16",
         )
     if distributed.is_first_rank():
-        planned.resume_file.unlink(missing_ok=True)
+        finish(planned, expert, needed)
     return expert.run
 
 
@@ -140,10 +141,6 @@ class _Training:
         work = self.runtime.work(body, **passes)
         return environment(self.runtime.device) | {"precision": work.precision}
 
-    def weights_suffice(self) -> bool:
-        """Return whether training can go on from the weights of a checkpoint alone."""
-        return weights_suffice(self.options, self.runtime)
-
     def parallel_forward(self, body: nn.Module, forward: Forward) -> Forward:
         """Return the function to train with: `forward`, or one that averages over several ranks.
 
@@ -151,6 +148,11 @@ class _Training:
         """
         _, world_size = distributed.rank_and_world_size()
         return forward if world_size == 1 else self.forward(distributed.data_parallel(body))
+
+    def tests(self, test: Bundle | None) -> dict[str, Any]:
+        """Return the images that checkpoints are tested on, and the digest of the test images."""
+        digest = None if test is None else test.digest
+        return {"tested_on": self.tested_on(test), "test_digest": digest}
 
     def tested_on(self, test: Bundle | None) -> dict[str, DeviceBundle]:
         """Return the images whose accuracy is recorded, by its name in records.

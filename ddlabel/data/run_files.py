@@ -28,6 +28,8 @@ WHITENING = "whitening.safetensors"
 MAX_TEXT_BYTES = 1 << 24
 # The state that a killed run leaves.
 RESUME = "resume.pt"
+# The optimizer's state after the last step, from which a finished run goes on to more epochs.
+OPTIMIZER = "optimizer.pt"
 _CHECKPOINT = re.compile(r"step-(\d{8,})\.safetensors")
 _PART = re.compile(r"\.(?P<name>.+)\.\d+-[0-9a-f]+\.part")
 _DIGEST = "digest"
@@ -54,7 +56,7 @@ def is_temporary(name: str) -> bool:
     if match is None:
         return False
     target = match["name"]
-    is_file_of_run = target in (INFO, METRICS, WHITENING, RESUME)
+    is_file_of_run = target in (INFO, METRICS, WHITENING, RESUME, OPTIMIZER)
     return is_file_of_run or checkpoint_step(target) is not None
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,9 +21,12 @@ _HEAD_BYTES = len(_HEAD.format("0" * 64))
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Write tensors and numbers to a file, whole or not at all, after a line with their sha256."""
+    """Write tensors and numbers to a file, whole or not at all, after a line with their sha256.
+
+    Equal states give the same bytes.
+    """
     buffer = io.BytesIO()
-    torch.save(state, buffer)
+    torch.save(_without_sharing(state), buffer)
     content = buffer.getbuffer()
     head = _head_of(content)
     atomic.write(str(path), [head, content], size=len(head) + content.nbytes, force=True)
@@ -47,6 +51,19 @@ def loaded_state(path: Path) -> Iterator[dict[str, Any]]:
         # The digest is a stranger's too: a compressed member could inflate without end.
         check_stored(io.BytesIO(content), len(content))
         yield torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+
+
+def _without_sharing(value: Any) -> Any:
+    """Return a value whose texts are one object where they are equal, and containers are not.
+
+    A pickle refers to an object that it has written before: equal states whose parts are shared in
+    other ways would have other bytes.
+    """
+    if isinstance(value, dict):
+        return {_without_sharing(key): _without_sharing(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)([_without_sharing(each) for each in value])
+    return sys.intern(value) if type(value) is str else value
 
 
 def _head_of(content: memoryview) -> bytes:

@@ -16,6 +16,7 @@ from ddlabel.commands.train_expert import train_expert
 from ddlabel.core.errors import IncompatibleError, InvalidInputError, OutputExistsError
 from ddlabel.data.expert_run import ExpertRun
 from ddlabel.methods.optimizers import keeps_state
+from ddlabel.training.resume import save_state
 from ddlabel.training.runtime import Runtime, Work
 
 PLAIN = SMALL | {
@@ -68,6 +69,9 @@ class TestSameBytes:
             {"warm_up": 1.0},
             {"schedule": "step:every=0.25,factor=1"},
             {"schedule": "half-drop"},
+            MOMENTUM,
+            MOMENTUM | {"save_every": 0.5, "experts": 2},
+            {"optimizer": "adamw:lr=0.01"},
         ],
         ids=lambda options: "+".join(options) or "defaults",
     )
@@ -83,9 +87,13 @@ class TestSameBytes:
         assert [note.split(":")[0] for note in listener.notes[1:]] == ["epoch 3"]
 
     @pytest.mark.parametrize("killed_at", ["before the first step", "epoch 3", "epoch 4"])
+    @pytest.mark.parametrize("options", [{}, MOMENTUM], ids=["plain", "momentum"])
     def test_one_that_is_killed_while_it_goes_on_goes_on_again(
-        self, tmp_path, done, monkeypatch, killed_at
+        self, tmp_path, monkeypatch, options, killed_at
     ):
+        done = tmp_path / "run"
+        train(done, **options)
+
         def stop(*_, **__):
             raise KeyboardInterrupt
 
@@ -93,11 +101,27 @@ class TestSameBytes:
             if killed_at == "before the first step":
                 patch.setattr("ddlabel.commands.expert_training.resume", stop)
             with pytest.raises(KeyboardInterrupt):
-                train(done, epochs=4, reporter=StopAtFirstLine(killed_at))
+                train(done, epochs=4, reporter=StopAtFirstLine(killed_at), **options)
         listener = Listener()
-        files = train(done, epochs=4, reporter=listener)
+        files = train(done, epochs=4, reporter=listener, **options)
         assert not any(note.startswith("epoch 2") for note in listener.notes)
-        assert files == train(tmp_path / "fresh", epochs=4)
+        assert files == train(tmp_path / "fresh", epochs=4, **options)
+
+    def test_one_that_is_killed_before_its_first_new_state_goes_on_from_the_old_one(
+        self, tmp_path, monkeypatch
+    ):
+        train(tmp_path / "run", **MOMENTUM)
+
+        def stop(*_):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr("ddlabel.commands.expert_state.save_training", stop)
+            with pytest.raises(KeyboardInterrupt):
+                train(tmp_path / "run", epochs=4, **MOMENTUM)
+        assert len(ExpertRun(tmp_path / "run").saved_metrics()) == 3
+        files = train(tmp_path / "run", epochs=4, **MOMENTUM)
+        assert files == train(tmp_path / "fresh", epochs=4, **MOMENTUM)
 
     def test_a_killed_run_without_its_state_goes_on_from_its_last_checkpoint(self, tmp_path, done):
         with pytest.raises(KeyboardInterrupt):
@@ -106,6 +130,20 @@ class TestSameBytes:
         listener = Listener()
         assert train(tmp_path / "run-2", listener) == read_files(done)
         assert [note.split(":")[0] for note in listener.notes] == ["epoch 2"]
+
+    def test_a_run_killed_between_its_last_two_files_is_finished(self, tmp_path, monkeypatch):
+        def save_and_stop(path, state):
+            save_state(path, state)
+            if path.name == "optimizer.pt":
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr("ddlabel.commands.expert_state.save_state", save_and_stop)
+            with pytest.raises(KeyboardInterrupt):
+                train(tmp_path / "run", **MOMENTUM)
+        names = read_files(tmp_path / "run").keys()
+        assert {"resume.pt", "optimizer.pt"} <= names
+        assert train(tmp_path / "run", **MOMENTUM) == train(tmp_path / "fresh", **MOMENTUM)
 
     def test_it_goes_on_more_than_once(self, tmp_path, done):
         train(done, epochs=3)
@@ -120,8 +158,7 @@ class TestRefusals:
         [
             ({"schedule": "cosine"}, "learning rate of epoch 2 .*--schedule cosine"),
             ({"schedule": "multistep"}, "learning rate of epoch 2 .*--schedule multistep"),
-            (MOMENTUM, "--optimizer has a state"),
-            ({"optimizer": "adamw"}, "--optimizer has a state"),
+            (MOMENTUM | {"schedule": "cosine"}, "learning rate of epoch 2 .*--schedule cosine"),
             ({"save_every": 0.75}, "--save-every 0.75 has no checkpoint at epoch 2"),
         ],
     )
@@ -130,6 +167,23 @@ class TestRefusals:
         with pytest.raises(IncompatibleError, match=reason):
             train(tmp_path / "run", **options, epochs=3)
         assert read_files(tmp_path / "run") == before
+
+    def test_a_state_that_is_gone_or_of_another_run(self, tmp_path):
+        train(tmp_path / "run", **MOMENTUM)
+        train(tmp_path / "other", **MOMENTUM, seed=1)
+        state = tmp_path / "run" / "optimizer.pt"
+        state.unlink()
+        with pytest.raises(IncompatibleError, match=r"has a state, and .*optimizer\.pt"):
+            train(tmp_path / "run", **MOMENTUM, epochs=3)
+        shutil.copy(tmp_path / "other" / "optimizer.pt", state)
+        with pytest.raises(IncompatibleError, match="is of another run"):
+            train(tmp_path / "run", **MOMENTUM, epochs=3)
+
+    def test_a_damaged_state(self, tmp_path):
+        before = train(tmp_path / "run", **MOMENTUM)["optimizer.pt"]
+        (tmp_path / "run" / "optimizer.pt").write_bytes(before[:-1] + b"x")
+        with pytest.raises(InvalidInputError, match=r"optimizer\.pt.*sha256"):
+            train(tmp_path / "run", **MOMENTUM, epochs=3)
 
     def test_other_test_images(self, done):
         with pytest.raises(IncompatibleError, match="--test"):
@@ -192,6 +246,11 @@ class TestRefusals:
         with pytest.raises(IncompatibleError, match="expert-1"):
             train(tmp_path, experts=2, epochs=3)
         assert read_files(tmp_path) == before
+
+
+def test_only_an_optimizer_with_a_state_leaves_a_file(tmp_path):
+    assert "optimizer.pt" not in train(tmp_path / "plain")
+    assert "optimizer.pt" in train(tmp_path / "momentum", **MOMENTUM)
 
 
 @pytest.mark.parametrize(
