@@ -17,10 +17,13 @@ from ddlabel.training.cost import count_activations
 from ddlabel.training.stacking import Forward
 from ddlabel.training.warning import warn_once
 
-# Measured on two CPU cores (ConvNet-D3 of width 32 and 128 and ResNet-18 at 32 px, ConvNet-D5 at
-# 128 px): compiling saves 1.1 to 2.9 ns for each activation, forward and backward together, and
-# takes 0.6 to 1.1 s for each layer.
-_SECONDS_SAVED_PER_ACTIVATION = 1.5e-9
+# Measured on two CPU cores (ConvNet-D3 of width 32 and 128, see tests/benchmarks/README.md):
+# compiling takes 0.6 to 1.1 s for each layer. For each activation, forward and backward together,
+# it saves 0.1 to 0.6 ns in float32 where freed memory is kept. To compute in bfloat16 beside that,
+# on CPUs with units for it, saves 0.6 to 1.9 ns against float32 uncompiled.
+_SECONDS_SAVED_PER_ACTIVATION = {"fp32": 0.3e-9, "bf16": 1.2e-9}
+# Not measured: captured graphs spare a GPU what small kernels wait for.
+_SECONDS_SAVED_ON_OTHER_DEVICES = 1.5e-9
 _SHARE_OF_FORWARD = 1 / 3
 _SECONDS_TO_COMPILE_A_LAYER = 1.0
 _RECOMPILE_LIMIT = 1024
@@ -30,18 +33,27 @@ _CPP_COMPILERS = ("g++", "clang++", "c++")
 
 
 def worth_compiling(
-    body: nn.Module, *, num_images: int, shape: Sequence[int], backward: bool
+    body: nn.Module,
+    *,
+    num_images: int,
+    shape: Sequence[int],
+    backward: bool,
+    device: torch.device,
+    precision: str,
 ) -> bool:
     """Return whether compiling a network saves more seconds than it takes.
 
     `num_images` images [C, H, W] of `shape` will pass through the network, forward and, with
-    `backward`, backward.
+    `backward`, backward, on a device and in a precision if it is compiled.
     """
     # DistributedDataParallel holds the network as its attribute `module`.
     network = getattr(body, "module", body)
     num_activations, num_layers = count_activations(network, shape)
     share = 1.0 if backward else _SHARE_OF_FORWARD
-    seconds_saved = _SECONDS_SAVED_PER_ACTIVATION * num_activations * num_images * share
+    per_activation = _SECONDS_SAVED_ON_OTHER_DEVICES
+    if device.type == "cpu":
+        per_activation = _SECONDS_SAVED_PER_ACTIVATION[precision]
+    seconds_saved = per_activation * num_activations * num_images * share
     return seconds_saved > _SECONDS_TO_COMPILE_A_LAYER * num_layers
 
 

@@ -209,7 +209,14 @@ class Runtime:
         """
 
         def is_worth_it(num_images: int) -> bool:
-            return worth_compiling(body, num_images=num_images, shape=shape, backward=backward)
+            return worth_compiling(
+                body,
+                num_images=num_images,
+                shape=shape,
+                backward=backward,
+                device=self.device,
+                precision=self.precision,
+            )
 
         compiles = self.compile == "on"
         compiles_last = compiles

@@ -55,21 +55,34 @@ def test_a_compiled_stack_is_the_eager_one():
 
 class TestWorth:
     # ConvNet-D1 of width 8 has 1795 activations in 6 layers (see test_cost.py). Compiling takes 6 s
-    # and saves 1.5 ns for each activation, of which the forward pass is a third.
-    ENOUGH_IMAGES = 6 / (1795 * 1.5e-9)
-
+    # and saves nanoseconds for each activation, of which the forward pass is a third.
     @pytest.mark.parametrize(("factor", "expected"), [(0.99, False), (1.01, True)])
     @pytest.mark.parametrize(("backward", "passes"), [(True, 1), (False, 3)])
-    def test_compilation_has_to_save_more_than_it_takes(self, factor, expected, backward, passes):
-        num_images = int(factor * passes * self.ENOUGH_IMAGES)
-        worth = worth_compiling(build_body(), num_images=num_images, shape=SHAPE, backward=backward)
+    @pytest.mark.parametrize(
+        ("device", "precision", "nanoseconds"),
+        [("cpu", "fp32", 0.3), ("cpu", "bf16", 1.2), ("cuda", "bf16", 1.5)],
+    )
+    def test_compilation_has_to_save_more_than_it_takes(
+        self, factor, expected, backward, passes, device, precision, nanoseconds
+    ):
+        enough_images = 6 / (1795 * nanoseconds * 1e-9)
+        worth = worth_compiling(
+            build_body(),
+            num_images=int(factor * passes * enough_images),
+            shape=SHAPE,
+            backward=backward,
+            device=torch.device(device),
+            precision=precision,
+        )
         assert worth == expected
 
     def test_a_wrapped_network_counts_as_what_it_wraps(self):
         wrapper = torch.nn.Module()
         wrapper.module = build_body()
         few, many = (
-            worth_compiling(wrapper, num_images=n, shape=SHAPE, backward=True)
+            worth_compiling(
+                wrapper, num_images=n, shape=SHAPE, backward=True, device=CPU, precision="fp32"
+            )
             for n in (1, MANY_IMAGES)
         )
         assert (few, many) == (False, True)
