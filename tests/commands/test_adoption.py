@@ -12,7 +12,7 @@ from grids import RELABEL, changed
 from listener import Listener
 from samples import FIXTURES, make_bundle, records
 
-from ddlabel.commands.execute import prepare_call, run_command
+from ddlabel.commands.execute import Call, prepare_call, run_command
 from ddlabel.commands.sweep import sweep
 from ddlabel.core.errors import OutputExistsError, SweepError
 from ddlabel.data import formats
@@ -98,6 +98,20 @@ class TestSweep:
         assert {path: path.stat().st_mtime_ns for path in made} == made
         assert any("killed" in note for note in listener.notes)
         assert sweep(grid).num_run == 0
+
+    def test_a_cell_that_another_sweep_has_made_meanwhile_is_recorded(self, digits, monkeypatch):
+        sweep(RELABEL)
+        OUT.unlink()
+        adopt = Call.adopt
+        looked = []
+
+        def adopt_late(call: Call):
+            looked.append(call.out)
+            return None if looked.count(call.out) == 1 else adopt(call)
+
+        monkeypatch.setattr(Call, "adopt", adopt_late)
+        assert sweep(RELABEL).num_run == 0
+        assert len(records(OUT)) == len(set(looked)) == len(looked) / 2
 
     def test_an_expert_of_other_images_is_refused(self, digits):
         sweep(EXPERT)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ddlabel.commands.execute import prepare_call
-from ddlabel.core.errors import DDLabelError
+from ddlabel.commands.execute import Call, prepare_call
+from ddlabel.core.errors import DDLabelError, OutputExistsError
 from ddlabel.data.provenance import canonical_json
 
 
@@ -15,7 +15,7 @@ from ddlabel.data.provenance import canonical_json
 class Outcome:
     """The result of a cell, or its error in one line, and how long it took in seconds.
 
-    The seconds are None where an earlier sweep, which was killed, had made the output.
+    The seconds are None where another sweep, or an earlier one that was killed, made the output.
     """
 
     result: Any = None
@@ -26,7 +26,7 @@ class Outcome:
     def duration(self) -> str:
         """How long it took, for people."""
         if self.seconds is None:
-            return "made by an earlier sweep that was killed"
+            return "made by another sweep, or by an earlier one that was killed"
         return f"{self.seconds:.1f} s"
 
     @property
@@ -40,16 +40,27 @@ def run_cell(command: str, given: Mapping[str, Any], folder: str = ".") -> Outco
     started = time.perf_counter()
     try:
         with contextlib.chdir(folder):
-            call = prepare_call(command, given)
-            result = call.adopt()
-            is_adopted = result is not None
-            if not is_adopted:
-                result = call.run()
+            result, is_adopted = _run_or_adopt(prepare_call(command, given))
         # A result that cannot be written to the record is an error of this cell alone.
         canonical_json([dict(given), result])
     except Exception as error:
         return Outcome(error=error_line(error))
     return Outcome(result=result, seconds=None if is_adopted else time.perf_counter() - started)
+
+
+def _run_or_adopt(call: Call) -> tuple[Any, bool]:
+    """Return the result of a cell, and whether an earlier or another sweep had made its output."""
+    adopted = call.adopt()
+    if adopted is not None:
+        return adopted, True
+    try:
+        return call.run(), False
+    except OutputExistsError:
+        # Another sweep over the same grid can have been faster.
+        adopted = call.adopt()
+        if adopted is None:
+            raise
+        return adopted, True
 
 
 def error_line(error: Exception) -> str:
