@@ -22,16 +22,16 @@ def every(names, quick_value, full_value):
 
 
 class TestKills:
-    @pytest.mark.parametrize(("name", "step"), every(LONG, 40, 1))
+    @pytest.mark.parametrize(("name", "step"), every(LONG, 60, 1))
     def test_a_command_killed_at_any_call_is_finished_by_the_next_run(
         self, server, figure, name, step
     ):
         counts = server.run("kills", name, step)
-        assert counts["kills"] >= (4 if step > 1 else 50)
+        assert counts["kills"] >= (2 if step > 1 else 50)
         which = "every call" if step == 1 else f"every {step}th call"
         figure(f"{name}: killed at {which}", **counts)
 
-    @pytest.mark.parametrize(("name", "num_kills"), every(LONG, 1, 50))
+    @pytest.mark.parametrize(("name", "num_kills"), every(("train-expert",), 2, 50))
     def test_a_command_killed_at_random_moments_is_finished_by_the_next_run(
         self, server, figure, name, num_kills
     ):
@@ -46,12 +46,11 @@ class TestKills:
 
 
 class TestSignals:
-    @pytest.mark.parametrize(("name", "step"), every(LONG, 120, 10))
+    @pytest.mark.parametrize(("name", "step"), every(LONG, 200, 10))
     def test_an_interrupted_command_says_what_is_next_and_leaves_nothing(
         self, server, figure, name, step
     ):
         counts = server.run("signals", name, step)
-        assert counts["signals"] >= 4
         assert counts["twice"] > 0
         figure(f"{name}: SIGINT and SIGTERM at every {step}th call", **counts)
 
