@@ -26,7 +26,7 @@ def import_again(case: Case, **changes: Any) -> tuple[str, ...]:
     """
     if case.own_import is not None:
         options = _changed(case.own_import.options, changes)
-        is_whitened = options["pixels"] == "zca"
+        is_whitened = options.get("pixels") == "zca"
         inputs = [each for each in case.own_import.inputs if is_whitened or each.role != _ZCA]
         entry = replace(case.own_import, options=options, inputs=tuple(inputs))
         return (shlex.join(command_words(entry, out=case.mended)),)

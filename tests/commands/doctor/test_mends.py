@@ -20,6 +20,7 @@ from ddlabel.commands.doctor.case import Case
 from ddlabel.commands.doctor.pixels import normalisation, pixel_values
 from ddlabel.core.normalisation import conventions
 from ddlabel.data.bundle import Bundle
+from ddlabel.data.provenance import Entry, Input
 from ddlabel.data.schema import LabelMeta
 
 FEW = "few.safetensors"
@@ -195,3 +196,11 @@ def test_labels_are_mended(cli, digits):
     ddlabel.write(FEW, with_arrays(few, soft_labels=right[:, order], soft=probs))
     mended = carry_out(cli, findings_of(cli)["contradicted-labels"]["commands"])
     assert mended.soft.values.tolist() == right.tolist()
+
+
+@pytest.mark.parametrize("name", ["/", "..", ".", "/dev/zero", ""])
+def test_a_history_of_a_stranger_does_not_make_doctor_read_through_the_disk(cli, name):
+    inputs = () if name == "" else (Input(role="source", name=name, sha256=""),)
+    entry = Entry(command="import", version="1", inputs=inputs)
+    bundle = replace(rows_bundle(), history=(entry,))
+    assert Case(bundle=bundle, name=FEW).own_import is None
