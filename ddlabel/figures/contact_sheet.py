@@ -13,7 +13,7 @@ from ddlabel.data.labels import Array
 from ddlabel.figures.colours import AGREES, DIFFERS
 from ddlabel.figures.pixels import drawn_pixels
 from ddlabel.figures.registry import Drawing, Table, Value, draws
-from ddlabel.figures.style import COLUMN, SMALL, new_figure, without_ticks
+from ddlabel.figures.style import COLUMN, KEY_HEIGHT, SMALL, colour_key, new_figure, without_ticks
 from ddlabel.figures.texts import class_names
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def contact_sheet(bundle: Bundle, *, count: int = 10, top: int = 3) -> Drawing:
     rows = spread_rows(bundle, count)
     table = top_labels(bundle, rows, top)
     num_lines = math.ceil(len(rows) / _CARDS_PER_ROW)
-    height = num_lines * _CARD_HEIGHT
+    height = num_lines * _CARD_HEIGHT + KEY_HEIGHT
     figure = new_figure(height)
     # Every card has its place: nothing is left to a layout engine.
     figure.set_layout_engine("none")
@@ -94,6 +94,7 @@ def contact_sheet(bundle: Bundle, *, count: int = 10, top: int = 3) -> Drawing:
         show_pixels(card.axes(0.02, _SIDE), bundle.images[row])
         entries = [entry for entry in table.rows if entry[0] == row]
         _draw_bars(card.axes(_BARS_LEFT, _BARS_WIDTH), entries, shown, top)
+    colour_key(figure, height, "numbers: % of the label")
     return Drawing(figure, table)
 
 

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from ddlabel.core.errors import UsageError
+from ddlabel.figures.colours import AGREES, DIFFERS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 # The width of a column of a paper, in inches.
 COLUMN = 3.3
+# Inches that `colour_key` takes at the bottom of a figure.
+KEY_HEIGHT = 0.18
 # Points: the least that is legible in print.
 SMALL = 6.0
 NORMAL = 7.0
@@ -118,6 +121,21 @@ def short_number(value: float) -> str:
 def legend_above(figure: "Figure") -> None:
     """Name the lines of a figure above it, where the names hide nothing."""
     figure.legend(loc="outside upper center", ncols=2)
+
+
+def colour_key(figure: "Figure", height: float, note: str) -> None:
+    """Write at the bottom what blue and orange mean, and a note on the numbers.
+
+    Args:
+        figure: The figure.
+        height: Its height in inches, of which the lowest `KEY_HEIGHT` is free for the key.
+        note: What the numbers are.
+    """
+    line = 0.35 * KEY_HEIGHT / height
+    for colour, left in ((AGREES, 0.02), (DIFFERS, 0.37)):
+        figure.text(left, line, "■", color=colour, size=SMALL)
+    for text, left in (("class of the image", 0.05), ("another class", 0.40), (note, 0.63)):
+        figure.text(left, line, text, size=SMALL)
 
 
 def without_ticks(axes: "Axes") -> None:

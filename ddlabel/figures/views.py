@@ -12,7 +12,7 @@ from ddlabel.figures.colours import AGREES, DIFFERS
 from ddlabel.figures.contact_sheet import show_pixels
 from ddlabel.figures.labels import check_probabilities
 from ddlabel.figures.registry import Drawing, Table, Value, draws
-from ddlabel.figures.style import COLUMN, SMALL, new_figure
+from ddlabel.figures.style import COLUMN, KEY_HEIGHT, SMALL, colour_key, new_figure
 from ddlabel.figures.texts import class_names
 
 _MOST_VIEWS = 36
@@ -71,7 +71,7 @@ def views(bundle: Bundle, *, image: int = 0) -> Drawing:
     cell = COLUMN / per_row
     side = cell * 0.86
     num_lines = math.ceil(num_views / per_row)
-    height = num_lines * (side + _TEXT) + _TITLE
+    height = num_lines * (side + _TEXT) + _TITLE + KEY_HEIGHT
     figure = new_figure(height)
     figure.set_layout_engine("none")
     shown = dict(zip(bundle.classes, class_names(bundle.classes, longest=12), strict=True))
@@ -88,10 +88,11 @@ def views(bundle: Bundle, *, image: int = 0) -> Drawing:
         for spine in axes.spines.values():
             spine.set(visible=True, color=colour, linewidth=1.5)
         text = f"{shown[str(label)]}\n{100 * float(share or 0):.0f} %"
-        axes.text(0.5, -0.05, text, transform=axes.transAxes, ha="center", va="top", size=size)
+        axes.text(0.5, -0.03, text, transform=axes.transAxes, ha="center", va="top", size=size)
     name = shown[bundle.classes[int(bundle.hard_labels[image])]]
     title = f"image {image}, {name}: {num_views} of {len(table.rows)} views"
     figure.text(0.5, 1 - 0.14 / height, title, ha="center", weight="bold")
+    colour_key(figure, height, "numbers: % of the label")
     return Drawing(figure, table)
 
 
