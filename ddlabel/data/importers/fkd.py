@@ -27,6 +27,9 @@ SEED = 42
 _EPOCH = re.compile(r"epoch_(\d+)", re.ASCII)
 _BATCH = re.compile(r"batch_(\d+)\.(?:tar|pt)", re.ASCII)
 
+# Published archives have 300. The order of the images is drawn for each epoch up to the last one.
+_MAX_EPOCHS = 100_000
+
 
 class FkdLabels(NamedTuple):
     """Views of every image, one for each epoch, and their logits [N, E, K].
@@ -58,12 +61,18 @@ def read_fkd(folder: Path, bundle: Bundle) -> FkdLabels:
     """
     epochs = _numbered(folder, _EPOCH)
     require(epochs, f"{folder}: expected folders epoch_0, epoch_1, …")
+    numbers = [number for number, _ in epochs]
+    require(len(set(numbers)) == len(numbers), f"{folder}: an epoch is there twice: {numbers[:8]}")
+    budget.check_budget(str(folder), numbers[-1], _MAX_EPOCHS, "epochs")
     first = read_batch(_batch_files(epochs[0][1])[0], bundle)
     arrays = _Arrays.of(bundle, len(epochs), first)
-    orders = _drawn_orders(len(bundle), epochs[-1][0])
-    drawn = {} if first.ids is not None else dict(enumerate(orders))
+    orders = enumerate(_drawn_orders(len(bundle)))
     for view, (number, path) in enumerate(epochs):
-        _read_epoch(path, view, arrays, drawn.get(number), bundle)
+        order = None
+        if first.ids is None:
+            # One at a time: those of 300 epochs of ImageNet have 3 GB.
+            order = next(order for epoch, order in orders if epoch == number)
+        _read_epoch(path, view, arrays, order, bundle)
     return FkdLabels(arrays.views(), arrays.logits, first.ids is not None)
 
 
@@ -148,12 +157,12 @@ def _batch_files(folder: Path) -> list[Path]:
     return [path for _, path in files]
 
 
-def _drawn_orders(num_images: int, last_epoch: int) -> Iterator[Array]:
-    """Yield the order of the images [N] in the epochs 0 … last_epoch, as SRe2L's sampler does."""
+def _drawn_orders(num_images: int) -> Iterator[Array]:
+    """Yield the order of the images [N] in the epochs 0, 1, …, as SRe2L's sampler does."""
     import torch
 
     generator = torch.Generator().manual_seed(SEED)
-    for _ in range(last_epoch + 1):
+    while True:
         yield torch.randperm(num_images, generator=generator).numpy()
         # The draw at the end of an epoch, of which the sampler uses nothing.
         torch.randperm(num_images, generator=generator)

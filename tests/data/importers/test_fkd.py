@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -149,3 +150,25 @@ def test_more_labels_than_the_limit_are_unsafe(tmp_path, monkeypatch):
     monkeypatch.setattr("ddlabel.data.importers.budget.MAX_TOTAL_BYTES", 100)
     with pytest.raises(UnsafeInputError, match="at most 100"):
         read_fkd(tmp_path / "fkd", bundle)
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [("epoch_999999999999", UnsafeInputError), ("epoch_00", InvalidInputError)],
+)
+def test_numbers_of_epochs_that_no_archive_has_are_refused_at_once(tmp_path, name, error):
+    """The order of the images would be drawn for each epoch up to the last."""
+    bundle = make_bundle(size=16)
+    save_fkd(tmp_path / "fkd", bundle)
+    (tmp_path / "fkd" / "epoch_1").rename(tmp_path / "fkd" / name)
+    with pytest.raises(error, match="fkd"):
+        read_fkd(tmp_path / "fkd", bundle)
+
+
+def test_an_epoch_that_is_missing_has_its_order_drawn_too(tmp_path):
+    bundle = make_bundle(size=16)
+    save_fkd(tmp_path / "fkd", bundle, epochs=3)
+    whole = read_fkd(tmp_path / "fkd", bundle)
+    shutil.rmtree(tmp_path / "fkd" / "epoch_1")
+    part = read_fkd(tmp_path / "fkd", bundle)
+    np.testing.assert_array_equal(part.logits, whole.logits[:, [0, 2]])
