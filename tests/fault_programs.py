@@ -152,7 +152,11 @@ def kill_writing(folder: str) -> dict[str, int]:
             place.mkdir()
             path = place / name
             whole = Path(folder) / f"whole-{act.__name__}-{name}"
-            run_in_child(lambda whole=whole: formats.write(str(whole), small()))
+
+            def write_whole(whole: Path = whole) -> None:
+                formats.write(str(whole), small())
+
+            assert run_in_child(write_whole) == 0
             expected = whole.read_bytes()
 
             def write(path: Path = path, force: bool = force) -> None:

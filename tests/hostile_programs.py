@@ -1,6 +1,6 @@
 """Run command lines on hostile files, each in a fork: `python -m hostile_programs FOLDER WHICH`.
 
-WHICH is `light` or `heavy`: the files that are made in a moment, or the others.
+WHICH is `light` or `heavy`: the files of every run, or those of the full suite.
 
 Every fork may take 1 GiB more than this process. The figures are printed as JSON.
 """

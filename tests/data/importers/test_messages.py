@@ -191,9 +191,11 @@ def test_streams_that_are_closed_full_or_endless_are_no_tracebacks(forged, line)
     assert done.stderr.count(b"\n") <= 1
 
 
-@pytest.mark.parametrize("variables", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C"}])
-@pytest.mark.parametrize("line", ["$D info forged.safetensors", "$D list losses", "$D --help"])
-def test_terminals_of_ascii_get_every_line(forged, variables, line):
-    done = shell(forged.parent, line, **variables)
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert done.stdout.count(b"\n") == shell(forged.parent, line).stdout.count(b"\n") > 1
+@pytest.mark.parametrize("line", ["$D info forged.safetensors", "$D guide labels", "$D --help"])
+def test_terminals_of_ascii_get_every_line(forged, line):
+    expected = shell(forged.parent, line, PYTHONIOENCODING="utf-8").stdout
+    assert expected.count(b"\n") > 1
+    for variables in ({"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C"}):
+        done = shell(forged.parent, line, **variables)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert done.stdout.count(b"\n") == expected.count(b"\n")
