@@ -120,7 +120,7 @@ def test_guide_of_an_unknown_topic_names_the_nearest(cli):
 
 @pytest.mark.parametrize(
     ("words", "expected"),
-    [("ddlabel guide sc", {"scale"}), ("ddlabel list lo", {"losses"})],
+    [("ddlabel guide sc", {"scale"}), ("ddlabel list los", {"losses"})],
 )
 def test_topics_and_kinds_are_completed_by_the_shell(words, expected):
     environment = {
