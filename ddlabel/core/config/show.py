@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 
 from ddlabel.core.config.shared import RuntimeOptions
-from ddlabel.core.option import option
+from ddlabel.core.option import OPTIONS, option
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShowOptions(RuntimeOptions):
     """`show`: pictures of labels, expert runs and results."""
+
+    PANEL = OPTIONS
 
     figure: tuple[str, ...] = option(
         (),
