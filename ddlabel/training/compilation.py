@@ -29,6 +29,8 @@ _SECONDS_TO_COMPILE_A_LAYER = 1.0
 _RECOMPILE_LIMIT = 1024
 # The folder in which torch keeps the code that it has compiled.
 _CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
+# Looked up now: torch sets the variable itself when an optimizer is made.
+_USER_NAMES_CACHE = _CACHE_VARIABLE in os.environ
 _CPP_COMPILERS = ("g++", "clang++", "c++")
 
 
@@ -142,7 +144,7 @@ def _missing_build_tools() -> str | None:
 
 def _configure_torch() -> None:
     """Prepare torch's compiler for many networks in one process, and keep its code for others."""
-    if _CACHE_VARIABLE not in os.environ:
+    if not _USER_NAMES_CACHE:
         os.environ[_CACHE_VARIABLE] = str(private_cache_folder())
     # It warns on every machine without CUDA that there is no CUDA.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)

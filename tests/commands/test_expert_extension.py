@@ -217,7 +217,7 @@ class TestRefusals:
             train(done)
 
     def test_another_option_too(self, done):
-        with pytest.raises(IncompatibleError, match="holds another run: --epochs 2 .*--seed 0"):
+        with pytest.raises(IncompatibleError, match=r"holds another run: --epochs 2 .*--seed 0"):
             train(done, epochs=3, seed=1)
 
     def test_an_unfinished_run(self, tmp_path):

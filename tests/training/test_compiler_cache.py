@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -69,13 +72,26 @@ def test_where_no_folder_can_be_made_code_is_kept_for_the_process(cache, warning
 
 
 @pytest.mark.parametrize("is_named", [True, False])
-def test_a_folder_that_the_user_names_is_torchs(cache, monkeypatch, is_named):
-    import os
-
+def test_a_folder_that_the_user_names_is_torchs(cache, tmp_path, monkeypatch, is_named):
     monkeypatch.setattr(compilation, "private_cache_folder", cache_folder)
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "named")
-    if not is_named:
-        monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    monkeypatch.setattr(compilation, "_USER_NAMES_CACHE", is_named)
+    # torch sets the variable too, to a folder of its own choice.
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "named"))
     compilation._configure_torch()
-    expected = "named" if is_named else str(cache / "ddlabel" / "torch")
-    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == expected
+    expected = tmp_path / "named" if is_named else cache / "ddlabel" / "torch"
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(expected)
+
+
+@pytest.mark.slow
+def test_compiled_code_lies_in_the_folder(cache, tmp_path):
+    program = """
+import torch
+from ddlabel.training.compilation import compiled
+torch.optim.SGD([torch.zeros(1)], lr=0.1)
+forward = compiled(lambda images: images.sin() + 1, torch.device("cpu"), required=True)
+forward(torch.zeros(1, 8))
+"""
+    environment = os.environ | {"XDG_CACHE_HOME": str(cache)}
+    environment.pop("TORCHINDUCTOR_CACHE_DIR", None)
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+    assert list((cache / "ddlabel" / "torch").iterdir()) != []
