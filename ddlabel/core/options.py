@@ -147,7 +147,7 @@ class Options:
         panels = {}
         for declared in fields(cls):
             declaring = next(base for base in cls.__mro__ if declared.name in vars(base))
-            own_panel: str = getattr(declaring, "PANEL", OPTIONS)
+            own_panel: str = vars(declaring).get("PANEL", OPTIONS)
             panels[declared.name] = declared.metadata["panel"] or own_panel
         return panels
 

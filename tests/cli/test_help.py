@@ -11,7 +11,7 @@ from samples import make_bundle
 
 from ddlabel.cli.command import app
 from ddlabel.commands.command import MODULES, Command, load_command
-from ddlabel.core.config import EvaluateOptions
+from ddlabel.core.config import DescribeOptions, EvaluateOptions
 from ddlabel.core.option import PANELS
 from ddlabel.data import formats
 
@@ -49,6 +49,8 @@ def test_an_option_stands_in_the_panel_of_the_class_that_declares_it():
     panels = EvaluateOptions.panels()
     wanted = {"loss": "Labels", "net": "Training", "test": "Testing", "device": "Machine"}
     assert {name: panels[name] for name in wanted} == wanted
+    # A class that names no panel does not take that of the class which it extends.
+    assert DescribeOptions.panels()["field"] == "Options"
 
 
 SEVERAL = ["--loss", "soft-ce,kl:temperature=4", "--net", "convnet-d1", "--seeds", "2", "--curve"]

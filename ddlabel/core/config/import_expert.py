@@ -4,14 +4,12 @@ from dataclasses import dataclass
 
 from ddlabel.core.config.shared import DeviceOptions
 from ddlabel.core.normalisation import NAMES
-from ddlabel.core.option import OPTIONS, TESTING, option
+from ddlabel.core.option import TESTING, option
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImportExpertOptions(DeviceOptions):
     """`import-expert`: weights that another program trained, as an expert run."""
-
-    PANEL = OPTIONS
 
     class_names: str | None = option(
         None,

@@ -3,14 +3,12 @@
 from dataclasses import dataclass
 
 from ddlabel.core.config.shared import RuntimeOptions, expert_epoch
-from ddlabel.core.option import OPTIONS, option
+from ddlabel.core.option import option
 
 
 @dataclass(frozen=True, kw_only=True)
 class SelectOptions(RuntimeOptions):
     """`select`: a few images of each class."""
-
-    PANEL = OPTIONS
 
     ipc: int = option(10, "images per class", low=1)
     seed: int = option(0, "seed of the draw", low=0)

@@ -3,14 +3,12 @@
 from dataclasses import dataclass
 
 from ddlabel.core.config.shared import RuntimeOptions
-from ddlabel.core.option import OPTIONS, option
+from ddlabel.core.option import option
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShowOptions(RuntimeOptions):
     """`show`: pictures of labels, expert runs and results."""
-
-    PANEL = OPTIONS
 
     figure: tuple[str, ...] = option(
         (),
