@@ -30,6 +30,7 @@ from ddlabel.training import cost
 NETS = [
     ("convnet-d3", 32, 320_010),
     ("convnet-d5", 128, 615_690),
+    ("convnet-d3:width=32", 32, 24_714),
     ("resnet18-modified", 32, 11_173_962),
 ]
 MACHINE = {

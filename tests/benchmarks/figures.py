@@ -53,12 +53,13 @@ GOALS = {
         work="evaluate: five students, CIFAR-10 IPC 10, ConvNet-D3, DSA: images/s", cpu=6, cuda=50
     ),
     "evaluate-1000": _at_most("the five students of 1,000 epochs", "s", cuda=3),
-    "resnet": Goal(work="evaluate, ResNet18-modified, IPC 10: images/s", cpu=4, cuda=15),
+    "evaluate-32": Goal(work="the same, width 32: images/s", cpu=5),
+    "resnet": Goal(work="evaluate, ResNet18-modified, IPC 10: images/s", cpu=6, cuda=15),
     "share": Goal(
-        work="ConvNet-D3 training: share of the measured matmul rate", unit="%", cpu=45, cuda=30
+        work="ConvNet-D3 training: share of the measured matmul rate", unit="%", cpu=30, cuda=30
     ),
-    "relabel": Goal(work="relabel, CIFAR-10, ConvNet-D3: images/s"),
-    "densify": Goal(work="densify, 128 px, ConvNet-D5, 25 views: views/s", cpu=6, cuda=30),
+    "relabel": Goal(work="relabel, CIFAR-10, ConvNet-D3: images/s", cpu=6, cuda=30),
+    "densify": Goal(work="densify, 128 px, ConvNet-D5, 25 views: views/s", cpu=8, cuda=30),
     "densify-memory": _at_most("densify: peak memory at 4 N above that at N", "%", cpu=5, cuda=5),
     "train-expert": Goal(work="train-expert, CIFAR-10 ConvNet-D3: images/s", cpu=5, cuda=20),
     "command-train-expert": Goal(work="whole command: `train-expert`, 2 epochs", cpu=5, cuda=20),

@@ -37,6 +37,7 @@ _BENCHMARKS = (
     "evaluate",
     "densify",
     "relabel",
+    "evaluate-32",
     "command-evaluate",
     "command-train-expert",
     "variant-stack5-compile-off-bf16",

@@ -98,8 +98,9 @@ def network(name: str, size: int, num_classes: int) -> nn.Module:
     """Build the network for RGB images that has this name in ddlabel."""
     if name == "resnet18-modified":
         return ResNet18Modified(num_classes)
-    depth = int(name.removeprefix("convnet-d"))
-    return ConvNet(depth, size, num_classes)
+    base, _, width = name.partition(":width=")
+    depth = int(base.removeprefix("convnet-d"))
+    return ConvNet(depth, size, num_classes, width=int(width or 128))
 
 
 def augment(images: Tensor, strategy: str = DSA) -> Tensor:

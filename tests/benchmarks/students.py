@@ -166,6 +166,13 @@ def _seconds_of_long_run(settings: Settings, work: Work, measured: Result) -> tu
     return warm["seconds"], f"{cold['seconds']:.1f} s in a fresh process"
 
 
+@benchmark("evaluate-32")
+def measure_evaluate_narrow(settings: Settings) -> Result:
+    """Measure five students of ConvNet-D3 of width 32 on CIFAR-10 IPC 10."""
+    work = _cifar_work(settings, "convnet-d3:width=32")
+    return _compare_students("evaluate-32", settings, work, num_tested=2000)
+
+
 @benchmark("resnet")
 def measure_resnet(settings: Settings) -> Result:
     """Measure five students of ResNet18-modified on CIFAR-10 IPC 10."""
