@@ -89,15 +89,20 @@ def save_training(planned: PlannedRun, expert: Expert, step: int) -> None:
 
 
 def finish(planned: PlannedRun, expert: Expert, needed: Needed) -> None:
-    """Keep what a longer run goes on from, and remove the state that a killed run resumes from."""
-    if needed == "the optimizer":
-        state = {
-            "run": _digest_without_length(planned.info),
-            "optimizer": expert.optimizer.state_dict(),
-            "step": planned.info.steps,
-        }
-        save_state(planned.folder / OPTIMIZER, state)
-    planned.resume_file.unlink(missing_ok=True)
+    """Keep what a longer run goes on from, and remove the state that a killed run resumes from.
+
+    Blocks until every rank calls it: all read the last record, which rank 0 writes.
+    """
+    if distributed.is_first_rank():
+        if needed == "the optimizer":
+            state = {
+                "run": _digest_without_length(planned.info),
+                "optimizer": expert.optimizer.state_dict(),
+                "step": planned.info.steps,
+            }
+            save_state(planned.folder / OPTIMIZER, state)
+        planned.resume_file.unlink(missing_ok=True)
+    distributed.wait_for_all()
 
 
 def kept_step(run: ExpertRun) -> int | None:

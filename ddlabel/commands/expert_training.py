@@ -96,8 +96,7 @@ def train_run(
             layer_seed=partial(rng.stream, planned.info.seed, distributed.layer_stream()),
             scale_losses=training.runtime.precision == "fp16",
         )
-    if distributed.is_first_rank():
-        finish(planned, expert, needed)
+    finish(planned, expert, needed)
     return expert.run
 
 
