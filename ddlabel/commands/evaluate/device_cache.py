@@ -70,6 +70,7 @@ class DeviceCache:
         """
         experiment = like.experiment
         shape = like.bundle.images.shape[1:]
+        last_batch = last_batch_in_training(experiment.options, len(like.bundle))
 
         def make() -> tuple[list[Network], Forward]:
             networks = []
@@ -81,7 +82,7 @@ class DeviceCache:
                 num_images=images_in_training(experiment.options, per_epoch),
                 shape=shape,
                 backward=True,
-                last_batch=last_batch_in_training(experiment.options, len(like.bundle)),
+                last_batch=last_batch,
             )
             return networks, forward
 
@@ -93,6 +94,7 @@ class DeviceCache:
             like.bundle.num_classes,
             like.bundle.pixels,
             experiment.digests.get("zca"),
+            last_batch,
         )
         return _keep(self._kept, kind, make)
 
