@@ -181,7 +181,7 @@ def _report_doubts(cells: Sequence[Experiment], reporter: Reporter) -> None:
         )
     digests = cells[0].digests
     if digests["bundle"] == digests["test"]:
-        reporter.note("note: the test images are the training images")
+        reporter.warn("warning: the test images are the training images")
     else:
         _report_shared_images(cells[0], reporter)
 

@@ -186,9 +186,9 @@ class TestNotes:
     def test_a_loss_of_hard_labels_on_soft_labels_is_noted(self, evaluate):
         assert b"note: the loss ce" in evaluate("soft", "--loss", "ce").err
 
-    def test_testing_on_the_training_images_is_noted(self, evaluate):
-        done = evaluate("soft", "--test", "soft.safetensors")
-        assert b"note: the test images" in done.err
+    def test_testing_on_the_training_images_is_warned_of(self, evaluate):
+        done = evaluate("soft", "--test", "soft.safetensors", "--quiet")
+        assert b"warning: the test images are the training images" in done.err
 
 
 class TestRefusals:
