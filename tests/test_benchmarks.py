@@ -184,7 +184,9 @@ def test_the_plain_program_labels_as_the_expert_does(tmp_path, monkeypatch):
         labels.inputs.checkpoint_of(run.folder), labels.Runtime.of(CPU_OPTIONS), num_images=1
     ).bodies[0]
     with torch.no_grad():
-        torch.testing.assert_close(load_file(out)["soft_labels"], body(images))
+        expected = body(images)
+    # The plain program pools in another order: some of the last bits differ.
+    torch.testing.assert_close(load_file(out)["soft_labels"], expected, rtol=2e-5, atol=1e-5)
 
 
 def test_a_program_is_timed_with_its_own_cache(tmp_path):

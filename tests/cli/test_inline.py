@@ -6,6 +6,7 @@ import base64
 import io
 import re
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -56,6 +57,48 @@ def test_iterm_gets_the_file(terminal, program):
     found = re.fullmatch(r"\x1b\]1337;File=inline=1;size=(\d+);width=9:(.*)\x07", text)
     assert int(found[1]) == len(SMALL)
     assert base64.b64decode(found[2]) == SMALL
+
+
+def drawn(text: str) -> Image.Image:
+    """Draw sixels as a terminal does: a small decoder of its own, after DEC's description."""
+    body = re.fullmatch(r'\x1bP0;1q"1;1;(\d+);(\d+)(.*)\x1b\\', text)
+    picture = Image.new("RGB", (int(body[1]), int(body[2])))
+    colours, colour, x, top = {}, (0, 0, 0), 0, 0
+    tokens = r"#(\d+)(?:;2;(\d+);(\d+);(\d+))?|!(\d+)([?-~])|([?-~])|([$-])"
+    for number, *levels, count, repeated, single, line in re.findall(tokens, body[3]):
+        if number and levels[0]:
+            colours[number] = tuple(round(int(level) * 2.55) for level in levels)
+        elif number:
+            colour = colours[number]
+        elif line:
+            x, top = 0, top + (6 if line == "-" else 0)
+        else:
+            run = int(count or 1)
+            for bit in range(6):
+                if (ord(repeated or single) - 63) >> bit & 1:
+                    picture.paste(colour, (x, top + bit, x + run, top + bit + 1))
+            x += run
+    return picture
+
+
+@pytest.mark.parametrize("term", ["foot", "mlterm-256color", "contour"])
+def test_sixels_draw_the_picture(terminal, monkeypatch, term):
+    terminal(term)
+    monkeypatch.setattr(inline, "_pixels_of_a_column", lambda: 1)
+    colours = [(10 * (x + y), 255 - 9 * x, 18 * y) for y in range(13) for x in range(11)]
+    rows = [colours[11 * y : 11 * y + 11] for y in range(13)]
+    picture = drawn(inline.picture_text(png(*rows), columns=11))
+    # Levels are whole per cents: 1.3 of 255 at most, and rounding.
+    assert np.abs(np.asarray(picture, dtype=int) - np.asarray(rows)).max() <= 2
+
+
+def test_long_runs_of_sixels_have_a_count(terminal, monkeypatch):
+    terminal("foot")
+    monkeypatch.setattr(inline, "_pixels_of_a_column", lambda: 30)
+    text = inline.picture_text(png([RED] * 4, [RED] * 4), columns=4)
+    # 60 lines of 120 red pixels: ten bands of one run.
+    assert text.count("!120~") == 10
+    assert drawn(text).getcolors() == [(7200, RED)]
 
 
 def test_a_picture_keeps_its_proportions(terminal):

@@ -117,14 +117,22 @@ class TestRunsThatAreThere:
         with pytest.raises(OutputExistsError, match="run"):
             plan_runs(same_images, done, small_options())
 
-    @pytest.mark.parametrize("changes", [{"seed": 1}, {"batch_size": 9}, {"optimizer": "adamw"}])
-    def test_a_run_of_other_options_is_refused_by_their_name(self, done, same_images, changes):
-        (name,) = changes
-        with pytest.raises(IncompatibleError, match=name):
+    @pytest.mark.parametrize(
+        ("changes", "named"),
+        [
+            ({"seed": 1}, r"--seed 0 \(asked: 1\)"),
+            ({"batch_size": 9}, r"--batch-size 10 \(asked: 9\)"),
+            ({"optimizer": "adamw"}, "--optimizer .* .asked: adamw"),
+        ],
+    )
+    def test_a_run_of_other_options_is_refused_with_both_values(
+        self, done, same_images, changes, named
+    ):
+        with pytest.raises(IncompatibleError, match=named):
             plan_runs(same_images, done, small_options(**changes))
 
     def test_a_run_of_other_images_is_refused(self, done):
-        with pytest.raises(IncompatibleError, match="data"):
+        with pytest.raises(IncompatibleError, match="other training images"):
             plan_runs(real_images(), done, small_options())
 
     def test_options_that_do_not_change_the_outcome_may_differ(self, done, same_images):
