@@ -71,13 +71,15 @@ def _write(out: str, bundle: Bundle, resume: Path | None, *, force: bool) -> Hea
         OutputExistsError: Another process has written the output meanwhile.
         StorageError: The output cannot be written. The state stays.
     """
-    try:
-        header = formats.write(out, bundle, force=force)
-    except OutputExistsError:
-        if resume is not None:
+    if resume is None:
+        return formats.write(out, bundle, force=force)
+    # A signal waits until both are done: what is finished leaves no state behind.
+    with interruption.deferred():
+        try:
+            header = formats.write(out, bundle, force=force)
+        except OutputExistsError:
             resume.unlink(missing_ok=True)
-        raise
-    if resume is not None:
+            raise
         resume.unlink(missing_ok=True)
     return header
 
