@@ -95,7 +95,7 @@ class Runtime:
     device: torch.device
     precision: str
     compile: str
-    # The precision of networks that are not compiled, if it is another one.
+    # The precision of networks with group norms that are not compiled, if it is another one.
     eager_precision: str | None = None
 
     @classmethod
@@ -103,8 +103,9 @@ class Runtime:
         """Return the runtime of these options.
 
         The precision `auto` is fp32 for labels, and for training on a device without units for
-        bfloat16. With them it is bf16 for training; on a CPU only for networks that are compiled,
-        because bfloat16 is slower than float32 there where every operation runs by itself.
+        bfloat16. With them it is bf16 for training. On a CPU, networks with group norms (those
+        of ConvNets too) have it only if they are compiled: where every operation runs by itself,
+        bfloat16 is slower than float32 for them, and faster for other networks.
 
         Raises:
             UsageError: The device has a name that torch does not know.
@@ -190,7 +191,7 @@ class Runtime:
         fast = self._in_precision(fast, work.precision)
         if last_batch is None or work.compiles_last:
             return fast
-        slow = self._in_precision(plain, self._precision(compiles=False))
+        slow = self._in_precision(plain, self._eager_precision_of(bodies[0]))
         return _with_last_batch(fast, slow, last_batch.size)
 
     def work(
@@ -207,6 +208,7 @@ class Runtime:
         See `forward` for the work. The choice depends on counts alone, never on measured time, so
         that the numbers of a result do not depend on how busy the machine is.
         """
+        eager_precision = self._eager_precision_of(body)
 
         def is_worth_it(num_images: int) -> bool:
             return worth_compiling(
@@ -215,7 +217,7 @@ class Runtime:
                 shape=shape,
                 backward=backward,
                 device=self.device,
-                precision=self.precision,
+                saves_float32=eager_precision != self.precision,
             )
 
         compiles = self.compile == "on"
@@ -226,13 +228,14 @@ class Runtime:
             compiles_last = compiles and is_worth_it(num_in_last)
         return Work(
             compiles=compiles,
-            precision=self._precision(compiles=compiles),
+            precision=self.precision if compiles else eager_precision,
             compiles_last=compiles_last,
         )
 
-    def _precision(self, *, compiles: bool) -> str:
-        """Return the precision of networks that are compiled or not."""
-        if not compiles and self.eager_precision is not None:
+    def _eager_precision_of(self, body: nn.Module) -> str:
+        """Return the precision of networks like `body` that are not compiled."""
+        has_group_norms = any(isinstance(layer, nn.GroupNorm) for layer in body.modules())
+        if has_group_norms and self.eager_precision is not None:
             return self.eager_precision
         return self.precision
 

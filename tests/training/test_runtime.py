@@ -86,6 +86,14 @@ class TestPrecision:
         work = runtime.work(build_body(), num_images=num_images, shape=SHAPE, backward=True)
         assert work[:2] == (expected == "bf16", expected)
 
+    def test_auto_is_bfloat16_on_a_cpu_for_networks_without_group_norms(self, monkeypatch):
+        monkeypatch.setattr(runtime_module, "has_bfloat16_units", lambda _: True)
+        runtime = cpu_runtime(precision="auto", compile="off")
+        for norm, expected in (("batch", "bf16"), ("none", "bf16"), ("instance", "fp32")):
+            body = build_body(f"convnet-d1:norm={norm}")
+            work = runtime.work(body, num_images=1, shape=SHAPE, backward=True)
+            assert work[:2] == (False, expected)
+
     def test_auto_is_float32_on_a_cpu_without_a_compiler(self, monkeypatch):
         monkeypatch.setattr(runtime_module, "has_bfloat16_units", lambda _: True)
         monkeypatch.setattr(runtime_module, "can_compile", lambda: False)
