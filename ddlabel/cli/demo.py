@@ -47,5 +47,8 @@ def _table(done: "Demo") -> Any:
         difference = ""
         if step is not None and step.difference.interval is not None:
             difference = f"{step.difference.mean:+.1f} ± {step.difference.interval:.1f}"
-        table.add_row(labels, f"{percent['mean']:.1f} ± {percent['interval']:.1f}", difference)
+        accuracy = f"{percent['mean']:.1f}"
+        if percent["interval"] is not None:
+            accuracy += f" ± {percent['interval']:.1f}"
+        table.add_row(labels, accuracy, difference)
     return table

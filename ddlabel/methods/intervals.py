@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# Of rounding, which cuts nothing off.
+# Of rounding, which is no deviation and cuts nothing off.
 _TOLERANCE = 1e-9
 
 
@@ -19,7 +19,8 @@ class Summary:
     """Mean, sample deviation, half-width of the 95 % t-interval of n values, and its ends.
 
     An end is never outside of the bounds that the values have, so that the half-width alone does
-    not say where the interval is. All but n and the mean are None for n = 1.
+    not say where the interval is. All but n and the mean are None for n = 1. Of equal values the
+    deviation is 0 and the interval is None: they do not say how far others would be from them.
     """
 
     n: int
@@ -30,7 +31,7 @@ class Summary:
     high: float | None
 
     def spread(self, digits: int = 2) -> str:
-        """Return the interval as text, to stand after the mean; empty for a single value.
+        """Return the interval as text, to stand after the mean; empty without an interval.
 
         It is ` ± 1.20`, or ` [98.10, 100.00]` if it is cut off.
         """
@@ -43,12 +44,20 @@ class Summary:
 
 
 def summarise(
-    values: Sequence[float], *, lowest: float = -math.inf, highest: float = math.inf
+    values: Sequence[float],
+    *,
+    lowest: float = -math.inf,
+    highest: float = math.inf,
+    scale: float | None = None,
 ) -> Summary:
     """Summarise values, one per seed: mean, sample deviation (n − 1) and 95 % t-interval.
 
-    The interval is cut off at the bounds `lowest` and `highest` of the values: no accuracy is above
-    100 %.
+    Args:
+        values: The values.
+        lowest: The least value that there can be, where the interval is cut off.
+        highest: The largest one: no accuracy is above 100 %.
+        scale: The size of the numbers that the values were computed of. A deviation that is their
+            rounding counts as 0. Without it, it is the largest absolute value.
 
     Raises:
         statistics.StatisticsError: There are no values.
@@ -59,7 +68,11 @@ def summarise(
         return Summary(n=n, mean=mean, deviation=None, interval=None, low=None, high=None)
     from scipy.special import stdtrit  # here, because commands without students need no scipy
 
+    if scale is None:
+        scale = max(map(abs, values))
     deviation = statistics.stdev(values)
+    if deviation <= _TOLERANCE * scale:
+        return Summary(n=n, mean=mean, deviation=0.0, interval=None, low=None, high=None)
     quantile = float(stdtrit(n - 1, 0.975))
     interval = quantile * deviation / math.sqrt(n)
     return Summary(
@@ -76,7 +89,8 @@ def summarise(
 class Comparison:
     """A paired difference and the two-sided p-value of Student's t-test that it is 0.
 
-    The p-value is None for a single pair.
+    The p-value is None for a single pair, and where all pairs have the same difference: the test
+    divides by its deviation.
     """
 
     difference: Summary
@@ -91,15 +105,14 @@ def compare(first: Sequence[float], second: Sequence[float]) -> Comparison:
     Raises:
         ValueError: The sequences differ in length.
     """
-    difference = summarise([a - b for a, b in zip(first, second, strict=True)])
+    differences = [a - b for a, b in zip(first, second, strict=True)]
+    difference = summarise(differences, scale=max(map(abs, [*first, *second]), default=0.0))
     return Comparison(difference=difference, p_value=_p_value(difference))
 
 
 def _p_value(difference: Summary) -> float | None:
-    if difference.deviation is None:
+    if not difference.deviation:
         return None
-    if difference.deviation == 0:
-        return 1.0 if difference.mean == 0 else 0.0
     from scipy.special import stdtr
 
     t = abs(difference.mean) / difference.deviation * math.sqrt(difference.n)

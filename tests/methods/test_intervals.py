@@ -41,11 +41,31 @@ def test_comparison_is_scipys_paired_t_test():
 
 def test_comparison_with_itself_finds_no_difference():
     same = compare([1.0, 2.0, 4.0], [1.0, 2.0, 4.0])
-    assert (same.difference.mean, same.difference.interval, same.p_value) == (0, 0, 1)
+    assert (same.difference.mean, same.difference.interval, same.p_value) == (0, None, None)
 
 
-def test_comparison_of_a_constant_difference_is_certain():
-    assert compare([2.0, 3.0], [1.0, 2.0]).p_value == 0
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ([2.0, 3.0], [1.0, 2.0]),
+        # Both are −4.67 points, but for the rounding of the numbers that they are computed of.
+        ([100 * 0.2633, 100 * 0.2867], [100 * 0.31, 100 * 0.3334]),
+        ([0.1 + 0.2, 100.0], [0.3, 100.0]),
+    ],
+)
+def test_equal_differences_have_no_interval_and_no_p_value(first, second):
+    found = compare(first, second)
+    assert (found.difference.deviation, found.difference.interval, found.p_value) == (0, None, None)
+
+
+def test_equal_values_have_no_interval():
+    summary = summarise_percent([100 * 0.2633, 26.33, 26.330000000000002])
+    assert (summary.deviation, summary.interval, summary.spread()) == (0, None, "")
+
+
+def test_the_smallest_difference_of_two_accuracies_is_no_rounding():
+    # One image of a million.
+    assert summarise_percent([50.0, 50.0001]).interval == pytest.approx(12.706 * 5e-5, rel=1e-4)
 
 
 def test_comparison_of_one_pair_has_no_p_value():

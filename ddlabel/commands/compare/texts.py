@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ddlabel.commands.compare.rows import NO_EFFECT, Pair, Row, flag_name
-from ddlabel.methods.intervals import Comparison
+from ddlabel.methods.intervals import Comparison, Summary
 
 # What stands in the place of a figure that is not there.
 MISSING = "–"
@@ -14,10 +14,24 @@ _SIGNIFICANT_DIGITS = 2
 def row_text(row: Row) -> str:
     """Return the accuracy of a row in words."""
     accuracy = row.accuracy
-    remarks = ["1 student"] if accuracy.n == 1 else ["95 % interval", f"{accuracy.n} students"]
+    remarks = [students_text(accuracy)]
     if row.num_diverged:
         remarks.append(f"{row.num_diverged} diverged")
     return f"{accuracy.mean:.2f} %{accuracy.spread()} ({', '.join(remarks)})"
+
+
+def students_text(accuracy: Summary) -> str:
+    """Return what the figure behind a mean is, if there is one, and the number of students."""
+    if accuracy.n == 1:
+        return "1 student"
+    if accuracy.interval is None:
+        return f"{accuracy.n} students, all equal"
+    return f"95 % interval, {accuracy.n} students"
+
+
+def pairs_text(difference: Summary) -> str:
+    """Return the number of pairs of a difference that has no interval and no p-value."""
+    return "1 pair" if difference.n == 1 else f"{difference.n} pairs, all equal"
 
 
 def pair_text(pair: Pair) -> str:
@@ -28,7 +42,7 @@ def pair_text(pair: Pair) -> str:
     difference = comparison.difference
     text = f"{difference.mean:+.2f}{difference.spread()} points"
     if comparison.p_value is None:
-        return f"{text} (1 pair)"
+        return f"{text} ({pairs_text(difference)})"
     return f"{text}, p = {_p_text(comparison)} (paired t-test, {difference.n} pairs)"
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from ddlabel.commands.compare.observations import FIGURES, bundle_name
+from ddlabel.commands.compare.texts import pairs_text, students_text
 from ddlabel.commands.evaluate.cell import Cell
 from ddlabel.commands.evaluate.experiment import VIEW_OPTIONS
 from ddlabel.core.config import EvaluateOptions
@@ -80,7 +81,7 @@ def result_line(cell: Cell, axes: Sequence[str] = ()) -> str:
         remarks.append(labels_text(cell.options))
     if cell.options.select in _SELECTED:
         remarks.append(_SELECTED[cell.options.select])
-    remarks += ["1 student"] if accuracy.n == 1 else ["95 % interval", f"{accuracy.n} students"]
+    remarks.append(students_text(accuracy))
     if cell.num_diverged:
         remarks.append(f"{cell.num_diverged} diverged")
     text = f"{accuracy.mean:.2f} %{accuracy.spread()} ({', '.join(remarks)})"
@@ -99,7 +100,7 @@ def comparison_line(cell: Cell, axes: Sequence[str]) -> str:
         f"difference (this − --against) {difference.mean:+.2f}"
     )
     if difference.interval is None or comparison.p_value is None:
-        return _after_place(cell, axes, f"{text} points (1 pair)")
+        return _after_place(cell, axes, f"{text} points ({pairs_text(difference)})")
     test = f"p = {comparison.p_value:.2g} (paired t-test, {difference.n} pairs)"
     return _after_place(cell, axes, f"{text} ± {difference.interval:.2f} points, {test}")
 
