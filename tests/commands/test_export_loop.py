@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
-from samples import SHARED
+from documents import code_blocks
+from samples import SHARED, make_bundle, with_arrays
 from torch import nn
 
 import ddlabel
+from ddlabel.commands.guide import read_page
+from ddlabel.data.schema import LabelMeta
 
 EPOCHS = 60
 BATCH_SIZE = 50
@@ -39,6 +44,34 @@ def train(few, test, seed: int) -> float:
                 optimizer.step()
     predicted = network(test_images).argmax(1)
     return float((predicted == torch.tensor(test["hard_labels"])).float().mean())
+
+
+@pytest.mark.parametrize("normalise", [None, "header"])
+@pytest.mark.parametrize("labels", ["logits", "probs"])
+@pytest.mark.parametrize("space", ["uint8", "unit"])
+def test_the_loop_of_the_guide_reads_pixels_and_labels_of_every_space(
+    space, labels, normalise, tmp_path, monkeypatch
+):
+    """Oracle: normalised levels and distributions, written down here without the package."""
+    monkeypatch.chdir(tmp_path)
+    bundle = make_bundle(images=6)
+    levels = bundle.images / np.float32(255)
+    logits = np.array(bundle.soft.values) / 2
+    probs = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    meta = LabelMeta(space=labels, temperature=2.0)
+    soft = bundle.soft.values if labels == "logits" else probs
+    bundle = replace(
+        with_arrays(bundle, soft_labels=soft, soft=meta),
+        images=bundle.images if space == "uint8" else levels,
+        pixels=replace(bundle.pixels, space=space),
+    )
+    ddlabel.export(bundle, "soft.npz", normalise=normalise)
+    (loop,) = [block for block in code_blocks(read_page("bundles"), "python") if "npz" in block]
+    found: dict = {}
+    with torch.random.fork_rng():
+        exec(loop, found)
+    assert np.allclose(found["images"], (levels - 0.5) / 0.25, atol=1e-5)
+    assert np.allclose(found["labels"], probs, atol=1e-6)
 
 
 @pytest.mark.slow

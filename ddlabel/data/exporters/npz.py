@@ -12,6 +12,7 @@ from ddlabel.data.exporters.pixels import as_floats
 from ddlabel.data.exporters.registry import exporters
 from ddlabel.data.labels import Array
 
+PIXELS = "pixels"
 _KEEPS = ("images", "exact pixels", "order", "class names", "empty classes", "normalisation")
 
 
@@ -20,11 +21,13 @@ def write(bundle: Bundle, path: str, options: ExportOptions) -> None:
     """A NumPy archive (`.npz`) of all arrays, with decoded labels.
 
     Logits are divided by their temperature. `class_names`, `mean` and `std` are those of the
-    header.
+    header. The texts `pixels` (uint8, unit or normalised), `soft_labels_space` and
+    `dense_labels_space` say what the numbers mean.
     """
     arrays = dict(_arrays(bundle))
     if options.normalise is not None:
         arrays["images"] = as_floats(bundle, options.normalise)
+        arrays[PIXELS] = np.array("normalised")
     num_bytes = sum(array.nbytes for array in arrays.values())
     atomic.write(path, npz_chunks(arrays.items()), size=num_bytes)
 
@@ -37,8 +40,10 @@ def _arrays(bundle: Bundle) -> Iterator[tuple[str, Array]]:
             if labels.meta.space == "logits":
                 values = values / np.float32(labels.meta.temperature)
             yield name, values
+            yield f"{name}_space", np.array(labels.meta.space)
         elif not name.endswith("_index") or name == "source_index":
             yield name, array
+    yield PIXELS, np.array(bundle.pixels.space)
     yield "class_names", np.array(bundle.classes)
     yield "mean", np.array(bundle.pixels.mean)
     yield "std", np.array(bundle.pixels.std)

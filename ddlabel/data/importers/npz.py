@@ -2,19 +2,34 @@
 
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, get_args
 
 from ddlabel.core.config import ImportOptions
-from ddlabel.core.errors import InvalidInputError
+from ddlabel.core.errors import InvalidInputError, UsageError
 from ddlabel.data.importers.hard_labels import OPTIONS as HARD
-from ddlabel.data.importers.numpy_files import open_npz, read_array, read_shape, read_texts
+from ddlabel.data.importers.numpy_files import (
+    open_npz,
+    read_array,
+    read_shape,
+    read_text,
+    read_texts,
+)
 from ddlabel.data.importers.registry import Certainty, Found, importers
 from ddlabel.data.importers.source import Source, from_arrays
+from ddlabel.data.schema import Space
 
 # Known names in the order of their precedence; {} is the part, such as train.
 _IMAGES = ("images", "x", "data", "x_{}", "{}_images", "X_{}")
 _LABELS = ("labels", "y", "label", "y_{}", "{}_labels", "Y_{}", "hard_labels", "soft_labels")
 _NAMES = "class_names"
+_SOFT = "soft_labels"
+# Texts of `export` that say what the numbers mean: the option that each stands for, and its values.
+_STATED = {
+    "pixels": ("pixels", ("uint8", "unit", "normalised")),
+    f"{_SOFT}_space": ("label_space", get_args(Space)),
+}
 _PARTS = ("train", "val", "test")
 _Members = Mapping[str, zipfile.ZipInfo]
 
@@ -47,7 +62,8 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
     """A NumPy archive .npz: `images`, `x` or `x_train` with `labels`, `y` or `y_train`.
 
     Hard and soft labels are both read if there are both, and `class_names` if they are texts, one
-    for each class. With an explicit `options.split` only names with a part are looked for.
+    for each class. With an explicit `options.split` only names with a part are looked for. What
+    `export` writes of the pixels and of the label space is read where no option states it.
 
     Raises:
         InvalidInputError: The archive is damaged or lacks the arrays.
@@ -66,6 +82,9 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
         names = [image_names[0], *_pick_labels(archive, members, label_names)]
         images, *labels = (read_array(archive, members[name]) for name in names)
         classes = read_texts(archive, members[_NAMES]) if _NAMES in members else None
+        stated = _stated(archive, members, names)
+    options = _with_stated(path, options, stated)
+    names += stated
     source = from_arrays(str(path), images, labels, options)
     if classes is not None and _fit(classes, source):
         source = source._replace(classes=classes)
@@ -75,6 +94,37 @@ def load(paths: Sequence[Path], options: ImportOptions) -> Source:
         *_unread_note(path, members, names, options),
     )
     return source._replace(notes=notes)
+
+
+def _stated(archive: zipfile.ZipFile, members: _Members, names: Sequence[str]) -> dict[str, str]:
+    """Return the texts that say what the arrays `names` mean, by their own names."""
+    stated = {}
+    for name, (_, values) in _STATED.items():
+        is_of_others = name == f"{_SOFT}_space" and _SOFT not in names
+        text = read_text(archive, members[name]) if name in members else None
+        if text is not None and text in values and not is_of_others:
+            stated[name] = text
+    return stated
+
+
+def _with_stated(path: Path, options: ImportOptions, stated: Mapping[str, str]) -> ImportOptions:
+    """Return options with what an archive states; the options of the user win.
+
+    Raises:
+        UsageError: The pixels are normalised, and no option says how.
+    """
+    changes: dict[str, Any] = {}
+    for name, text in stated.items():
+        option, _ = _STATED[name]
+        if getattr(options, option) is None:
+            changes[option] = text
+    options = replace(options, **changes)
+    if options.pixels == "normalised" and not (options.normalise or options.mean):
+        raise UsageError(
+            f"{path}: its pixels are normalised: add the --normalise that it was exported with, or "
+            "--mean and --std"
+        )
+    return options
 
 
 def _part_note(

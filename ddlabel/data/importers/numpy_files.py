@@ -78,6 +78,19 @@ def read_texts(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[str, 
     return tuple(read_array(archive, member).tolist())
 
 
+def read_text(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> str | None:
+    """Read a text alone, an array without axes; None if it is something else.
+
+    Raises:
+        InvalidInputError: It is damaged.
+    """
+    with archive.open(member) as file:
+        shape, dtype, _ = _read_header(file)
+    if dtype.kind != "U" or len(shape) != 0:
+        return None
+    return str(read_array(archive, member))
+
+
 def read_shape(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[int, ...]:
     """Return the shape of an array, without reading more than its header.
 
