@@ -120,6 +120,7 @@ def put_labels(bundle: Bundle, table: LabelFile, name: str, options: ImportLabel
         UsageError: The space of the labels is not clear and not stated.
         IncompatibleError: They are of other images, classes or views than those of the bundle.
     """
+    table = _in_image_order(bundle, table, name)
     hard = table.hard
     if table.hard_names is not None:
         hard = _numbers_of(bundle.classes, table.hard_names, name)
@@ -183,6 +184,31 @@ def _check_views(bundle: Bundle, values: Array, name: str) -> None:
             f"{name}: labels of {values.shape[1]} views an image, and the bundle has "
             f"{bundle.views.num_views}"
         )
+
+
+def _in_image_order(bundle: Bundle, table: LabelFile, name: str) -> LabelFile:
+    """Return a table with its rows in the order of the bundle's images.
+
+    The table of an exported folder is in the order of the bundle that was exported. An import of
+    the folder sorts the images by their files. The classes show which of both a bundle is.
+
+    Raises:
+        IncompatibleError: It is neither.
+    """
+    if table.by_file is None or len(table.by_file) != len(bundle):
+        return table
+    for rows in (np.arange(len(table.by_file)), table.by_file):
+        taken = table.take(rows)
+        hard = taken.hard
+        if taken.hard_names is not None:
+            hard = _numbers_of(bundle.classes, taken.hard_names, name)
+        if hard is not None and np.array_equal(hard, bundle.hard_labels):
+            return taken
+    raise IncompatibleError(
+        f"{name}: its classes are not those of the bundle's images, neither in the order of its "
+        "rows nor in that of its files: take out the column file if the rows are in the order of "
+        "the images"
+    )
 
 
 def _numbers_of(classes: Sequence[str], names: Sequence[str], name: str) -> Array:

@@ -89,6 +89,38 @@ class TestTables:
         assert labelled.soft.values.tolist() == PROBS.tolist()
         assert labelled.hard_labels.tolist() == HARD
 
+    def test_the_table_of_an_exported_folder_suits_its_bundle_and_an_import_of_it(self, tmp_path):
+        """The import sorts the images: the classes change their order, and the rows theirs."""
+        bundle = replace(make_bundle(images=5, classes=3), classes=("cow", "ant", "bee"))
+        ddlabel.export(bundle, tmp_path / "pics", format="folder")
+        said = Listener()
+        back = ddlabel.import_images(tmp_path / "pics", reporter=said)
+        assert any("import-labels OUT" in note and "labels.csv" in note for note in said.notes)
+        assert back.classes == ("ant", "bee", "cow")
+        table = tmp_path / "pics" / "labels.csv"
+        for of in (bundle, back):
+            labelled = ddlabel.import_labels(of, table)
+            assert np.array_equal(labelled.hard_labels, of.hard_labels)
+            for row, image in enumerate(bundle.images):
+                (place,) = (of.images == image).all((1, 2, 3)).nonzero()[0]
+                columns = [of.classes.index(name) for name in bundle.classes]
+                expected = bundle.soft.probs()[row]
+                assert np.allclose(labelled.soft.values[place, columns], expected, atol=1e-6)
+        with pytest.raises(IncompatibleError, match="take out the column file"):
+            ddlabel.import_labels(bundle.take(np.array([1, 0, 2, 3, 4])), table)
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("label,target\n" + "0,0\n" * 4, "columns label, target mean"),
+            ("class,label\n" + "a,0\nb,0\n" * 2, "columns class, label do not agree"),
+        ],
+    )
+    def test_columns_that_mean_the_same_are_named(self, tmp_path, bundle, text, message):
+        (tmp_path / "x.csv").write_text(text)
+        with pytest.raises(InvalidInputError, match=message):
+            ddlabel.import_labels(bundle, tmp_path / "x.csv")
+
     def test_classes_may_be_named(self, tmp_path, bundle):
         (tmp_path / "x.txt").write_text("b\nb\na\na\n")
         assert ddlabel.import_labels(bundle, tmp_path / "x.txt").hard_labels.tolist() == [

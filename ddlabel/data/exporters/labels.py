@@ -46,7 +46,7 @@ def csv_lines(bundle: Bundle, files: Sequence[str] | None = None) -> Iterator[by
 
     With the names of the images' `files`, they and the class numbers are columns too. The columns
     of soft labels are the class names. Their numbers are probabilities, or the vectors of
-    directions. `import-labels` reads the table without files.
+    directions. `import-labels` reads the table.
     """
     has_soft = bundle.soft is not None
     columns = ["image", "class"] if files is None else ["image", "class", "hard_label", "file"]

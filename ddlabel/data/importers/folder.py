@@ -1,6 +1,6 @@
 """A folder or zip of class folders: real images, and the form of SRe2L, CDA, G-VBSM and RDED."""
 
-import re
+import shlex
 import zipfile
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -13,7 +13,7 @@ from ddlabel.core.config import ImportOptions
 from ddlabel.core.errors import InvalidInputError, UnsafeInputError, UsageError
 from ddlabel.data.importers.archives import check_packed, is_archive, read_member
 from ddlabel.data.importers.image_list import read_images
-from ddlabel.data.importers.images import Member, read_file
+from ddlabel.data.importers.images import Member, file_order, read_file
 from ddlabel.data.importers.registry import Certainty, Found, importers
 from ddlabel.data.importers.source import Source
 from ddlabel.data.importers.tiny_imagenet import TABLE, with_classes
@@ -23,6 +23,9 @@ from ddlabel.data.reading import reading
 from ddlabel.data.schema import require
 
 _SUFFIXES = (".jpg", ".jpeg", ".png")
+# What `export --format folder` writes beside the images.
+_LABELS = "labels.csv"
+_CLASSES = "classes.txt"
 _PARTS = {"train", "val", "test"}
 # Tables of Tiny ImageNet by their paths, and functions that read them.
 _Tables = dict[PurePath, Callable[[], bytes]]
@@ -113,7 +116,7 @@ def list_images(path: Path, options: ImportOptions) -> ImageList:
     found = _members(path, others)
     members = _of_part(path, found, options)
     _check_side_by_side(path, members)
-    members.sort(key=lambda member: (_class_order(member.class_name), str(member.path)))
+    members.sort(key=lambda member: file_order(member.path))
     classes = tuple(dict.fromkeys(member.class_name for member in members))
     numbers = {name: number for number, name in enumerate(classes)}
     hard_labels = np.array([numbers[member.class_name] for member in members])
@@ -143,18 +146,20 @@ def _stray_note(path: Path, members: Sequence[Member]) -> tuple[str, ...]:
 
 
 def _others_note(path: Path, others: Sequence[str]) -> tuple[str, ...]:
-    """Return a note of the files that are no images by their suffix."""
+    """Return notes of the files that are no images by their suffix.
+
+    The tables of an exported folder are named with the command lines that read them.
+    """
+    if _LABELS in others and path.is_dir():
+        line = shlex.join(["ddlabel", "import-labels", "OUT", str(path / _LABELS), "LABELLED"])
+        rest = [name for name in others if name not in (_LABELS, _CLASSES)]
+        note = f"note: {path}: {_LABELS} is left out: '{line}' puts its labels on the bundle"
+        return (note, *_others_note(path, rest))
     if not others:
         return ()
     what = "1 file is" if len(others) == 1 else f"{len(others)} files are"
     first = "" if len(others) == 1 else "the first is "
     return (f"note: {path}: {what} left out, not PNG or JPEG by suffix ({first}{others[0]!r})",)
-
-
-def _class_order(name: str) -> tuple[int, int, str]:
-    """Sort class folders that are numbers (new0 … new9, new10) first and as numbers."""
-    match = re.fullmatch(r"(?:new|class)?(\d+)", name)
-    return (0, int(match[1]), name) if match else (1, 0, name)
 
 
 def _members(path: Path, others: list[str]) -> list[Member]:

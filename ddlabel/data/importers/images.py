@@ -1,6 +1,7 @@
 """Image files: decoding, resizing and cropping, within a budget."""
 
 import io
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path, PurePath
@@ -41,6 +42,16 @@ class Member(NamedTuple):
     def part(self) -> str:
         """The name of the folder above the class folder."""
         return self.path.parent.parent.name
+
+
+def file_order(path: PurePath) -> tuple[int, int, str, str]:
+    """Return what image files are sorted by: their class folder, and then the path.
+
+    Class folders that are numbers (new0 … new9, new10) come first and as numbers.
+    """
+    name = path.parent.name
+    match = re.fullmatch(r"(?:new|class)?(\d+)", name)
+    return (0, int(match[1]), name, str(path)) if match else (1, 0, name, str(path))
 
 
 def read_file(path: Path) -> bytes:

@@ -2,12 +2,13 @@
 
 import csv
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 import numpy as np
 
 from ddlabel.data.importers import budget
+from ddlabel.data.importers.images import file_order
 from ddlabel.data.labels import Array
 from ddlabel.data.reading import reading
 from ddlabel.data.schema import require
@@ -17,14 +18,18 @@ _MAX_BYTES = 1 << 26
 _DELIMITERS = ",;\t "
 # A column with the number of each row's image, and one with its class.
 _INDEX = ("index", "image", "row")
-_HARD = ("hard_label", "hard_labels", "label", "class", "target")
+# The column with the file of each row's image: the table of an exported folder.
+_FILE = "file"
+_NAMES = "class"
+_HARD = ("hard_label", "hard_labels", "label", _NAMES, "target")
 
 
 class LabelFile(NamedTuple):
     """The labels of a file: hard [N], soft [N, K] and dense [N, V, K], of which one is there.
 
     `hard_names` are hard labels as the names of classes, in place of `hard`. `classes` are the
-    names of the columns of soft labels, in their order, where the file has them.
+    names of the columns of soft labels, in their order, where the file has them. `by_file` [N] are
+    the rows in the order in which an import sorts the files of their images, where they are named.
     """
 
     hard: Array | None = None
@@ -32,6 +37,17 @@ class LabelFile(NamedTuple):
     soft: Array | None = None
     dense: Array | None = None
     classes: tuple[str, ...] | None = None
+    by_file: Array | None = None
+
+    def take(self, rows: Array) -> "LabelFile":
+        """Return the labels of these rows of a table."""
+        names = self.hard_names
+        return self._replace(
+            hard=None if self.hard is None else self.hard[rows],
+            hard_names=None if names is None else tuple(names[row] for row in rows),
+            soft=None if self.soft is None else self.soft[rows],
+            by_file=None,
+        )
 
 
 def read_table(path: Path) -> LabelFile:
@@ -74,17 +90,45 @@ def _labels_of(rows: list[list[str]], names: list[str] | None) -> LabelFile:
     require(len(set(names)) == len(names), "two columns have one name")
     index = [number for number, name in enumerate(names) if name in _INDEX]
     hard = [number for number, name in enumerate(names) if name in _HARD]
-    require(len(index) < 2, f"the columns {', '.join(_INDEX)} mean the same: keep one of them")
-    require(len(hard) < 2, f"the columns {', '.join(_HARD)} mean the same: keep one of them")
+    files = [number for number, name in enumerate(names) if name == _FILE]
+    # A class may be called so too.
+    files = [number for number in files if not _are_numbers([row[number] for row in rows])]
+    twice = ", ".join(names[number] for number in index)
+    require(len(index) < 2, f"the columns {twice} mean the same: keep one of them")
     if index:
         rows = _in_order(rows, [row[index[0]] for row in rows])
-    labels = _hard_column([row[hard[0]] for row in rows]) if hard else LabelFile()
-    columns = [number for number in range(len(names)) if number not in (*index, *hard)]
+    labels = _hard_labels(rows, {names[number]: number for number in hard})
+    if files and hard:
+        labels = labels._replace(by_file=_file_order([row[files[0]] for row in rows]))
+    columns = [number for number in range(len(names)) if number not in (*index, *hard, *files)]
     if not columns:
         require(hard, "it has no column of labels")
         return labels
     values = _numbers([[row[column] for column in columns] for row in rows])
     return labels._replace(soft=values, classes=tuple(names[column] for column in columns))
+
+
+def _hard_labels(rows: list[list[str]], hard: dict[str, int]) -> LabelFile:
+    """Return the hard labels of columns, by their names: one, or class names and their numbers."""
+    columns = [[row[number] for row in rows] for number in hard.values()]
+    if not columns:
+        return LabelFile()
+    if len(columns) == 1:
+        return _hard_column(columns[0])
+    listed = ", ".join(hard)
+    are_names_and_numbers = len(columns) == 2 and _NAMES in hard
+    require(are_names_and_numbers, f"the columns {listed} mean the same: keep one of them")
+    pairs = set(zip(*columns, strict=True))
+    agree = all(len(pairs) == len(set(column)) for column in columns)
+    require(agree, f"the columns {listed} do not agree in every row: keep one of them")
+    # The numbers may be those of another order of the classes: the names are never.
+    names = [row[hard[_NAMES]] for row in rows]
+    return LabelFile(hard_names=tuple(cell.strip() for cell in names))
+
+
+def _file_order(files: Sequence[str]) -> Array:
+    """Return the rows in the order in which an import of the folder sorts its files."""
+    return np.array(sorted(range(len(files)), key=lambda row: file_order(PurePath(files[row]))))
 
 
 def _in_order(rows: list[list[str]], numbers: Sequence[str]) -> list[list[str]]:

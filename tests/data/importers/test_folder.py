@@ -224,7 +224,7 @@ def test_an_image_that_is_a_symbolic_link_is_read(animals):
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_files_that_are_no_images_by_their_suffix_are_counted(animals, packed):
-    for name in ("ant/x.webp", "labels.csv", ".hidden"):
+    for name in ("ant/x.webp", "table.csv", ".hidden"):
         (animals / name).write_bytes(b"x")
     notes = []
     path = zip_folder(animals) if packed else animals
