@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ddlabel.data.labels import Array
 from ddlabel.figures.colours import BLUE, SCALE, SERIES
 from ddlabel.figures.registry import Drawing, Table, Value, draws
 from ddlabel.figures.students import Student, by_numbers, check_few, series_of, with_numbers
 from ddlabel.figures.style import SMALL, legend_above, new_axes
-from ddlabel.methods.intervals import Summary, summarise
+from ddlabel.methods.intervals import Summary, cut_off, summarise_percent
 
 _MOST_GROUPS = 40
 
@@ -18,12 +19,25 @@ def summary_cells(summary: Summary) -> list[Value]:
     return [summary.n, summary.mean, summary.deviation, summary.interval]
 
 
+def whiskers(means: Array, intervals: Array) -> Array:
+    """Return the lengths [2, N] of intervals [N] below and above means [N], in per cent.
+
+    They are cut off at 0 and 100 % as in tables; nan, which draws nothing, without an interval.
+    """
+    ends = [cut_off(*each) for each in zip(means.tolist(), intervals.tolist(), strict=True)]
+    low, high = np.where(np.isnan(intervals)[:, None], np.nan, ends).T
+    return np.stack([means - low, high - means])
+
+
 SUMMARY = ("students", "accuracy_percent", "deviation", "interval_95")
 
 
 def accuracy_table(students: Sequence[Student]) -> Table:
     """Return mean, deviation and 95 % interval of every group of students."""
-    rows = [[each.name, *summary_cells(summarise(each.percent()))] for each in series_of(students)]
+    rows = [
+        [each.name, *summary_cells(summarise_percent(each.percent()))]
+        for each in series_of(students)
+    ]
     return Table(columns=["group", *SUMMARY], rows=rows)
 
 
@@ -37,15 +51,8 @@ def accuracies(students: Sequence[Student]) -> Drawing:
     for place, (group, row) in enumerate(zip(groups, table.rows, strict=True)):
         percent = group.percent()
         axes.plot(percent, [place] * len(percent), "|", color=BLUE, alpha=0.5, markersize=7)
-        interval = row[4]
-        axes.errorbar(
-            float(row[2] or 0),
-            place,
-            xerr=None if interval is None else float(interval),
-            fmt="o",
-            color=BLUE,
-            capsize=3,
-        )
+        mean, interval = np.array([[row[2]], [row[4]]], dtype=np.float64)
+        axes.errorbar(mean, place, xerr=whiskers(mean, interval), fmt="o", color=BLUE, capsize=3)
     axes.set_yticks(range(len(groups)), [group.name for group in groups], size=SMALL)
     axes.set_ylim(len(groups) - 0.5, -0.5)
     axes.set_xlabel("test accuracy, %")
@@ -59,7 +66,7 @@ def table_over(students: Sequence[Student], names: Sequence[str], figure: str) -
     known = with_numbers(students, names, figure)
     for group in series_of(known, axes=names):
         for place, at_place in by_numbers(group, names).items():
-            summary = summarise([100 * student.accuracy for student in at_place])
+            summary = summarise_percent([100 * student.accuracy for student in at_place])
             rows.append([group.name, *place, *summary_cells(summary)])
     return Table(columns=["group", *names, *SUMMARY], rows=rows)
 
@@ -80,9 +87,9 @@ def gamma(students: Sequence[Student]) -> Drawing:
     check_few(groups, len(SERIES), "gamma")
     figure, axes = new_axes(2.1)
     for (name, rows), colour in zip(groups.items(), SERIES, strict=False):
-        intervals = np.nan_to_num(rows[:, 4])
+        lengths = whiskers(rows[:, 2], rows[:, 4])
         axes.errorbar(
-            rows[:, 0], rows[:, 2], intervals, fmt="o-", color=colour, label=name, capsize=2
+            rows[:, 0], rows[:, 2], lengths, fmt="o-", color=colour, label=name, capsize=2
         )
     axes.set_xlabel("γ, weight of the hard label")
     axes.set_ylabel("test accuracy, %")

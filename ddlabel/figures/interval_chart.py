@@ -23,14 +23,14 @@ class Interval:
         name: Its name.
         text: Its figures as text.
         mean: The mean.
-        half_width: Half the width of the interval around the mean; None if there is none.
+        ends: The ends of the interval around the mean; None if there is none.
         values: Single values, which are shown as dots.
     """
 
     name: str
     text: str
     mean: float
-    half_width: float | None
+    ends: tuple[float, float] | None
     values: Sequence[float] = ()
 
 
@@ -80,10 +80,10 @@ def _drawing(interval: Interval, scale: _Scale, ticks: Sequence[float], with_zer
     shapes = [_line(scale, tick, tick, 0, _ROW_HEIGHT, "grid") for tick in ticks]
     if with_zero:
         shapes.append(_line(scale, 0, 0, 0, _ROW_HEIGHT, "zero"))
-    if interval.half_width is not None:
-        ends = (interval.mean - interval.half_width, interval.mean + interval.half_width)
-        shapes.append(_line(scale, *ends, middle, middle, "interval"))
-        shapes += [_line(scale, end, end, middle - 4, middle + 4, "interval") for end in ends]
+    if interval.ends is not None:
+        shapes.append(_line(scale, *interval.ends, middle, middle, "interval"))
+        for end in interval.ends:
+            shapes.append(_line(scale, end, end, middle - 4, middle + 4, "interval"))
     for value in interval.values:
         shapes.append(element("circle", cx=scale.place(value), cy=middle, r=_DOT, class_="dot"))
     shapes.append(
@@ -119,8 +119,7 @@ def _scale(intervals: Sequence[Interval], *, with_zero: bool) -> tuple[_Scale, l
     """Return a range that holds all intervals and values, and round numbers in it."""
     values = [0.0] if with_zero else []
     for interval in intervals:
-        half_width = interval.half_width or 0.0
-        values += [interval.mean - half_width, interval.mean + half_width, *interval.values]
+        values += [interval.mean, *(interval.ends or ()), *interval.values]
     low, high = min(values), max(values)
     if low == high:
         low, high = low - 1, high + 1

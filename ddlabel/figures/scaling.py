@@ -9,7 +9,7 @@ from scipy.optimize import least_squares
 from ddlabel.core.errors import IncompatibleError
 from ddlabel.data.labels import Array
 from ddlabel.figures.colours import BLACK, GREY, SERIES
-from ddlabel.figures.comparisons import rows_of_group, table_over
+from ddlabel.figures.comparisons import rows_of_group, table_over, whiskers
 from ddlabel.figures.registry import Drawing, Table, Value, draws
 from ddlabel.figures.students import Student, check_few
 from ddlabel.figures.style import SMALL, legend_above, log_scale, new_axes
@@ -110,10 +110,10 @@ def scaling(students: Sequence[Student]) -> Drawing:
     every_ipc = np.concatenate([rows[:, 0] for rows in groups.values()])
     line = np.geomspace(every_ipc.min(), every_ipc.max(), 100)
     for (name, rows), colour, marker in zip(groups.items(), SERIES, _MARKERS, strict=False):
-        intervals = np.nan_to_num(rows[:, 4])
+        lengths = whiskers(rows[:, 2], rows[:, 4])
         label = f"{name}, f = {law.factors[name]:.2f}"
         axes.errorbar(
-            rows[:, 0], rows[:, 2], intervals, fmt=marker, color=colour, capsize=2, label=label
+            rows[:, 0], rows[:, 2], lengths, fmt=marker, color=colour, capsize=2, label=label
         )
         axes.plot(line, 100 * law.accuracy(name, line), "-", color=colour, linewidth=0.9)
     log_scale(axes.xaxis, np.unique(every_ipc).tolist())
@@ -155,9 +155,9 @@ def pareto(students: Sequence[Student]) -> Drawing:
     front = front[front[:, 0].argsort()]
     axes.step(front[:, 0], front[:, 3], where="post", color=BLACK, linewidth=0.8, label="front")
     for (name, rows), colour, marker in zip(groups.items(), SERIES, _MARKERS, strict=False):
-        intervals = np.nan_to_num(rows[:, 5])
+        lengths = whiskers(rows[:, 3], rows[:, 5])
         axes.errorbar(
-            rows[:, 0], rows[:, 3], intervals, fmt=marker, color=colour, capsize=2, label=name
+            rows[:, 0], rows[:, 3], lengths, fmt=marker, color=colour, capsize=2, label=name
         )
     for size, ipc, _, accuracy, *_ in every_row:
         axes.annotate(

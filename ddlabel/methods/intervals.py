@@ -30,6 +30,11 @@ class Summary:
     low: float | None
     high: float | None
 
+    @property
+    def ends(self) -> tuple[float, float] | None:
+        """The ends of the interval; None without one."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
     def spread(self, digits: int = 2) -> str:
         """Return the interval as text, to stand after the mean; empty without an interval.
 
@@ -52,12 +57,8 @@ def summarise(
 ) -> Summary:
     """Summarise values, one per seed: mean, sample deviation (n − 1) and 95 % t-interval.
 
-    Args:
-        values: The values.
-        lowest: The least value that there can be, where the interval is cut off.
-        highest: The largest one: no accuracy is above 100 %.
-        scale: The size of the numbers that the values were computed of. A deviation that is their
-            rounding counts as 0. Without it, it is the largest absolute value.
+    The interval is cut off at the bounds `lowest` and `highest` of the values. A deviation that is
+    the rounding of numbers of size `scale` (by default the largest value) counts as 0.
 
     Raises:
         statistics.StatisticsError: There are no values.
@@ -75,14 +76,22 @@ def summarise(
         return Summary(n=n, mean=mean, deviation=0.0, interval=None, low=None, high=None)
     quantile = float(stdtrit(n - 1, 0.975))
     interval = quantile * deviation / math.sqrt(n)
+    low, high = cut_off(mean, interval, lowest=lowest, highest=highest)
     return Summary(
         n=n,
         mean=mean,
         deviation=deviation,
         interval=interval,
-        low=max(lowest, mean - interval),
-        high=min(highest, mean + interval),
+        low=low,
+        high=high,
     )
+
+
+def cut_off(
+    mean: float, interval: float, *, lowest: float = 0.0, highest: float = 100.0
+) -> tuple[float, float]:
+    """Return the ends of mean ± interval, cut off at bounds (by default those of per cent)."""
+    return max(lowest, mean - interval), min(highest, mean + interval)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ import pytest
 from figure_tables import column
 
 from ddlabel.core.errors import IncompatibleError, InvalidInputError
-from ddlabel.figures.comparisons import accuracy_table, table_over
+from ddlabel.figures.comparisons import accuracy_table, table_over, whiskers
 from ddlabel.figures.diagnostics import confusion_table, curve_table, reliability_table
 from ddlabel.figures.scaling import fit_law, pareto_table, scaling_table
 from ddlabel.figures.students import Student, series_of
@@ -188,3 +188,12 @@ class TestDiagnostics:
 )
 def test_numbers_are_short(value, text):
     assert short_number(value) == text
+
+
+def test_whiskers_end_at_0_and_100_per_cent_as_tables_do():
+    # 17.5 − 27.53 is below 0; a group without an interval has no whiskers.
+    lengths = whiskers(np.array([17.5, 98.0, 50.0]), np.array([27.53, 5.0, np.nan]))
+    assert (
+        pytest.approx(np.array([[17.5, 27.53], [5.0, 2.0], [np.nan, np.nan]]), nan_ok=True)
+        == lengths.T
+    )

@@ -197,7 +197,7 @@ def _of_row(row: Row, names: Sequence[str]) -> Interval:
         name=_short_text(row, names),
         text=figure_text(row, "accuracy"),
         mean=accuracy.mean,
-        half_width=accuracy.interval,
+        ends=accuracy.ends,
         values=[*row.accuracies.values()],
     )
 
@@ -225,13 +225,12 @@ def _of_pair(pair: Pair, names: Sequence[str], *, is_baseline_known: bool) -> In
     if not is_baseline_known:
         name += f" − {_short_text(pair.second, names)}"
     difference = pair.comparison.difference
-    spread = "" if difference.interval is None else f" ± {difference.interval:.2f}"
     seeds = sorted(pair.first.accuracies.keys() & pair.second.accuracies.keys())
     return Interval(
         name=name,
-        text=f"{difference.mean:+.2f}{spread}",
+        text=f"{difference.mean:+.2f}{difference.spread()}",
         mean=difference.mean,
-        half_width=difference.interval,
+        ends=difference.ends,
         values=[pair.first.accuracies[seed] - pair.second.accuracies[seed] for seed in seeds],
     )
 
