@@ -48,7 +48,10 @@ def _lines(found: Any) -> list[str]:
         return _header_lines(found, shell_pipeline(found))
     if isinstance(found, Foreign):
         read_by = f"ddlabel import {shlex.quote(found.path)} OUT"
-        return [f"{found.what} (--format {found.kind})", f"read it with  {read_by}"]
+        lines = [f"{found.what} (--format {found.kind})", f"read it with  {read_by}"]
+        if found.takes_pixels:
+            lines.append("it asks for --pixels and --normalise if the pixels are no bytes")
+        return lines
     if isinstance(found[0], ExpertRun):
         return [line for run in found for line in _run_lines(run)]
     return _record_lines(found)
@@ -98,6 +101,7 @@ def _header_lines(header: "Header", shell: list[str]) -> list[str]:
         f"normalise    {_normalisation(header.pixels.mean, header.pixels.std)}",
         f"classes      {_class_names(header.classes)}",
     ]
+    lines.append(f"hard         a class for each image, {_per_class(num_images, header.classes)}")
     for field, meta in (("soft", header.soft), ("dense", header.dense)):
         if meta is not None:
             stored = header.arrays[f"{field}_labels"]
@@ -120,6 +124,11 @@ def _normalisation(mean: Sequence[float], std: Sequence[float]) -> str:
     deviations = " ".join(f"{value:.4f}" for value in std)
     convention = conventions.name_of(tuple(mean), tuple(std))
     return f"mean {means}, std {deviations}{f' ({convention})' if convention else ''}"
+
+
+def _per_class(num_images: int, classes: Sequence[str]) -> str:
+    """Return how many images a class has on average: the header has no counts."""
+    return f"{num_images / len(classes):.4g} of each class on average"
 
 
 def _class_names(classes: Sequence[str]) -> str:

@@ -29,6 +29,7 @@ def describe_classes(classes: Sequence[str], before: Sequence[str] | None = None
 
 
 def _numbered(classes: Sequence[str]) -> str:
-    names = ", ".join(f"{number} {name}" for number, name in enumerate(classes[:_SHOWN_CLASSES]))
+    shown = enumerate(classes[:_SHOWN_CLASSES])
+    names = ", ".join(name if name == str(number) else f"{number} {name}" for number, name in shown)
     rest = len(classes) - _SHOWN_CLASSES
     return f"{names}, … {rest} more" if rest > 0 else names

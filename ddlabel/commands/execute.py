@@ -49,7 +49,7 @@ def make_bundle_file(
             reporter.note(f"{out}: an earlier run has written it; its state {resume} is removed")
             resume.unlink()
             return _written_value(out, existing[1])
-    # The suffix first: if the output was forgotten, the last input stands in its place.
+    _check_not_forgotten(out)
     formats.format_of(out)
     atomic.check_output(out, force=force)
     if not command.makes_bundle:
@@ -62,6 +62,22 @@ def make_bundle_file(
             return {}
         header = _write(out, bundle, resume, force=force)
     return _written_value(out, header)
+
+
+def _check_not_forgotten(out: str) -> None:
+    """Refuse the last input in place of the output.
+
+    Raises:
+        UsageError: It is there and is no bundle.
+    """
+    path = Path(out)
+    if is_standard_output(out) or path.suffix.lower() in formats.FORMATS:
+        return
+    if path.is_file() or path.is_dir():
+        raise UsageError(
+            f"OUT is missing: {out}, which stands in its place, is there and is no bundle: name "
+            f"the bundle to write, such as {path.stem}.safetensors, at the end"
+        )
 
 
 def _write(out: str, bundle: Bundle, resume: Path | None, *, force: bool) -> Header:

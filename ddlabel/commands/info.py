@@ -28,11 +28,13 @@ class Foreign:
         path: Its path.
         what: What it is, such as "a folder or zip of class folders".
         kind: The name of its kind for `import --format`.
+        takes_pixels: Whether `import` has to be told the space of pixels that are no bytes.
     """
 
     path: str
     what: str
     kind: str
+    takes_pixels: bool
 
 
 # A bundle, the runs of a folder, the records of a results file, or something to import.
@@ -105,9 +107,9 @@ def _foreign(place: Path) -> Foreign:
         InvalidInputError: It is of no known kind, or of several.
         UnsafeInputError: It is a stream or a device.
     """
-    from ddlabel.data import importers  # noqa: F401 - registers every importer
+    import ddlabel.data.importers  # noqa: F401 - registers every importer
     from ddlabel.data.importers.budget import check_source
-    from ddlabel.data.importers.registry import AUTO, choose
+    from ddlabel.data.importers.registry import AUTO, choose, importers
 
     check_source(place)
     try:
@@ -117,4 +119,9 @@ def _foreign(place: Path) -> Foreign:
             f"{error}; it is no bundle, expert run or results file either"
         ) from error
     assert chosen.found is not None  # nothing was given
-    return Foreign(path=str(place), what=chosen.found.what, kind=chosen.kind)
+    return Foreign(
+        path=str(place),
+        what=chosen.found.what,
+        kind=chosen.kind,
+        takes_pixels="pixels" in importers[chosen.kind].options,
+    )

@@ -51,7 +51,11 @@ def test_info_shows_a_results_file(cli):
 def test_info_says_how_a_foreign_source_is_read(cli):
     np.savez("set.npz", images=np.zeros((2, 8, 8), np.uint8), labels=np.array([0, 1]))
     lines = cli("info", "set.npz").out.decode().splitlines()
-    assert lines == ["a NumPy archive (--format npz)", "read it with  ddlabel import set.npz OUT"]
+    assert lines == [
+        "a NumPy archive (--format npz)",
+        "read it with  ddlabel import set.npz OUT",
+        "it asks for --pixels and --normalise if the pixels are no bytes",
+    ]
 
 
 def test_info_shortens_a_long_list_of_classes(cli):

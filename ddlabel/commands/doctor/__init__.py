@@ -5,7 +5,7 @@ say what it needs: `expert` (--expert) and `test` (--test) besides the case.
 """
 
 import inspect
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ddlabel.commands.checkpoints import check_images_fit
@@ -18,7 +18,14 @@ from ddlabel.commands.doctor import (  # noqa: F401 - importing a module registe
     overlap,
     pixels,
 )
-from ddlabel.commands.doctor.case import Case, Expert, Finding, HeldOut, checks
+from ddlabel.commands.doctor.case import (
+    CERTAINTIES,
+    Case,
+    Expert,
+    Finding,
+    HeldOut,
+    checks,
+)
 from ddlabel.commands.inputs import BundleLike, check_one_standard_input, open_bundle, open_experts
 from ddlabel.commands.reporter import Reporter
 from ddlabel.core.config import DoctorOptions
@@ -88,7 +95,26 @@ def run_checks(inputs: dict[str, Any], reporter: Reporter) -> Diagnosis:
         findings += found
         if not found:
             passed.append(name)
+    findings = _one_mend(inputs["case"], findings)
     return Diagnosis(findings=tuple(findings), passed=tuple(passed), left_out=left_out)
+
+
+def _one_mend(case: Case, findings: list[Finding]) -> list[Finding]:
+    """Leave the command lines that write the mended bundle to the surest finding alone.
+
+    Those of another finding start from the bundle as it is: they would undo the first mend.
+    """
+    mends = [finding for finding in findings if case.is_mended_by(finding)]
+    if len(mends) < 2:
+        return findings
+    first = min(mends, key=lambda finding: CERTAINTIES.index(finding.certainty))
+    then = f" (carry out the command of {first.check}, then run doctor on {case.mended})"
+    return [
+        replace(finding, advice=finding.advice + then, commands=())
+        if finding in mends and finding is not first
+        else finding
+        for finding in findings
+    ]
 
 
 def _open_expert(case: Case, options: DoctorOptions, reporter: Reporter) -> Expert:

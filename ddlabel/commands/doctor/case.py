@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from ddlabel.data.reading import STANDARD
 
 # `certain`: it follows from the numbers. `likely`: other causes are rare. `possible`: a hint.
 Certainty = Literal["certain", "likely", "possible"]
+CERTAINTIES: tuple[Certainty, ...] = get_args(Certainty)
 # An expert looks at so many images of a bundle at most.
 MOST_IMAGES = 2000
 _MENDED = "mended"
@@ -123,6 +124,11 @@ class Case:
         files = [given for given in history[0].inputs if not given.role.startswith("class-")]
         are_there = [_is_there(given) for given in files]
         return history[0] if are_there and all(are_there) else None
+
+    def is_mended_by(self, finding: Finding) -> bool:
+        """Return whether a command line of a finding writes the bundle `mended`."""
+        words = [word for line in finding.commands for word in shlex.split(line)]
+        return any(self.mended in word or repr(self.mended) in word for word in words)
 
     def edit(self, *words: str) -> str:
         """Return the command line that edits the bundle."""

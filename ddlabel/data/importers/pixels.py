@@ -55,9 +55,9 @@ def _likely_spaces(low: float, high: float) -> str:
     """Return the advice to state a space, the likeliest first, for pixels from `low` to `high`."""
     if low < _BELOW_BLACK:
         return (
-            "add --pixels normalised with --normalise (if that is not known, give any: 'ddlabel "
-            "doctor' on the bundle finds the right one), or zca with --zca-from (likelier: they "
-            "reach far below 0), or unit"
+            "add --pixels normalised with --normalise (likelier: they reach far below 0; if the "
+            "convention is not known, give any: 'ddlabel doctor' on the bundle finds the right "
+            "one), or zca with --zca-from if they are whitened, or unit"
         )
     if high > _ABOVE_WHITE:
         return "add --pixels uint8 (likelier: they reach far above 1), normalised or zca"

@@ -124,7 +124,7 @@ def choose(paths: Sequence[Path], wanted: str) -> Choice:
     seen.sort(key=_certainty, reverse=True)
     if not seen:
         what = _nearly(nearly) or describe(paths)
-        unknown = "of an unknown kind: choose --format as 'ddlabel list formats' shows them"
+        unknown = "of an unknown kind: 'ddlabel list formats' shows what 'ddlabel import' reads"
         raise InvalidInputError(f"{paths[0]}: {what or unknown}")
     marked = [choice for choice in seen if _certainty(choice) == Certainty.MARK]
     if len(seen) == 1 or len(marked) == 1:

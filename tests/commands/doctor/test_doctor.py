@@ -107,6 +107,27 @@ def test_a_finding_is_printed_with_its_command(cli):
     assert len(ddlabel.read("few-mended.safetensors")) == 39
 
 
+def test_one_finding_is_mended_at_a_time(cli):
+    """The second command would start from the bundle without the first mend."""
+    bundle = make_bundle(images=40, channels=3)
+    images = np.array(bundle.images)
+    images[3] = 9
+    images[6] = images[4]
+    ddlabel.write("few.safetensors", replace(bundle, images=images))
+    name = "few.safetensors"
+    for left in (2, 1, 0):
+        findings = json.loads(cli("doctor", name, "--json").out)["findings"]
+        assert len(findings) == left
+        lines = [line for finding in findings for line in finding["commands"]]
+        if left == 2:
+            assert "then run doctor on few-mended.safetensors" in findings[1]["advice"]
+        if left:
+            (line,) = lines
+            mend(line, cli)
+            name = f"{Path(name).stem}-mended.safetensors"
+    assert len(ddlabel.read(name)) == 38
+
+
 def test_an_expert_run_and_test_images_are_read_from_files_and_objects(cli):
     bundle = make_bundle(images=40, channels=3)
     ddlabel.write("few.safetensors", bundle)

@@ -90,7 +90,7 @@ SAID = {
     images_alone: "images in one .pt file without a .pt file of labels",
     labels_alone: "'ddlabel import-labels'",
     empty_folder: "an empty folder",
-    text_file: "of an unknown kind: choose --format",
+    text_file: "of an unknown kind: 'ddlabel list formats'",
 }
 
 
