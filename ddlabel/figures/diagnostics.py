@@ -10,13 +10,23 @@ from ddlabel.core.errors import IncompatibleError
 from ddlabel.data.labels import Array
 from ddlabel.figures.colours import BLUE, GREY, ORANGE, SCALE, SERIES
 from ddlabel.figures.registry import Drawing, Table, Value, draws
-from ddlabel.figures.students import Series, Student, check_few, numbers_of, series_of, with_result
+from ddlabel.figures.students import (
+    Series,
+    Student,
+    left_out_notes,
+    numbers_of,
+    series_of,
+    with_result,
+)
 from ddlabel.figures.style import COLUMN, SMALL, log_scale, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_MOST_PANELS = 4
+# As many as the report draws.
+_MOST_PANELS = len(SERIES)
+# With more panels there are two in a line, on a figure as wide as a page.
+_MOST_IN_A_COLUMN = 4
 # Curves that have numbers for some epochs only.
 _CHECKED = ("test_accuracy", "held_out_accuracy")
 # Counts are written into the fields of a confusion matrix of so many classes.
@@ -73,7 +83,6 @@ def curves(students: Sequence[Student]) -> Drawing:
     """Training loss, gradient norm and accuracy of students by epoch; needs evaluate --curve."""
     table = curve_table(students)
     names = list(dict.fromkeys(str(row[0]) for row in table.rows))
-    check_few(names, len(SERIES), "curves")
     has_accuracies = any(row[4] is not None for row in table.rows)
     num_panels = 3 if has_accuracies else 2
     figure = new_figure(1.4 * num_panels)
@@ -92,7 +101,7 @@ def curves(students: Sequence[Student]) -> Drawing:
     panels[-1].set_xlabel("epoch")
     if len(names) > 1:
         panels[0].legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
-    return Drawing(figure, table)
+    return Drawing(figure, table, left_out_notes(names, len(SERIES)))
 
 
 def sum_of(group: Series, name: str) -> Array:
@@ -125,12 +134,16 @@ def confusion_table(students: Sequence[Student]) -> Table:
 def confusion(students: Sequence[Student]) -> Drawing:
     """Predicted class by true class, in per cent; needs evaluate --confusion."""
     table = confusion_table(students)
-    groups = series_of(with_result(students, "confusion", "confusion"))
-    check_few(groups, _MOST_PANELS, "confusion")
-    figure = new_figure(len(groups) * COLUMN * 0.88)
+    every_group = series_of(with_result(students, "confusion", "confusion"))
+    groups = every_group[:_MOST_PANELS]
+    per_line = 1 if len(groups) <= _MOST_IN_A_COLUMN else 2
+    num_lines = math.ceil(len(groups) / per_line)
+    figure = new_figure(num_lines * COLUMN * 0.88, width=per_line * COLUMN)
     figure.set_layout_engine("compressed")
-    panels = figure.subplots(len(groups), 1, squeeze=False).ravel()
-    for axes, group in zip(panels, groups, strict=True):
+    panels = figure.subplots(num_lines, per_line, squeeze=False).ravel()
+    for axes in panels[len(groups) :]:
+        axes.set_visible(False)
+    for axes, group in zip(panels, groups, strict=False):
         counts = sum_of(group, "confusion")
         percent = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
         picture = axes.imshow(percent, cmap=SCALE, vmin=0, vmax=100)
@@ -141,7 +154,7 @@ def confusion(students: Sequence[Student]) -> Drawing:
         if len(counts) <= _MOST_NUMBERS:
             _write_numbers(axes, percent)
         figure.colorbar(picture, ax=axes, shrink=0.8).set_label("images of the true class, %")
-    return Drawing(figure, table)
+    return Drawing(figure, table, left_out_notes(every_group, _MOST_PANELS))
 
 
 def _write_numbers(axes: "Axes", percent: Array) -> None:
@@ -173,8 +186,8 @@ def reliability_table(students: Sequence[Student]) -> Table:
 def reliability(students: Sequence[Student]) -> Drawing:
     """Accuracy by confidence (Guo et al. 2017, Fig. 1); needs evaluate --reliability."""
     table = reliability_table(students)
-    groups = series_of(with_result(students, "reliability", "reliability"))
-    check_few(groups, _MOST_PANELS, "reliability")
+    every_group = series_of(with_result(students, "reliability", "reliability"))
+    groups = every_group[:_MOST_PANELS]
     per_row = min(2, len(groups))
     num_lines = math.ceil(len(groups) / per_row)
     figure = new_figure(num_lines * COLUMN / per_row * 0.95 + 0.25)
@@ -184,7 +197,7 @@ def reliability(students: Sequence[Student]) -> Drawing:
     for axes, group in zip(panels, groups, strict=False):
         rows = [row[1:] for row in table.rows if row[0] == group.name and row[3]]
         _draw_reliability(axes, group.name, np.array(rows, dtype=np.float64))
-    return Drawing(figure, table)
+    return Drawing(figure, table, left_out_notes(every_group, _MOST_PANELS))
 
 
 def _draw_reliability(axes: "Axes", name: str, bins: Array) -> None:

@@ -48,10 +48,11 @@ class Table:
 
 
 class Drawing(NamedTuple):
-    """A figure of matplotlib, and the table behind it."""
+    """A figure of matplotlib, the table behind it, and what its reader has to know."""
 
     figure: "Figure"
     table: Table
+    notes: Sequence[str] = ()
 
 
 def draws(kind: Kind, *, by_default: bool = False) -> Callable[[F], F]:

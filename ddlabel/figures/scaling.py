@@ -11,7 +11,7 @@ from ddlabel.data.labels import Array
 from ddlabel.figures.colours import BLACK, GREY, SERIES
 from ddlabel.figures.comparisons import rows_of_group, table_over, whiskers
 from ddlabel.figures.registry import Drawing, Table, Value, draws
-from ddlabel.figures.students import Student, check_few
+from ddlabel.figures.students import Student, left_out_notes
 from ddlabel.figures.style import SMALL, legend_above, log_scale, new_axes
 
 # The exponent and the offset of Label-Worth's law on Tiny ImageNet (section 4.3).
@@ -105,7 +105,6 @@ def scaling(students: Sequence[Student]) -> Drawing:
     """Accuracy over images per class with the fitted scaling law (Label-Worth, Fig. 6 left)."""
     table, law = scaling_table(students)
     groups = rows_of_group(table)
-    check_few(groups, len(SERIES), "scaling")
     figure, axes = new_axes(2.5)
     every_ipc = np.concatenate([rows[:, 0] for rows in groups.values()])
     line = np.geomspace(every_ipc.min(), every_ipc.max(), 100)
@@ -122,7 +121,7 @@ def scaling(students: Sequence[Student]) -> Drawing:
     formula = f"accuracy = (f · IPC / {law.scale:.3g})^{law.exponent:.3g} − {law.offset:.3g}"
     axes.set_title(formula, size=SMALL)
     legend_above(figure)
-    return Drawing(figure, table)
+    return Drawing(figure, table, left_out_notes(groups, len(SERIES)))
 
 
 def pareto_table(students: Sequence[Student]) -> Table:
@@ -148,7 +147,7 @@ def pareto(students: Sequence[Student]) -> Drawing:
     """Accuracy against the bytes of images and labels, with the Pareto front (Label-Worth)."""
     table = pareto_table(students)
     groups = rows_of_group(table)
-    check_few(groups, len(SERIES), "pareto")
+    drawn_rows = np.concatenate([*groups.values()][: len(SERIES)])
     figure, axes = new_axes(2.5)
     every_row = np.concatenate(list(groups.values()))
     front = every_row[every_row[:, -1] == 1]
@@ -159,7 +158,7 @@ def pareto(students: Sequence[Student]) -> Drawing:
         axes.errorbar(
             rows[:, 0], rows[:, 3], lengths, fmt=marker, color=colour, capsize=2, label=name
         )
-    for size, ipc, _, accuracy, *_ in every_row:
+    for size, ipc, _, accuracy, *_ in drawn_rows:
         axes.annotate(
             f"{ipc:g}",
             (size, accuracy),
@@ -172,4 +171,4 @@ def pareto(students: Sequence[Student]) -> Drawing:
     axes.set_xlabel("bytes of images and labels (number: IPC)")
     axes.set_ylabel("test accuracy, %")
     legend_above(figure)
-    return Drawing(figure, table)
+    return Drawing(figure, table, left_out_notes(groups, len(SERIES)))

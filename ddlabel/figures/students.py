@@ -172,6 +172,14 @@ def numbers_of(student: Student, values: Any, name: str, *, axes: int) -> Array:
     return array
 
 
+def left_out_notes(groups: Collection[Any], most: int) -> list[str]:
+    """Return the note that a figure shows the first groups only; none if it shows all."""
+    if len(groups) <= most:
+        return []
+    num_more = len(groups) - most
+    return [f"the first {most} groups are drawn; {num_more} more are in the table alone"]
+
+
 def check_few(groups: Collection[Any], most: int, figure: str) -> None:
     """Refuse more groups than a figure can show.
 

@@ -8,10 +8,16 @@ from figure_tables import column
 
 from ddlabel.core.errors import IncompatibleError, InvalidInputError
 from ddlabel.figures.comparisons import accuracy_table, table_over, whiskers
-from ddlabel.figures.diagnostics import confusion_table, curve_table, reliability_table
+from ddlabel.figures.diagnostics import (
+    confusion,
+    confusion_table,
+    curve_table,
+    reliability,
+    reliability_table,
+)
 from ddlabel.figures.scaling import fit_law, pareto_table, scaling_table
 from ddlabel.figures.students import Student, series_of
-from ddlabel.figures.style import short_number
+from ddlabel.figures.style import drawn, short_number
 
 
 def student(accuracy: float = 0.5, *, bundle: str = "a", **values) -> Student:
@@ -197,3 +203,14 @@ def test_whiskers_end_at_0_and_100_per_cent_as_tables_do():
         pytest.approx(np.array([[17.5, 27.53], [5.0, 2.0], [np.nan, np.nan]]), nan_ok=True)
         == lengths.T
     )
+
+
+def test_a_figure_of_many_groups_shows_the_first_and_says_so():
+    counts = {"confusion": [[1, 2], [3, 4]], "reliability": [[2, 1, 1.5]]}
+    ten = [student(bundle=f"b{number}", result=counts) for number in range(10)]
+    for draw in (confusion, reliability):
+        drawing = drawn(lambda draw=draw: draw(ten))
+        assert drawing.notes == ["the first 8 groups are drawn; 2 more are in the table alone"]
+        assert len({row[0] for row in drawing.table.rows}) == 10
+        eight = drawn(lambda draw=draw: draw(ten[:8]))
+        assert eight.notes == []

@@ -104,6 +104,8 @@ def show(
                 raise
             reporter.note(f"{name} is left out: {error}")
             continue
+        for note in drawing.notes:
+            reporter.note(f"{name}: {note}")
         files = () if out is None else write_files(Path(out), spec, drawing, force=force)
         pictures.append(Picture(spec=spec, drawing=drawing, files=files))
     if not pictures:
