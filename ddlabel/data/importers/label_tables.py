@@ -15,6 +15,7 @@ from ddlabel.data.schema import require
 
 # A text takes about ten times its bytes in memory.
 _MAX_BYTES = 1 << 26
+_NO_FORMULA = ("'=", "'+", "'-", "'@")
 _DELIMITERS = ",;\t "
 # A column with the number of each row's image, and one with its class.
 _INDEX = ("index", "image", "row")
@@ -78,7 +79,12 @@ def _rows(text: str) -> list[list[str]]:
     first = text.strip().partition("\n")[0]
     delimiter = next((sign for sign in _DELIMITERS if sign in first), ",")
     lines = csv.reader(text.splitlines(), delimiter=delimiter, skipinitialspace=True)
-    return [row for row in lines if any(cell.strip() for cell in row)]
+    return [[_plain(cell) for cell in row] for row in lines if any(cell.strip() for cell in row)]
+
+
+def _plain(cell: str) -> str:
+    """Return a cell without the ' that `export` puts before what looks like a formula."""
+    return cell[1:] if cell.startswith(_NO_FORMULA) else cell
 
 
 def _labels_of(rows: list[list[str]], names: list[str] | None) -> LabelFile:

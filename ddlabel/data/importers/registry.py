@@ -124,7 +124,10 @@ def choose(paths: Sequence[Path], wanted: str) -> Choice:
     seen.sort(key=_certainty, reverse=True)
     if not seen:
         what = _nearly(nearly) or describe(paths)
-        unknown = "of an unknown kind: 'ddlabel list formats' shows what 'ddlabel import' reads"
+        unknown = (
+            "of an unknown kind: 'ddlabel list formats' shows the kinds that --format of 'ddlabel "
+            "import' takes"
+        )
         raise InvalidInputError(f"{paths[0]}: {what or unknown}")
     marked = [choice for choice in seen if _certainty(choice) == Certainty.MARK]
     if len(seen) == 1 or len(marked) == 1:
