@@ -7,7 +7,7 @@ from ddlabel.cli.command import BundleArgument, cli_command
 from ddlabel.cli.reporter import TerminalReporter
 from ddlabel.commands.command import load_command
 from ddlabel.core.config import DescribeOptions
-from ddlabel.core.text import printable
+from ddlabel.core.text import epoch_text, printable
 
 # A table of more classes would not fit a terminal.
 _MOST_CLASSES_SHOWN = 12
@@ -78,7 +78,7 @@ def _expert_lines(experts: dict[str, Any]) -> list[str]:
     columns = (experts["epoch"], experts["js_distance"], experts["normalised"])
     for epoch, distance, normalised in zip(*columns, strict=True):
         lines.append(f"epoch {epoch:<9.4g}distance {distance:.4f}, normalised {normalised:.3f}")
-    lines.append(f"nearest      epoch {experts['nearest']:g}")
+    lines.append(f"nearest      epoch {epoch_text(experts['nearest'])}")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""Text of strangers on one line."""
+"""Texts as people read them: those of strangers on one line, and epochs in few digits."""
 
 
 def printable(text: str) -> str:
@@ -10,3 +10,8 @@ def printable(text: str) -> str:
     for character in text:
         shown.append(character if character.isprintable() else repr(character)[1:-1])
     return "".join(shown)
+
+
+def epoch_text(epoch: float) -> str:
+    """Return an epoch for a table or a picture: 5.48936 is `5.49`. It names no checkpoint."""
+    return f"{round(epoch, 2):g}"

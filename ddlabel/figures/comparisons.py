@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ddlabel.core.text import epoch_text
 from ddlabel.data.labels import Array
 from ddlabel.figures.colours import BLUE, SCALE, SERIES
 from ddlabel.figures.registry import Drawing, Table, Value, draws
@@ -11,6 +12,7 @@ from ddlabel.figures.students import (
     Student,
     by_numbers,
     check_few,
+    label_of,
     left_out_notes,
     series_of,
     with_numbers,
@@ -54,13 +56,15 @@ def accuracies(students: Sequence[Student]) -> Drawing:
     every_group = series_of(students)
     groups = every_group[:_MOST_GROUPS]
     table = accuracy_table(students)
-    figure, axes = new_axes(0.6 + 0.24 * len(groups))
+    labels = [label_of(group.name) for group in groups]
+    num_more_lines = sum(label.count("\n") for label in labels)
+    figure, axes = new_axes(0.6 + 0.24 * len(groups) + 0.1 * num_more_lines)
     for place, (group, row) in enumerate(zip(groups, table.rows, strict=False)):
         percent = group.percent()
         axes.plot(percent, [place] * len(percent), "|", color=BLUE, alpha=0.5, markersize=7)
         mean, interval = np.array([[row[2]], [row[4]]], dtype=np.float64)
         axes.errorbar(mean, place, xerr=whiskers(mean, interval), fmt="o", color=BLUE, capsize=3)
-    axes.set_yticks(range(len(groups)), [group.name for group in groups], size=SMALL)
+    axes.set_yticks(range(len(groups)), labels, size=SMALL)
     axes.set_ylim(len(groups) - 0.5, -0.5)
     axes.set_xlabel("test accuracy, %")
     axes.grid(axis="x", linewidth=0.4, alpha=0.5)
@@ -95,7 +99,7 @@ def gamma(students: Sequence[Student]) -> Drawing:
     for (name, rows), colour in zip(groups.items(), SERIES, strict=False):
         lengths = whiskers(rows[:, 2], rows[:, 4])
         axes.errorbar(
-            rows[:, 0], rows[:, 2], lengths, fmt="o-", color=colour, label=name, capsize=2
+            rows[:, 0], rows[:, 2], lengths, fmt="o-", color=colour, label=label_of(name), capsize=2
         )
     axes.set_xlabel("γ, weight of the hard label")
     axes.set_ylabel("test accuracy, %")
@@ -136,7 +140,7 @@ def epoch_temperature(students: Sequence[Student]) -> Drawing:
             color=colour,
             weight=weight,
         )
-    axes.set_xticks(range(len(epochs)), [f"{epoch:g}" for epoch in epochs])
+    axes.set_xticks(range(len(epochs)), [epoch_text(epoch) for epoch in epochs])
     axes.set_yticks(range(len(temperatures)), [f"{each:g}" for each in temperatures])
     axes.set_xlabel("epoch of the expert")
     axes.set_ylabel("temperature")

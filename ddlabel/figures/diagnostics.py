@@ -13,6 +13,7 @@ from ddlabel.figures.registry import Drawing, Table, Value, draws
 from ddlabel.figures.students import (
     Series,
     Student,
+    label_of,
     left_out_notes,
     numbers_of,
     series_of,
@@ -89,7 +90,7 @@ def curves(students: Sequence[Student]) -> Drawing:
     panels = figure.subplots(num_panels, 1, sharex=True)
     for name, colour in zip(names, SERIES, strict=False):
         rows = np.array([row[1:] for row in table.rows if row[0] == name], dtype=np.float64)
-        panels[0].plot(rows[:, 0], rows[:, 1], color=colour, label=name)
+        panels[0].plot(rows[:, 0], rows[:, 1], color=colour, label=label_of(name))
         panels[1].plot(rows[:, 0], rows[:, 2], color=colour)
         if has_accuracies:
             tested = rows[np.isfinite(rows[:, 3])]
@@ -150,7 +151,7 @@ def confusion(students: Sequence[Student]) -> Drawing:
         axes.spines[["top", "right"]].set_visible(True)
         axes.set_xlabel("predicted class")
         axes.set_ylabel("true class")
-        axes.set_title(group.name)
+        axes.set_title(label_of(group.name))
         if len(counts) <= _MOST_NUMBERS:
             _write_numbers(axes, percent)
         figure.colorbar(picture, ax=axes, shrink=0.8).set_label("images of the true class, %")
@@ -196,7 +197,7 @@ def reliability(students: Sequence[Student]) -> Drawing:
         axes.set_visible(False)
     for axes, group in zip(panels, groups, strict=False):
         rows = [row[1:] for row in table.rows if row[0] == group.name and row[3]]
-        _draw_reliability(axes, group.name, np.array(rows, dtype=np.float64))
+        _draw_reliability(axes, label_of(group.name), np.array(rows, dtype=np.float64))
     return Drawing(figure, table, left_out_notes(every_group, _MOST_PANELS))
 
 

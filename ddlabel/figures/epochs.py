@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ddlabel.core.errors import UsageError
+from ddlabel.core.text import epoch_text
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.labels import Array
 from ddlabel.figures.colours import GREY, SERIES
@@ -64,7 +65,7 @@ def label_epochs(labels: LabelsByEpoch, *, image: int = 0, top: int = 5) -> Draw
     axes.set_ylabel("probability")
     axes.set_ylim(-0.03, 1.03)
     if len(labels.epochs) <= 8:
-        ticks = [f"{epoch:g}" for epoch in labels.epochs]
+        ticks = [epoch_text(epoch) for epoch in labels.epochs]
         axes.set_xticks(list(labels.epochs), ticks, size=SMALL)
     figure.legend(loc="outside upper center", ncols=3)
     return Drawing(figure, table)

@@ -1,19 +1,21 @@
 """The training curve of an expert, with the epochs that early stopping chooses."""
 
+from collections.abc import Sequence
+
 from ddlabel.core.errors import UsageError
 from ddlabel.data.early_stopping import early_stop
 from ddlabel.data.expert_run import ExpertRun
 from ddlabel.data.schema import require
 from ddlabel.figures.colours import BLUE, GREY, ORANGE
 from ddlabel.figures.registry import Drawing, Table, Value, draws
-from ddlabel.figures.style import SMALL, new_figure
+from ddlabel.figures.style import SMALL, legend_above, new_figure
 
 
 def curve_table(run: ExpertRun, ipc: tuple[float, ...] = ()) -> Table:
     """Return loss and accuracies of every checkpoint, and the budgets that it is chosen for.
 
     `chosen_for_ipc` lists the images per class of `ipc` for which `--epoch auto` takes the
-    checkpoint.
+    checkpoint, and `goal_missed_for_ipc` those of them whose goal no checkpoint reaches.
 
     Raises:
         InvalidInputError: The run has no record.
@@ -22,13 +24,16 @@ def curve_table(run: ExpertRun, ipc: tuple[float, ...] = ()) -> Table:
     require(records, f"{run.folder}: the expert run has no checkpoint yet: train it on")
     # An imported run has no loss, and accuracies only if images were given for them.
     is_measured = any("train_accuracy" in record for record in records)
-    chosen = {budget: early_stop(run, budget).step for budget in ipc if is_measured}
+    stops = {budget: early_stop(run, budget) for budget in ipc if is_measured}
     rows: list[list[Value]] = []
     for record in records:
-        budgets = [f"{budget:g}" for budget, step in chosen.items() if step == record["step"]]
+        chosen = [budget for budget, stop in stops.items() if stop.step == record["step"]]
+        missed = [budget for budget in chosen if not stops[budget].is_reached]
         accuracies = [record.get("train_accuracy"), record.get("test_accuracy")]
-        rows.append([record["epoch"], record.get("loss"), *accuracies, " ".join(budgets)])
-    columns = ["epoch", "loss", "train_accuracy", "test_accuracy", "chosen_for_ipc"]
+        budgets = [" ".join(f"{budget:g}" for budget in each) for each in (chosen, missed)]
+        rows.append([record["epoch"], record.get("loss"), *accuracies, *budgets])
+    columns = ["epoch", "loss", "train_accuracy", "test_accuracy"]
+    columns += ["chosen_for_ipc", "goal_missed_for_ipc"]
     return Table(columns=columns, rows=rows)
 
 
@@ -50,7 +55,7 @@ def expert_curve(run: ExpertRun, *, ipc: tuple[float, ...] = (1, 10, 50)) -> Dra
         if row[4]:
             upper.axvline(row[0], color=GREY, linestyle=":", linewidth=1)
             upper.annotate(
-                f"IPC {str(row[4]).replace(' ', ', ')}",
+                _budgets_text(str(row[4]).split(), str(row[5]).split()),
                 (row[0], 1.01),
                 xycoords=("data", "axes fraction"),
                 ha="center",
@@ -60,8 +65,17 @@ def expert_curve(run: ExpertRun, *, ipc: tuple[float, ...] = (1, 10, 50)) -> Dra
             )
     upper.set_ylabel("accuracy, %")
     if upper.get_legend_handles_labels()[0]:
-        upper.legend(loc="lower right")
+        legend_above(figure)
     lower.plot(epochs, [row[1] for row in table.rows], "o-", color=BLUE)
     lower.set_ylabel("training loss")
     lower.set_xlabel("epoch (dotted: those that auto takes for these budgets)")
     return Drawing(figure, table)
+
+
+def _budgets_text(chosen: Sequence[str], missed: Sequence[str]) -> str:
+    """Return which budgets a checkpoint is chosen for, in lines: those of a missed goal apart."""
+    reached = [budget for budget in chosen if budget not in missed]
+    lines = [f"IPC {', '.join(reached)}"] if reached else []
+    if missed:
+        lines.append(f"IPC {', '.join(missed)}:\ngoal not reached")
+    return "\n".join(lines)

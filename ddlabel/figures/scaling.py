@@ -11,7 +11,7 @@ from ddlabel.data.labels import Array
 from ddlabel.figures.colours import BLACK, GREY, SERIES
 from ddlabel.figures.comparisons import rows_of_group, table_over, whiskers
 from ddlabel.figures.registry import Drawing, Table, Value, draws
-from ddlabel.figures.students import Student, left_out_notes
+from ddlabel.figures.students import Student, label_of, left_out_notes
 from ddlabel.figures.style import SMALL, legend_above, log_scale, new_axes
 
 # The exponent and the offset of Label-Worth's law on Tiny ImageNet (section 4.3).
@@ -110,7 +110,7 @@ def scaling(students: Sequence[Student]) -> Drawing:
     line = np.geomspace(every_ipc.min(), every_ipc.max(), 100)
     for (name, rows), colour, marker in zip(groups.items(), SERIES, _MARKERS, strict=False):
         lengths = whiskers(rows[:, 2], rows[:, 4])
-        label = f"{name}, f = {law.factors[name]:.2f}"
+        label = label_of(f"{name}, f = {law.factors[name]:.2f}")
         axes.errorbar(
             rows[:, 0], rows[:, 2], lengths, fmt=marker, color=colour, capsize=2, label=label
         )
@@ -156,7 +156,13 @@ def pareto(students: Sequence[Student]) -> Drawing:
     for (name, rows), colour, marker in zip(groups.items(), SERIES, _MARKERS, strict=False):
         lengths = whiskers(rows[:, 3], rows[:, 5])
         axes.errorbar(
-            rows[:, 0], rows[:, 3], lengths, fmt=marker, color=colour, capsize=2, label=name
+            rows[:, 0],
+            rows[:, 3],
+            lengths,
+            fmt=marker,
+            color=colour,
+            capsize=2,
+            label=label_of(name),
         )
     for size, ipc, _, accuracy, *_ in drawn_rows:
         axes.annotate(

@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 
 from ddlabel.core.errors import IncompatibleError, InvalidInputError
+from ddlabel.core.text import epoch_text
 from ddlabel.data.labels import Array
-from ddlabel.figures.texts import short_text
+from ddlabel.figures.texts import short_text, wrapped
 
-_LONGEST_NAME = 34
+_LONGEST_NAME = 120
+# Characters of a line of a name beside a chart or above a panel.
+_NAME_WIDTH = 30
 # Settings whose values say what they are; others are shown as NAME=VALUE.
 _PLAIN = ("labels", "bundle", "loss", "net", "role")
 
@@ -67,10 +70,25 @@ def series_of(students: Sequence[Student], *, axes: Collection[str] = ()) -> lis
         if finer > num_groups:
             used.append(name)
             num_groups = finer
+    used = _needed(students, used)
     groups: dict[tuple[Any, ...], list[Student]] = {}
     for student in students:
         groups.setdefault(_key(student, used), []).append(student)
-    return [Series(name=_name(of[0], used), students=of) for of in groups.values()]
+    names = [_name(of[0], used) for of in groups.values()]
+    if len(set(names)) < len(names):
+        names = [_name(of[0], used, in_full=True) for of in groups.values()]
+    return [Series(name=name, students=of) for name, of in zip(names, groups.values(), strict=True)]
+
+
+def _needed(students: Sequence[Student], names: Sequence[str]) -> list[str]:
+    """Return the names without those that the others make superfluous, the last ones first."""
+    needed = [*names]
+    num_groups = len({_key(student, needed) for student in students})
+    for name in reversed(names):
+        fewer = [each for each in needed if each != name]
+        if len({_key(student, fewer) for student in students}) == num_groups:
+            needed = fewer
+    return needed
 
 
 def _candidates(students: Sequence[Student], axes: Collection[str]) -> list[str]:
@@ -93,16 +111,26 @@ def _key(student: Student, names: Sequence[str]) -> tuple[Any, ...]:
     return tuple(student.value(name) for name in names)
 
 
-def _name(student: Student, used: Sequence[str]) -> str:
-    """Return the name of a group: `soft, gift`; `all students` if there is one group."""
+def _name(student: Student, used: Sequence[str], *, in_full: bool = False) -> str:
+    """Return the name of a group: `soft, gift`; `all students` if there is one group.
+
+    Epochs are rounded unless they are wanted in full.
+    """
     parts = []
     for name in used:
         value = student.value(name)
         if value is None:
             continue
         text = f"{value:g}" if isinstance(value, float) else str(value)
+        if name == "epoch" and isinstance(value, float) and not in_full:
+            text = epoch_text(value)
         parts.append(text if name in _PLAIN else f"{name}={text}")
     return short_text(", ".join(parts) or "all students", _LONGEST_NAME)
+
+
+def label_of(name: str) -> str:
+    """Return the name of a group in lines that a figure has place for."""
+    return wrapped(name, _NAME_WIDTH)
 
 
 def by_numbers(series: Series, names: Sequence[str]) -> dict[tuple[float, ...], list[Student]]:

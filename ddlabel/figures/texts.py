@@ -1,5 +1,6 @@
 """Texts of strangers in pictures: names of classes and files."""
 
+import textwrap
 from collections.abc import Sequence
 
 LONGEST = 14
@@ -13,6 +14,11 @@ def short_text(text: str, longest: int = LONGEST) -> str:
     drawn = "".join(character if character.isprintable() else "?" for character in text)
     drawn = " ".join(drawn.split())
     return drawn if len(drawn) <= longest else f"{drawn[: longest - 1]}…"
+
+
+def wrapped(text: str, width: int) -> str:
+    """Return a text in lines of at most `width` characters."""
+    return textwrap.fill(text, width, break_on_hyphens=False)
 
 
 def class_names(classes: Sequence[str], longest: int = LONGEST) -> list[str]:

@@ -40,6 +40,18 @@ class TestSeries:
         groups = series_of(students)
         assert [(group.name, len(group.students)) for group in groups] == [("hard", 2), ("soft", 1)]
 
+    def test_a_name_that_later_ones_make_superfluous_is_left_out(self):
+        places = [("x", 5.48936), ("x", 5.48936), ("y", 6.0), ("z", 5.48936)]
+        groups = series_of([student(bundle=bundle, epoch=epoch) for bundle, epoch in places])
+        assert [group.name for group in groups] == ["x", "y", "z"]
+
+    def test_epochs_are_rounded_where_the_names_stay_different(self):
+        def names(*epochs):
+            return [group.name for group in series_of([student(epoch=each) for each in epochs])]
+
+        assert names(5.48936, 6.0) == ["epoch=5.49", "epoch=6"]
+        assert names(5.481, 5.482) == ["epoch=5.481", "epoch=5.482"]
+
     def test_equal_settings_of_two_bundles_are_told_apart_by_the_bundle(self):
         groups = series_of([student(labels="soft", bundle=name) for name in ("x", "y")])
         assert [group.name for group in groups] == ["x", "y"]
