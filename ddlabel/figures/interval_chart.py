@@ -9,6 +9,7 @@ from ddlabel.figures.ticks import linear_ticks, tick_text
 # Pixels.
 _ROW_HEIGHT = 26
 _AXIS_HEIGHT = 22
+_KEY_HEIGHT = 14
 _DOT = 2.5
 _MEAN = 4.5
 # The share of the width that stays free on either side, for the numbers of the axis.
@@ -61,7 +62,22 @@ def interval_chart(intervals: Sequence[Interval], *, unit: str, with_zero: bool 
         _axis(scale, ticks, unit),
         class_="chart-row",
     )
-    return element("div", *rows, axis, class_="chart")
+    return element("div", _key(), *rows, axis, class_="chart")
+
+
+def _key() -> Markup:
+    """Return what the marks of the chart mean."""
+    middle = _KEY_HEIGHT / 2
+    marks = {
+        "mean": element("circle", cx=11, cy=middle, r=_MEAN, class_="mean"),
+        "95 % interval": element("line", x1=0, x2=22, y1=middle, y2=middle, class_="interval"),
+        "single values, one per seed": element("circle", cx=11, cy=middle, r=_DOT, class_="dot"),
+    }
+    entries = []
+    for text, mark in marks.items():
+        sample = element("svg", mark, width=22, height=_KEY_HEIGHT, aria_hidden="true")
+        entries.append(element("span", sample, element("span", text), class_="entry"))
+    return element("div", *entries, class_="legend")
 
 
 def _row(interval: Interval, scale: _Scale, ticks: Sequence[float], *, with_zero: bool) -> Markup:
