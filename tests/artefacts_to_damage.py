@@ -10,29 +10,16 @@ from typing import Any
 import numpy as np
 from format_samples import small
 from mutations import Artefact
-from record_samples import student
+from record_samples import expert_info, student
 
 from ddlabel.data import formats, saved_students
 from ddlabel.data.bundle import Bundle
-from ddlabel.data.expert_run import ExpertInfo, ExpertRun
+from ddlabel.data.expert_run import ExpertRun
 from ddlabel.data.record import Record
 from ddlabel.data.results import Results, read_records
 from ddlabel.data.saved_students import SavedStudent
 
-INFO = ExpertInfo(
-    net="convnet-d1:width=4",
-    classes=("cat", "dog"),
-    channels=1,
-    size=8,
-    mean=(0.5,),
-    std=(0.25,),
-    zca=True,
-    seed=0,
-    steps_per_epoch=4,
-    steps=8,
-    data="d" * 64,
-    options={"epochs": 2, "lr": 0.01},
-)
+INFO = expert_info(zca=True, steps=8, options={"epochs": 2, "lr": 0.01})
 BUNDLES = ("bundle.safetensors", "bundle.h5")
 NAMES = (
     *BUNDLES,

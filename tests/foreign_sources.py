@@ -138,11 +138,19 @@ def save_cifar(tmp_path: Path, members: dict[str, bytes], how: str) -> Path:
             (path / name).write_bytes(content)
         return path
     path = tmp_path / f"cifar.{how}"
-    with tarfile.open(path, "w:gz" if how == "tar.gz" else "w") as archive:
-        for name, content in reversed(members.items()):
-            info = tarfile.TarInfo(f"cifar-py/{name}")
+    in_folder = {f"cifar-py/{name}": content for name, content in reversed(members.items())}
+    return save_tar(path, in_folder, mode="w:gz" if how == "tar.gz" else "w")
+
+
+def save_tar(path: Path, members: dict[str, bytes], *infos: tarfile.TarInfo, mode="w") -> Path:
+    """A tar of members, then of the bare `infos`, which may be links."""
+    with tarfile.open(path, mode) as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
+        for info in infos:
+            archive.addfile(info)
     return path
 
 

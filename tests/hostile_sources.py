@@ -24,6 +24,7 @@ from foreign_sources import (
     save_cifar,
     save_mnist,
     save_png,
+    save_tar,
     zip_with_sizes,
 )
 
@@ -163,15 +164,7 @@ def tar_of_many_members(folder: Path) -> Path:
 
 def tar_of(folder: Path, *infos: tarfile.TarInfo) -> Path:
     """A WebDataset with members more."""
-    path = folder / "x.tar"
-    with tarfile.open(path, "w") as archive:
-        for name, content in (("a.png", png_bytes(0)), ("a.cls", b"0")):
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-        for info in infos:
-            archive.addfile(info)
-    return path
+    return save_tar(folder / "x.tar", {"a.png": png_bytes(0), "a.cls": b"0"}, *infos)
 
 
 def tar_that_climbs(folder: Path) -> Path:

@@ -1,7 +1,8 @@
-"""Records of results files."""
+"""Records of results files, and what is written about an expert run."""
 
 from __future__ import annotations
 
+from ddlabel.data.expert_run import ExpertInfo
 from ddlabel.data.record import Record, key_of
 
 INPUTS = {"bundle": "b" * 64, "test": "c" * 64}
@@ -35,3 +36,21 @@ def cell(**changes) -> Record:
         "cost": {"seconds": 2},
     }
     return Record(**values | changes)
+
+
+def expert_info(**changes) -> ExpertInfo:
+    values = {
+        "net": "convnet-d1:width=4",
+        "classes": ("cat", "dog"),
+        "channels": 1,
+        "size": 8,
+        "mean": (0.5,),
+        "std": (0.25,),
+        "zca": False,
+        "seed": 0,
+        "steps_per_epoch": 4,
+        "steps": 4,
+        "data": "d" * 64,
+        "options": {"epochs": 1},
+    }
+    return ExpertInfo(**values | changes)

@@ -1,6 +1,5 @@
 """`import-expert`: weights that another program trained, as expert runs."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +14,10 @@ from ddlabel.commands.command import command
 from ddlabel.commands.expert_plan import PlannedRun, locked_runs
 from ddlabel.commands.expert_state import training_sample
 from ddlabel.commands.foreign_network import Bundles, ForeignNetwork
+from ddlabel.commands.inputs import source_paths
 from ddlabel.commands.reporter import Reporter
 from ddlabel.commands.train_expert import runs_as_json
 from ddlabel.core.config import ImportExpertOptions, RuntimeOptions
-from ddlabel.core.errors import UsageError
 from ddlabel.data import whitening
 from ddlabel.data.expert_run import ExpertInfo, ExpertRun
 from ddlabel.data.foreign_weights import Experts, Weights, read_experts
@@ -68,7 +67,7 @@ def import_expert(
         OutputExistsError: All runs are complete, or something else is in `out`.
         ResourceError: The device is not there, or images are too large for ZCA.
     """
-    paths = [Path(source) for source in _as_list(sources)]
+    paths = source_paths(sources, "save state_dict() with torch.save first")
     experts = read_experts(paths, options.epochs, options.experts)
     bundles = Bundles.open(options)
     network = ForeignNetwork.of(experts, bundles, options)
@@ -86,18 +85,6 @@ def import_expert(
                 _write_run(run, experts[number], network.fit.names, testing, reporter)
                 runs.append(run)
     return runs
-
-
-def _as_list(sources: Any) -> list[str | Path]:
-    if isinstance(sources, str | os.PathLike):
-        sources = [sources]
-    for source in sources:
-        if not isinstance(source, str | os.PathLike):
-            raise UsageError(
-                f"expected paths of files, got an object of type {type(source).__name__}: save "
-                "state_dict() with torch.save first"
-            )
-    return list(sources)
 
 
 def _check_weights(experts: Experts, reporter: Reporter) -> None:

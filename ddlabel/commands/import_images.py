@@ -1,14 +1,13 @@
 """`import`: foreign files as a bundle. It needs no torch."""
 
-import os
 from pathlib import Path
 
 from ddlabel.commands.class_lists import class_list_inputs, describe_classes
 from ddlabel.commands.command import Made, command
 from ddlabel.commands.hard_labels import DERIVED
+from ddlabel.commands.inputs import source_paths
 from ddlabel.commands.reporter import Reporter
 from ddlabel.core.config import ImportOptions
-from ddlabel.core.errors import UsageError
 from ddlabel.data import importers
 from ddlabel.data.provenance import (
     HARD_LABELS,
@@ -32,15 +31,9 @@ def import_images(
         UnsafeInputError: A file could run code or exhaust the machine.
         UsageError: An option is missing or does not fit the source.
     """
-    if isinstance(sources, str | os.PathLike):
-        sources = [sources]
-    for source in sources:
-        if not isinstance(source, str | os.PathLike):
-            raise UsageError(
-                f"expected paths of files, got an object of type {type(source).__name__}: save "
-                "arrays with numpy.savez(images=…, labels=…) or torch.save first"
-            )
-    paths = [Path(source) for source in sources]
+    paths = source_paths(
+        sources, "save arrays with numpy.savez(images=…, labels=…) or torch.save first"
+    )
     bundle, facts = importers.load(paths, options, reporter.note)
     inputs = [_file_input("source", path) for path in paths]
     if options.zca_from:

@@ -1,5 +1,6 @@
 """The inputs of commands: bundles and expert runs, given as paths or as objects."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +108,22 @@ def expert_inputs(checkpoints: Checkpoints) -> list[Input]:
         name = f"{name_of_path(checkpoint.run.folder)}@{checkpoint.epoch:g}"
         inputs.append(Input(role="expert", name=name, sha256=checkpoint.digest))
     return inputs
+
+
+def source_paths(sources: Any, advice: str) -> list[Path]:
+    """Return the paths of foreign files: one path, or several.
+
+    Raises:
+        UsageError: Something else was given. `advice` says what to do with it.
+    """
+    if isinstance(sources, str | os.PathLike):
+        sources = [sources]
+    for source in sources:
+        if not isinstance(source, str | os.PathLike):
+            raise UsageError(
+                f"expected paths of files, got an object of type {type(source).__name__}: {advice}"
+            )
+    return [Path(source) for source in sources]
 
 
 def check_one_standard_input(values: Sequence[Any]) -> None:

@@ -8,25 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from record_samples import expert_info
 
 from ddlabel.core.errors import InvalidInputError, UsageError
 from ddlabel.data.early_stopping import accuracy_goal, early_stop
-from ddlabel.data.expert_run import Checkpoint, ExpertInfo, ExpertRun
+from ddlabel.data.expert_run import Checkpoint, ExpertRun
 
-INFO = ExpertInfo(
-    net="convnet-d1:width=4",
-    classes=("cat", "dog"),
-    channels=1,
-    size=8,
-    mean=(0.5,),
-    std=(0.25,),
-    zca=False,
-    seed=0,
-    steps_per_epoch=4,
-    steps=12,
-    data="d" * 64,
-    options={"epochs": 3},
-)
+INFO = expert_info(steps=12, options={"epochs": 3})
 WEIGHTS = {"weight": np.arange(6, dtype=np.float32).reshape(2, 3).T, "bias": np.zeros(2)}
 
 

@@ -71,11 +71,8 @@ def read_texts(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[str, 
     Raises:
         InvalidInputError: It is damaged.
     """
-    with archive.open(member) as file:
-        shape, dtype, _ = _read_header(file)
-    if dtype.kind != "U" or len(shape) != 1:
-        return None
-    return tuple(read_array(archive, member).tolist())
+    texts = _read_unicode(archive, member, num_axes=1)
+    return None if texts is None else tuple(texts.tolist())
 
 
 def read_text(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> str | None:
@@ -84,11 +81,19 @@ def read_text(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> str | None:
     Raises:
         InvalidInputError: It is damaged.
     """
+    text = _read_unicode(archive, member, num_axes=0)
+    return None if text is None else str(text)
+
+
+def _read_unicode(
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo, *, num_axes: int
+) -> Array | None:
+    """Read an array of texts with so many axes; None, without reading it, if it is another one."""
     with archive.open(member) as file:
         shape, dtype, _ = _read_header(file)
-    if dtype.kind != "U" or len(shape) != 0:
+    if dtype.kind != "U" or len(shape) != num_axes:
         return None
-    return str(read_array(archive, member))
+    return read_array(archive, member)
 
 
 def read_shape(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[int, ...]:

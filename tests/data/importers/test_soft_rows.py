@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from foreign_sources import load
+from foreign_sources import load, save_tar
 from foreign_sources import png_bytes as png
 
 from ddlabel.core.errors import InvalidInputError, UnsafeInputError, UsageError
@@ -20,17 +18,15 @@ PROBS = [[0.25, 0.75, 0.0], [0.5, 0.125, 0.375]]
 
 def save_samples(path: Path, samples: list[tuple[int, bytes]]) -> Path:
     """A shard of WebDataset: an image, a class and a JSON for each sample."""
-    with tarfile.open(path, "w") as archive:
-        for number, (hard, about) in enumerate(samples):
-            members = {"png": png(number), "cls": str(hard).encode(), "json": about}
-            for suffix, content in members.items():
-                info = tarfile.TarInfo(f"{number}.{suffix}")
-                info.size = len(content)
-                archive.addfile(info, io.BytesIO(content))
-    return path
+    members = {}
+    for number, (hard, about) in enumerate(samples):
+        members[f"{number}.png"] = png(number)
+        members[f"{number}.cls"] = str(hard).encode()
+        members[f"{number}.json"] = about
+    return save_tar(path, members)
 
 
-def save_tar(path: Path, rows: list, **more) -> Path:
+def save_rows(path: Path, rows: list, **more) -> Path:
     """A shard of images of class 1 with soft labels."""
     objects = [{} if row is None else {"soft_label": row, **more} for row in rows]
     return save_samples(path, [(1, json.dumps(each).encode()) for each in objects])
@@ -49,7 +45,7 @@ def save_parquet(path: Path, rows: list, label_space: str | None = None) -> Path
     return path
 
 
-SAVERS = [save_tar, save_parquet]
+SAVERS = [save_rows, save_parquet]
 
 
 def labels_of(bundle: Bundle) -> list:
@@ -150,7 +146,7 @@ def test_hostile_json_is_refused(about, tmp_path):
 def test_json_that_is_too_large_is_unsafe(tmp_path, monkeypatch):
     monkeypatch.setattr("ddlabel.data.importers.webdataset._MAX_ABOUT_BYTES", 20)
     with pytest.raises(UnsafeInputError, match=r"0\.json"):
-        load(save_tar(tmp_path / "x.tar", PROBS))
+        load(save_rows(tmp_path / "x.tar", PROBS))
 
 
 def test_equal_numbers_that_inflate_out_of_proportion_are_unsafe(tmp_path, monkeypatch):

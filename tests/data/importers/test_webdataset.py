@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import gzip
-import io
 import tarfile
 
 import numpy as np
 import pytest
-from foreign_sources import load
+from foreign_sources import load, save_tar
 from foreign_sources import png_bytes as png
 
 from ddlabel.core.config import ImportOptions
@@ -22,18 +21,6 @@ SAMPLES = {
     "0002.cls": b"0\n",
     "0002.png": png(20),
 }
-
-
-def save_tar(path, members, *infos):
-    """A tar of members, then of the bare `infos`, which may be links."""
-    with tarfile.open(path, "w") as archive:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-        for info in infos:
-            archive.addfile(info)
-    return path
 
 
 def link(name, target, kind=tarfile.SYMTYPE):
