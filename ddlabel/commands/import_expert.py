@@ -157,7 +157,7 @@ class _Testing:
             ResourceError: The device is not there.
         """
         settings = RuntimeOptions(device=options.device, compile="off", precision="fp32")
-        runtime = Runtime.of(settings, training=False)
+        runtime = Runtime.of(settings)
         images = {}
         if bundles.real is not None:
             whole = DeviceBundle.of(bundles.real, runtime.device)

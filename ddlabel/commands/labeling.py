@@ -126,7 +126,7 @@ def _labeler(checkpoints: Checkpoints, options: RelabelOptions, *, num_images: i
         )
     return Labeler(
         checkpoints,
-        Runtime.of(options, training=False),
+        Runtime.of(options),
         num_images=num_images,
         mean=options.ensemble,
         weights=_weights(options.weights, len(checkpoints)),

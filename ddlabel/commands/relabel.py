@@ -26,6 +26,7 @@ from ddlabel.data.bundle import Bundle
 from ddlabel.data.expert_run import Checkpoints, ExpertRun
 from ddlabel.data.provenance import Input
 from ddlabel.training import distributed
+from ddlabel.training.runtime import Runtime
 
 _LEARNED = (
     "the pixels seem learned, and came with hard labels alone: an expert's soft labels can cost "
@@ -88,8 +89,9 @@ def label_with_experts(
         reporter.note(f"note: {_LEARNED}")
     labelled = labelling.label(opened.bundle, choice.checkpoints, choice.options, reporter.progress)
     report_labels(labelled, labelling.field, reporter)
+    precision = Runtime.of(options).precision
     # The names of the experts have their epochs.
-    settled = replace(choice.options, epoch=type(options)().epoch)
+    settled = replace(choice.options, epoch=type(options)().epoch, precision=precision)
     return Made(bundle=labelled, source=opened.digest, inputs=inputs, settled=settled)
 
 

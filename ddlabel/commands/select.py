@@ -64,5 +64,5 @@ def select_images(bundle: Bundle, options: SelectOptions, checkpoints: Checkpoin
     options.check_together(objects=("expert",) if checkpoints else ())
     if not needs_experts:
         return selector(bundle, options)
-    runtime = Runtime.of(options, training=False)
+    runtime = Runtime.of(options)
     return selector(bundle, options, experts=Labeler(checkpoints, runtime, num_images=len(bundle)))

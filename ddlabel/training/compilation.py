@@ -19,10 +19,8 @@ from ddlabel.training.warning import warn_once
 
 # Measured on two CPU cores (ConvNet-D3 of width 32 and 128, see tests/benchmarks/README.md):
 # compiling takes 0.6 to 1.1 s for each layer. For each activation, forward and backward together,
-# it saves 0.1 to 0.6 ns in the same precision where freed memory is kept. To compute in bfloat16
-# beside that, on CPUs with units for it, saves 0.6 to 1.9 ns against float32 uncompiled.
-_SECONDS_SAVED_PER_ACTIVATION = 0.3e-9
-_SECONDS_SAVED_WITH_BFLOAT16 = 1.2e-9
+# it saves 0.1 to 0.6 ns in float32, and 0.5 to 1.4 ns in bfloat16.
+_SECONDS_SAVED_PER_ACTIVATION = {"fp32": 0.3e-9, "bf16": 0.7e-9}
 # Not measured: captured graphs spare a GPU what small kernels wait for.
 _SECONDS_SAVED_ON_OTHER_DEVICES = 1.5e-9
 _SHARE_OF_FORWARD = 1 / 3
@@ -42,23 +40,20 @@ def worth_compiling(
     shape: Sequence[int],
     backward: bool,
     device: torch.device,
-    saves_float32: bool,
+    precision: str,
 ) -> bool:
     """Return whether compiling a network saves more seconds than it takes.
 
     `num_images` images [C, H, W] of `shape` will pass through the network, forward and, with
-    `backward`, backward, on a device. With `saves_float32` it computes in bfloat16 if it is
-    compiled, and in float32 if it is not.
+    `backward`, backward, on a device and in a precision.
     """
     # DistributedDataParallel holds the network as its attribute `module`.
     network = getattr(body, "module", body)
     num_activations, num_layers = count_activations(network, shape)
     share = 1.0 if backward else _SHARE_OF_FORWARD
     per_activation = _SECONDS_SAVED_ON_OTHER_DEVICES
-    if device.type == "cpu" and saves_float32:
-        per_activation = _SECONDS_SAVED_WITH_BFLOAT16
-    elif device.type == "cpu":
-        per_activation = _SECONDS_SAVED_PER_ACTIVATION
+    if device.type == "cpu":
+        per_activation = _SECONDS_SAVED_PER_ACTIVATION[precision]
     seconds_saved = per_activation * num_activations * num_images * share
     return seconds_saved > _SECONDS_TO_COMPILE_A_LAYER * num_layers
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ddlabel.core.config import RuntimeOptions
 from ddlabel.core.errors import ResourceError, UsageError
+from ddlabel.methods.nets.traits import has_depthwise_convolutions, normalises_maps
 from ddlabel.training.compilation import can_compile, compiled, worth_compiling
 from ddlabel.training.cost import count_activations
 from ddlabel.training.memory import free_bytes, keep_freed_memory
@@ -95,17 +96,15 @@ class Runtime:
     device: torch.device
     precision: str
     compile: str
-    # The precision of networks with group norms that are not compiled, if it is another one.
-    eager_precision: str | None = None
+    # The precision in which networks with depthwise convolutions train, if it is another one.
+    depthwise_precision: str | None = None
 
     @classmethod
-    def of(cls, options: RuntimeOptions, *, training: bool = True) -> Self:
+    def of(cls, options: RuntimeOptions) -> Self:
         """Return the runtime of these options.
 
-        The precision `auto` is fp32 for labels, and for training on a device without units for
-        bfloat16. With them it is bf16 for training. On a CPU, networks with group norms (those
-        of ConvNets too) have it only if they are compiled: where every operation runs by itself,
-        bfloat16 is slower than float32 for them, and faster for other networks.
+        The precision `auto` is bf16 on a device with units for bfloat16, and fp32 elsewhere. On a
+        CPU, networks with depthwise convolutions train in fp32, which is faster for them.
 
         Raises:
             UsageError: The device has a name that torch does not know.
@@ -115,11 +114,11 @@ class Runtime:
         if device.type == "cpu":
             keep_freed_memory()
         precision = options.precision
-        eager_precision = None
+        depthwise_precision = None
         if precision == "auto":
-            precision = "bf16" if training and has_bfloat16_units(device) else "fp32"
+            precision = "bf16" if has_bfloat16_units(device) else "fp32"
             if device.type == "cpu":
-                eager_precision = "fp32"
+                depthwise_precision = "fp32"
         if precision in ("tf32", "fp16") and device.type != "cuda":
             raise ResourceError(
                 f"--precision {precision} needs a CUDA device and this is {device}: "
@@ -129,7 +128,7 @@ class Runtime:
             device=device,
             precision=precision,
             compile=options.compile,
-            eager_precision=eager_precision,
+            depthwise_precision=depthwise_precision,
         )
 
     @contextmanager
@@ -180,18 +179,17 @@ class Runtime:
             backward=backward,
             last_batch=last_batch,
         )
-        if work.precision in _AUTOCAST_DTYPES:
+        if work.precision in _AUTOCAST_DTYPES and self._keeps_channels_together(bodies[0]):
             for body in bodies:
-                # Tensor cores and AMX multiply along the channels: keep these next to each other.
                 body.to(memory_format=torch.channels_last)
         plain = stacked(bodies)
+        slow = self._in_precision(plain, work.precision)
         if not work.compiles:
-            return self._in_precision(plain, work.precision)
+            return slow
         fast = compiled(plain, self.device, required=self.compile == "on")
         fast = self._in_precision(fast, work.precision)
         if last_batch is None or work.compiles_last:
             return fast
-        slow = self._in_precision(plain, self._eager_precision_of(bodies[0]))
         return _with_last_batch(fast, slow, last_batch.size)
 
     def work(
@@ -208,7 +206,7 @@ class Runtime:
         See `forward` for the work. The choice depends on counts alone, never on measured time, so
         that the numbers of a result do not depend on how busy the machine is.
         """
-        eager_precision = self._eager_precision_of(body)
+        precision = self._precision_of(body, backward=backward)
 
         def is_worth_it(num_images: int) -> bool:
             return worth_compiling(
@@ -217,7 +215,7 @@ class Runtime:
                 shape=shape,
                 backward=backward,
                 device=self.device,
-                saves_float32=eager_precision != self.precision,
+                precision=precision,
             )
 
         compiles = self.compile == "on"
@@ -226,18 +224,21 @@ class Runtime:
             compiles = can_compile() and is_worth_it(num_images)
             num_in_last = 0 if last_batch is None else last_batch.num_images
             compiles_last = compiles and is_worth_it(num_in_last)
-        return Work(
-            compiles=compiles,
-            precision=self.precision if compiles else eager_precision,
-            compiles_last=compiles_last,
-        )
+        return Work(compiles=compiles, precision=precision, compiles_last=compiles_last)
 
-    def _eager_precision_of(self, body: nn.Module) -> str:
-        """Return the precision of networks like `body` that are not compiled."""
-        has_group_norms = any(isinstance(layer, nn.GroupNorm) for layer in body.modules())
-        if has_group_norms and self.eager_precision is not None:
-            return self.eager_precision
+    def _precision_of(self, body: nn.Module, *, backward: bool) -> str:
+        """Return the precision of networks like `body`, for training with `backward`."""
+        if backward and self.depthwise_precision is not None and has_depthwise_convolutions(body):
+            return self.depthwise_precision
         return self.precision
+
+    def _keeps_channels_together(self, body: nn.Module) -> bool:
+        """Return whether the channels of a pixel should lie next to each other in memory.
+
+        Tensor cores and AMX multiply along the channels. But on a CPU, torch's group and layer
+        norms of such maps are many times slower (tests/benchmarks/README.md).
+        """
+        return self.device.type != "cpu" or not normalises_maps(body)
 
     def _in_precision(self, forward: Forward, precision: str) -> Forward:
         """Return a function that computes in a precision; its logits are float32."""

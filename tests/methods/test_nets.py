@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from networks import build_network, check_training, num_parameters
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ddlabel.core.errors import UsageError
 from ddlabel.data import whitening
@@ -100,7 +101,7 @@ def test_norms_of_the_convnet_standardise_their_groups(norm, groups):
 def test_convnet_without_norm_has_none():
     body = build_network("convnet-d2:norm=none,width=8", size=16).body
     names = [type(layer).__name__ for layer in body]
-    assert names == [*["Conv2d", "ReLU", "MeanPool2x2"] * 2, "Flatten", "Linear"]
+    assert names == [*["Conv2d", "ReLU", "MeanPool2x2"] * 2, "Flatten", "Float32Linear"]
 
 
 NAMES = [name for name in nets if name != "timm:NAME"]
@@ -116,6 +117,25 @@ SMALL = [
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in HEAVY])
 def test_every_network_trains_on_small_images(name):
     check_training(name, size=32, channels=3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_layer_that_gives_the_logits_computes_in_float32(name):
+    # Nothing is computed: only types and shapes are known.
+    body = build_network(name, size=64, classes=7).body
+    dtypes = []
+
+    def note_dtype(layer, inputs, output):
+        if isinstance(output, torch.Tensor):
+            dtypes.append(output.dtype)
+
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.autocast("cpu", torch.bfloat16):
+        for layer in body.modules():
+            layer.register_forward_hook(note_dtype)
+        logits = body(torch.rand(2, 3, 64, 64))
+    assert logits.dtype == torch.float32
+    assert logits.shape == (2, 7)
+    assert torch.bfloat16 in dtypes
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith(LIGHT)])

@@ -59,11 +59,11 @@ class TestWorth:
     @pytest.mark.parametrize(("factor", "expected"), [(0.99, False), (1.01, True)])
     @pytest.mark.parametrize(("backward", "passes"), [(True, 1), (False, 3)])
     @pytest.mark.parametrize(
-        ("device", "saves_float32", "nanoseconds"),
-        [("cpu", False, 0.3), ("cpu", True, 1.2), ("cuda", False, 1.5)],
+        ("device", "precision", "nanoseconds"),
+        [("cpu", "fp32", 0.3), ("cpu", "bf16", 0.7), ("cuda", "bf16", 1.5)],
     )
     def test_compilation_has_to_save_more_than_it_takes(
-        self, factor, expected, backward, passes, device, saves_float32, nanoseconds
+        self, factor, expected, backward, passes, device, precision, nanoseconds
     ):
         enough_images = 6 / (1795 * nanoseconds * 1e-9)
         worth = worth_compiling(
@@ -72,7 +72,7 @@ class TestWorth:
             shape=SHAPE,
             backward=backward,
             device=torch.device(device),
-            saves_float32=saves_float32,
+            precision=precision,
         )
         assert worth == expected
 
@@ -81,7 +81,7 @@ class TestWorth:
         wrapper.module = build_body()
         few, many = (
             worth_compiling(
-                wrapper, num_images=n, shape=SHAPE, backward=True, device=CPU, saves_float32=False
+                wrapper, num_images=n, shape=SHAPE, backward=True, device=CPU, precision="fp32"
             )
             for n in (1, MANY_IMAGES)
         )

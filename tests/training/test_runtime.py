@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 from experts import train_small_expert
-from networks import CPU, SHAPE, build_body, cpu_runtime, random_images
+from networks import CPU, SHAPE, build_body, build_network, cpu_runtime, random_images
 from samples import make_bundle
 from students import QUICK, easy_bundle, experiment, student_records, student_results
 from torch import nn
@@ -67,55 +67,35 @@ class TestDevices:
 
 class TestPrecision:
     @pytest.mark.parametrize(("has_units", "expected"), [(True, "bf16"), (False, "fp32")])
-    def test_auto_is_bfloat16_for_training_where_there_are_units(
-        self, monkeypatch, has_units, expected
+    @pytest.mark.parametrize("compiles", ["on", "off"])
+    @pytest.mark.parametrize("backward", [True, False])
+    def test_auto_is_bfloat16_where_there_are_units(
+        self, monkeypatch, has_units, expected, compiles, backward
     ):
         monkeypatch.setattr(runtime_module, "has_bfloat16_units", lambda _: has_units)
-        assert cpu_runtime(precision="auto").precision == expected
+        runtime = cpu_runtime(precision="auto", compile=compiles)
+        work = runtime.work(build_body(), num_images=1, shape=SHAPE, backward=backward)
+        assert work[:2] == (compiles == "on", expected)
 
     @pytest.mark.parametrize(
-        ("compiles", "num_images", "expected"),
-        [("on", 1, "bf16"), ("off", 10**12, "fp32"), ("auto", 1, "fp32"), ("auto", 10**12, "bf16")],
+        ("device", "precision", "expected"),
+        [(CPU, "auto", "fp32"), (CPU, "bf16", "bf16"), (CUDA, "auto", "bf16")],
     )
-    def test_auto_is_bfloat16_on_a_cpu_only_for_networks_that_are_compiled(
-        self, monkeypatch, compiles, num_images, expected
+    def test_networks_with_depthwise_convolutions_train_in_float32_on_a_cpu(
+        self, monkeypatch, device, precision, expected
     ):
         monkeypatch.setattr(runtime_module, "has_bfloat16_units", lambda _: True)
-        monkeypatch.setattr(runtime_module, "can_compile", lambda: True)
-        runtime = cpu_runtime(precision="auto", compile=compiles)
-        work = runtime.work(build_body(), num_images=num_images, shape=SHAPE, backward=True)
-        assert work[:2] == (expected == "bf16", expected)
-
-    def test_auto_is_bfloat16_on_a_cpu_for_networks_without_group_norms(self, monkeypatch):
-        monkeypatch.setattr(runtime_module, "has_bfloat16_units", lambda _: True)
-        runtime = cpu_runtime(precision="auto", compile="off")
-        for norm, expected in (("batch", "bf16"), ("none", "bf16"), ("instance", "fp32")):
-            body = build_body(f"convnet-d1:norm={norm}")
-            work = runtime.work(body, num_images=1, shape=SHAPE, backward=True)
-            assert work[:2] == (False, expected)
-
-    def test_auto_is_float32_on_a_cpu_without_a_compiler(self, monkeypatch):
-        monkeypatch.setattr(runtime_module, "has_bfloat16_units", lambda _: True)
-        monkeypatch.setattr(runtime_module, "can_compile", lambda: False)
-        runtime = cpu_runtime(precision="auto", compile="auto")
-        work = runtime.work(build_body(), num_images=10**12, shape=SHAPE, backward=True)
-        assert work[:2] == (False, "fp32")
-
-    def test_a_named_bfloat16_is_taken_without_compiling(self):
-        runtime = cpu_runtime(precision="bf16", compile="off")
-        work = runtime.work(build_body(), num_images=1, shape=SHAPE, backward=True)
-        assert work[:2] == (False, "bf16")
+        monkeypatch.setattr(runtime_module, "pick_device", lambda _: device)
+        runtime = cpu_runtime(precision=precision, compile="off")
+        body = nn.Sequential(nn.Conv2d(3, 3, kernel_size=1, groups=3))
+        for backward, wanted in ((True, expected), (False, "bf16")):
+            work = runtime.work(body, num_images=1, shape=(3, 8, 8), backward=backward)
+            assert work.precision == wanted
 
     def test_records_name_the_precision_that_was_used(self, monkeypatch):
         monkeypatch.setattr(runtime_module, "has_bfloat16_units", lambda _: True)
         settled = experiment(precision="auto", compile="off", seeds=1)
-        assert [record.cost["precision"] for record in student_records(settled)] == ["fp32"]
-
-    @pytest.mark.parametrize("has_units", [True, False])
-    def test_auto_is_float32_for_labels(self, monkeypatch, has_units):
-        monkeypatch.setattr(runtime_module, "has_bfloat16_units", lambda _: has_units)
-        options = RuntimeOptions(device="cpu", precision="auto")
-        assert Runtime.of(options, training=False).precision == "fp32"
+        assert [record.cost["precision"] for record in student_records(settled)] == ["bf16"]
 
     @pytest.mark.parametrize("precision", ["fp32", "bf16"])
     def test_a_named_precision_is_taken_with_and_without_units(self, monkeypatch, precision):
@@ -153,6 +133,19 @@ class TestPrecision:
         rounded = cpu_runtime(precision="bf16").forward([body], num_images=1, shape=SHAPE)(images)
         assert rounded.dtype == torch.float32
         assert 0 < (rounded - exact).abs().max() < 0.05 * exact.abs().max()
+
+    @pytest.mark.parametrize(
+        ("norm", "is_together"),
+        [("instance", False), ("group", False), ("layer", False), ("batch", True), ("none", True)],
+    )
+    def test_channels_lie_together_in_bfloat16_unless_a_norm_of_maps_is_slower_then(
+        self, norm, is_together
+    ):
+        body = build_network(f"convnet-d1:norm={norm}", size=8).body
+        cpu_runtime(precision="bf16").forward([body], num_images=1, shape=(3, 8, 8))
+        weights = body[0].weight
+        assert weights.is_contiguous(memory_format=torch.channels_last) == is_together
+        assert weights.is_contiguous() != is_together
 
     def test_a_student_in_bfloat16_learns(self):
         (results,) = student_results(experiment(precision="bf16"))

@@ -131,7 +131,7 @@ def _open_expert(case: Case, options: DoctorOptions, reporter: Reporter) -> Expe
             f"{num_classes}: import the bundle with all names, --class-names {run.folder}"
         )
     checkpoint = Checkpoint(run, run.step_of(run.epoch or "last"))
-    runtime = Runtime.of(options, training=False)
+    runtime = Runtime.of(options)
     labeler = Labeler([checkpoint], runtime, num_images=len(case.rows))
     return Expert(
         run=str(run.folder),

@@ -14,8 +14,9 @@ from ddlabel.data.provenance import Entry, Input
 
 # The command that makes the labels of a field.
 _COMMANDS = {"soft": "relabel", "dense": "densify"}
-# How an ensemble is combined: options of that command.
-_SETTINGS = ("ensemble", "weights", "precision")
+# How an ensemble is combined: options of that command. The precision is not among them: it does not
+# change what labels teach, and a CPU without units for bfloat16 needs hours for it.
+_SETTINGS = ("ensemble", "weights")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,7 @@ class StoredLabeler:
     Attributes:
         field: The labels, soft or dense.
         experts: The checkpoints, in their order.
-        options: Temperature, ensemble, weights and precision.
+        options: Temperature, ensemble and weights, and the machine of the evaluation.
         views: The views of dense labels.
     """
 

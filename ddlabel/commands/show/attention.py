@@ -28,7 +28,7 @@ def attention_of(bundle: Bundle, options: ShowOptions) -> Attention:
         InvalidInputError: The folder has no students, or a file is damaged.
         IncompatibleError: A student has other classes than the bundle, or takes other images.
     """
-    runtime = Runtime.of(options, training=False)
+    runtime = Runtime.of(options)
     kept = saved_students.read_all(str(options.students))
     for about, path in kept:
         _check_fits(bundle, about, path)

@@ -33,8 +33,8 @@ class RuntimeOptions(DeviceOptions):
     )
     precision: str = option(
         "auto",
-        "arithmetic of networks; auto is fp32 for labels, and for training bf16 where the device "
-        "has units for it (on a CPU for compiled networks only)",
+        "arithmetic of networks; auto is bf16 where the device has units for it, else fp32 "
+        "(the last layer always fp32)",
         choices=("auto", "fp32", "tf32", "bf16", "fp16"),
     )
 

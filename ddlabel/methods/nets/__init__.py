@@ -18,6 +18,7 @@ from ddlabel.methods.nets import (  # noqa: F401
 )
 
 # isort: on
+from ddlabel.methods.nets.last_layer import keep_last_layer_in_float32
 from ddlabel.methods.nets.prepare import Prepare
 from ddlabel.methods.nets.registry import nets
 
@@ -40,6 +41,8 @@ def build(
 ) -> Network:
     """Build the network of a spec for images [C, size, size], with weights drawn from `seed`.
 
+    Its last layer computes in float32 in every precision.
+
     Raises:
         UsageError: The spec is unknown, or the network does not fit the images.
     """
@@ -51,4 +54,5 @@ def build(
     ):
         torch.default_generator.manual_seed(seed)
         body = make(channels=channels, size=size, num_classes=num_classes)
+    keep_last_layer_in_float32(body)
     return Network(prepare, body)
