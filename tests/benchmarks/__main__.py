@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from . import (  # noqa: F401 - importing registers benchmarks
+    defaults,
     experts,
     labels,
     programs,

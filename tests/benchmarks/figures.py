@@ -66,6 +66,8 @@ GOALS = {
     "command-relabel": Goal(work="whole command: `relabel`, CIFAR-10 IPC 50"),
     "command-densify": Goal(work="whole command: `densify`, CIFAR-10 IPC 50, 25 views"),
     "command-evaluate": Goal(work="whole command: `evaluate`, five students, CIFAR-10 IPC 10"),
+    "defaults": _at_most("any default against the best fixed choice: time", "×", 1.15, 1.15),
+    "defaults-plain": Goal(work="any default against the plain loop", cpu=1, cuda=1),
     "beyond-memory": Goal(
         work="a student of a bundle 4 × the device's memory against one that fits",
         cpu=0.8,

@@ -55,6 +55,7 @@ _BENCHMARKS = (
     "gift",
     "command-relabel",
     "command-densify",
+    "defaults",
 )
 
 
