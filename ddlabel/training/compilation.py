@@ -12,19 +12,23 @@ import torch
 from torch import Tensor, nn
 
 from ddlabel.core.errors import ResourceError
+from ddlabel.methods.nets.traits import has_max_pooling
 from ddlabel.training.compiler_cache import private_cache_folder
 from ddlabel.training.cost import count_activations
 from ddlabel.training.stacking import Forward
 from ddlabel.training.warning import warn_once
 
-# Measured on two CPU cores (ConvNet-D3 of width 32 and 128, see tests/benchmarks/README.md):
-# compiling takes 0.6 to 1.1 s for each layer. For each activation, forward and backward together,
-# it saves 0.1 to 0.6 ns in float32, and 0.5 to 1.4 ns in bfloat16.
-_SECONDS_SAVED_PER_ACTIVATION = {"fp32": 0.3e-9, "bf16": 0.7e-9}
+# Measured on two CPU cores (`defaults` of tests/benchmarks), for a process that compiles several
+# networks: the first one takes 8 s more, and code from the cache of an earlier run takes 0.2 to 2 s.
+_SECONDS_TO_COMPILE_TRAINING = 4.0
+_SECONDS_TO_COMPILE_LABELS = 1.5
+_SECONDS_FOR_A_LAYER_IN_TRAINING = 0.3
+_SECONDS_FOR_A_LAYER_OF_LABELS = 0.1
+# What compiling saves for each activation, forward and backward together: 0.1 to 0.7 ns.
+_SECONDS_SAVED_PER_ACTIVATION = 0.3e-9
 # Not measured: captured graphs spare a GPU what small kernels wait for.
 _SECONDS_SAVED_ON_OTHER_DEVICES = 1.5e-9
-_SHARE_OF_FORWARD = 1 / 3
-_SECONDS_TO_COMPILE_A_LAYER = 1.0
+_SHARE_OF_FORWARD = 1 / 2
 _RECOMPILE_LIMIT = 1024
 # The folder in which torch keeps the code that it has compiled.
 _CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
@@ -40,22 +44,31 @@ def worth_compiling(
     shape: Sequence[int],
     backward: bool,
     device: torch.device,
-    precision: str,
 ) -> bool:
     """Return whether compiling a network saves more seconds than it takes.
 
     `num_images` images [C, H, W] of `shape` will pass through the network, forward and, with
-    `backward`, backward, on a device and in a precision.
+    `backward`, backward, on a device. On a CPU, compiled max-pooling is slower than torch's own.
     """
     # DistributedDataParallel holds the network as its attribute `module`.
     network = getattr(body, "module", body)
+    if device.type == "cpu" and has_max_pooling(network):
+        return False
     num_activations, num_layers = count_activations(network, shape)
+    per_activation = _SECONDS_SAVED_PER_ACTIVATION
+    if device.type != "cpu":
+        per_activation = _SECONDS_SAVED_ON_OTHER_DEVICES
     share = 1.0 if backward else _SHARE_OF_FORWARD
-    per_activation = _SECONDS_SAVED_ON_OTHER_DEVICES
-    if device.type == "cpu":
-        per_activation = _SECONDS_SAVED_PER_ACTIVATION[precision]
-    seconds_saved = per_activation * num_activations * num_images * share
-    return seconds_saved > _SECONDS_TO_COMPILE_A_LAYER * num_layers
+    seconds_saved = share * per_activation * num_activations * num_images
+    if backward:
+        seconds_to_compile = (
+            _SECONDS_TO_COMPILE_TRAINING + _SECONDS_FOR_A_LAYER_IN_TRAINING * num_layers
+        )
+    else:
+        seconds_to_compile = (
+            _SECONDS_TO_COMPILE_LABELS + _SECONDS_FOR_A_LAYER_OF_LABELS * num_layers
+        )
+    return seconds_saved > seconds_to_compile
 
 
 def can_compile() -> bool:

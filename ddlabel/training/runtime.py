@@ -215,7 +215,6 @@ class Runtime:
                 shape=shape,
                 backward=backward,
                 device=self.device,
-                precision=precision,
             )
 
         compiles = self.compile == "on"

@@ -54,25 +54,32 @@ def test_a_compiled_stack_is_the_eager_one():
 
 
 class TestWorth:
-    # ConvNet-D1 of width 8 has 1795 activations in 6 layers (see test_cost.py). Compiling takes 6 s
-    # and saves nanoseconds for each activation, of which the forward pass is a third.
+    # ConvNet-D1 of width 8 has 1795 activations in 6 layers (see test_cost.py). Compiling it takes
+    # 4 s and 0.3 s for each layer in training, 1.5 s and 0.1 s for labels. It saves nanoseconds for
+    # each activation, for labels half of them.
     @pytest.mark.parametrize(("factor", "expected"), [(0.99, False), (1.01, True)])
-    @pytest.mark.parametrize(("backward", "passes"), [(True, 1), (False, 3)])
     @pytest.mark.parametrize(
-        ("device", "precision", "nanoseconds"),
-        [("cpu", "fp32", 0.3), ("cpu", "bf16", 0.7), ("cuda", "bf16", 1.5)],
+        ("device", "backward", "seconds", "nanoseconds"),
+        [("cpu", True, 5.8, 0.3), ("cpu", False, 2.1, 0.15), ("cuda", True, 5.8, 1.5)],
     )
     def test_compilation_has_to_save_more_than_it_takes(
-        self, factor, expected, backward, passes, device, precision, nanoseconds
+        self, factor, expected, device, backward, seconds, nanoseconds
     ):
-        enough_images = 6 / (1795 * nanoseconds * 1e-9)
+        enough_images = seconds / (1795 * nanoseconds * 1e-9)
         worth = worth_compiling(
             build_body(),
-            num_images=int(factor * passes * enough_images),
+            num_images=int(factor * enough_images),
             shape=SHAPE,
             backward=backward,
             device=torch.device(device),
-            precision=precision,
+        )
+        assert worth == expected
+
+    @pytest.mark.parametrize(("device", "expected"), [("cpu", False), ("cuda", True)])
+    def test_networks_with_max_pooling_are_not_compiled_on_a_cpu(self, device, expected):
+        body = torch.nn.Sequential(build_body()[0], torch.nn.MaxPool2d(2))
+        worth = worth_compiling(
+            body, num_images=10**12, shape=SHAPE, backward=True, device=torch.device(device)
         )
         assert worth == expected
 
@@ -80,9 +87,7 @@ class TestWorth:
         wrapper = torch.nn.Module()
         wrapper.module = build_body()
         few, many = (
-            worth_compiling(
-                wrapper, num_images=n, shape=SHAPE, backward=True, device=CPU, precision="fp32"
-            )
+            worth_compiling(wrapper, num_images=n, shape=SHAPE, backward=True, device=CPU)
             for n in (1, MANY_IMAGES)
         )
         assert (few, many) == (False, True)

@@ -17,3 +17,8 @@ def has_depthwise_convolutions(network: nn.Module) -> bool:
     """Return whether a network has convolutions of each channel by itself, as MobileNet has."""
     convolutions = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
     return any(layer.groups == layer.in_channels > 1 for layer in convolutions)
+
+
+def has_max_pooling(network: nn.Module) -> bool:
+    """Return whether a network takes maxima of neighbouring pixels."""
+    return any(isinstance(layer, nn.MaxPool2d) for layer in network.modules())
