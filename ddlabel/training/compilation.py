@@ -19,7 +19,8 @@ from ddlabel.training.stacking import Forward
 from ddlabel.training.warning import warn_once
 
 # Measured on two CPU cores (`defaults` of tests/benchmarks), for a process that compiles several
-# networks: the first one takes 8 s more, and code from the cache of an earlier run takes 0.2 to 2 s.
+# networks: the first one takes 8 s more, and code from the cache of an earlier run
+# takes 0.2 to 2 s.
 _SECONDS_TO_COMPILE_TRAINING = 4.0
 _SECONDS_TO_COMPILE_LABELS = 1.5
 _SECONDS_FOR_A_LAYER_IN_TRAINING = 0.3
