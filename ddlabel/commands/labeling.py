@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ddlabel.commands.checkpoints import source_of
 from ddlabel.core.config import RelabelOptions
@@ -14,11 +15,12 @@ from ddlabel.core.errors import UsageError
 from ddlabel.core.ranks import NUM_RANKS
 from ddlabel.data.bundle import CHUNK, Bundle, Field, image_chunks
 from ddlabel.data.expert_run import Checkpoints
-from ddlabel.data.labels import Labels, Views
+from ddlabel.data.labels import Array, Labels, Views
 from ddlabel.data.schema import LabelMeta
 from ddlabel.data.scratch import scratch_array
 from ddlabel.training import distributed
 from ddlabel.training.batches import ViewIndex
+from ddlabel.training.chunking import images_of_chunk
 from ddlabel.training.device_data import DeviceBundle, DeviceViews, to_device, to_unit
 from ddlabel.training.host_rows import HostRows
 from ddlabel.training.labeler import Labeler
@@ -52,11 +54,12 @@ def label_images(
     labeler = _labeler(checkpoints, options, num_images=len(bundle))
     device = labeler.runtime.device
     values = scratch_array((len(bundle), bundle.num_classes), np.float32)
+    part_size = images_of_chunk(bundle.images.shape, device)
     source = HostRows.of_array(bundle.images, device)
     for rows in distributed.chunks_for_rank(_chunks(bundle, progress), values):
-        images = to_unit(source[rows])
+        pixels = source[rows]
         _read_next(source, rows)
-        values[rows] = labeler(images).cpu().numpy()
+        values[rows] = _label_parts(labeler, pixels, to_unit, part_size)
     return bundle.with_labels("soft", Labels(values=values, meta=_meta(checkpoints, options)))
 
 
@@ -85,12 +88,13 @@ def label_views(
     # The progress of one chunk is that of its views.
     is_one_chunk = len(bundle) <= CHUNK
     chunks = _chunks(bundle, iter if is_one_chunk else progress)
+    part_size = images_of_chunk(bundle.images.shape, device)
     source = HostRows.of_array(bundle.images, device)
     for rows in distributed.chunks_for_rank(chunks, values):
-        images_of_chunk = source[rows]
+        pixels = source[rows]
         _read_next(source, rows)
         block = DeviceBundle(
-            images=images_of_chunk,
+            images=pixels,
             hard=to_device(bundle.hard_labels[rows], device),
             num_classes=bundle.num_classes,
             views=DeviceViews.of(views.take(numbers[rows], len(bundle)), device),
@@ -99,9 +103,21 @@ def label_views(
         first_view = torch.arange(len(block), device=device) * num_views
         view_numbers = range(num_views)
         for view in progress(view_numbers) if is_one_chunk else view_numbers:
-            images = index.images(first_view + view)
-            values[rows, view] = labeler(images).cpu().numpy()
+            items = first_view + view
+            values[rows, view] = _label_parts(labeler, items, index.images, part_size)
     return dense
+
+
+def _label_parts(
+    labeler: Labeler, items: Tensor, make_images: Callable[[Tensor], Tensor], part_size: int
+) -> Array:
+    """Return the labels of the images that `make_images` makes of items, one of each.
+
+    They are made for as many items at a time as pass through a network at once: on a CPU they are
+    in its caches then.
+    """
+    labels = [labeler(make_images(part)) for part in torch.split(items, part_size)]
+    return torch.cat(labels).cpu().numpy()
 
 
 def _chunks(bundle: Bundle, progress: Progress) -> Iterator[slice]:

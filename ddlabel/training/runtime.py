@@ -240,10 +240,13 @@ class Runtime:
         return self.device.type != "cpu" or not normalises_maps(body)
 
     def _in_precision(self, forward: Forward, precision: str) -> Forward:
-        """Return a function that computes in a precision; its logits are float32."""
-        if precision not in _AUTOCAST_DTYPES:
-            return forward
-        return _autocasting(forward, self.device, _AUTOCAST_DTYPES[precision])
+        """Return a function of images in any layout that computes in a precision.
+
+        Its logits are float32.
+        """
+        if precision in _AUTOCAST_DTYPES:
+            forward = _autocasting(forward, self.device, _AUTOCAST_DTYPES[precision])
+        return _of_contiguous(forward)
 
     def max_stack_size(self, body: nn.Module, *, batch_size: int, shape: Sequence[int]) -> int:
         """Estimate how many networks like `body` can be trained at once in the free memory.
@@ -268,6 +271,19 @@ def _autocasting(forward: Forward, device: torch.device, dtype: torch.dtype) -> 
         return logits.float()
 
     return autocast_forward
+
+
+def _of_contiguous(forward: Forward) -> Forward:
+    """Return a function that first lays images out as [S, B, C, H, W], the last axis together.
+
+    Augmentations may leave the channels of a pixel together. Maps would be laid out like that too:
+    norms are slow then, and a network would be compiled once more.
+    """
+
+    def forward_contiguous(images: Tensor) -> Tensor:
+        return forward(images.contiguous())
+
+    return forward_contiguous
 
 
 def _with_last_batch(forward: Forward, for_last: Forward, size: int) -> Forward:

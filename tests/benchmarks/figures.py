@@ -80,7 +80,7 @@ GOALS = {
     "cosine-memory": _at_most("cosine loss on refined labels above KL: peak memory", "%", 2, 2),
     "bundle-open": _at_most("bundle of 2 GB: open and read the header", "s", 0.3),
     "bundle-read": Goal(work="bundle: verified read against raw sha256", cpu=0.7),
-    "bundle-write": Goal(work="bundle: write against a file copy", cpu=0.7),
+    "bundle-write": Goal(work="bundle: write against a copy to a new file", cpu=0.7),
     "help": _at_most("`ddlabel --help`", "s", 0.35),
     "list": _at_most("`ddlabel list losses`", "s"),
     "info": _at_most("`ddlabel info FILE`", "s", 0.4),

@@ -45,9 +45,12 @@ def _hash(path: Path) -> None:
 
 
 def _copy(path: Path, target: Path) -> None:
-    shutil.copyfile(path, target)
-    with target.open("rb+") as file:
+    """Copy to a new file, which then replaces the target, as a bundle is written."""
+    part = target.with_suffix(".part")
+    shutil.copyfile(path, part)
+    with part.open("rb+") as file:
         os.fsync(file.fileno())
+    part.replace(target)
 
 
 def _open(path: Path) -> None:

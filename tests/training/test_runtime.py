@@ -147,6 +147,17 @@ class TestPrecision:
         assert weights.is_contiguous(memory_format=torch.channels_last) == is_together
         assert weights.is_contiguous() != is_together
 
+    @pytest.mark.parametrize("precision", ["fp32", "bf16"])
+    def test_maps_of_images_with_channels_together_are_laid_out_as_others(self, precision):
+        body = build_network("convnet-d1", size=8).body
+        forward = cpu_runtime(precision=precision).forward([body], num_images=1, shape=(3, 8, 8))
+        layouts = []
+        body[0].register_forward_hook(lambda _, __, maps: layouts.append(maps.is_contiguous()))
+        images = random_images(2, 8, 8, 3).permute(0, 3, 1, 2)
+        assert not images.is_contiguous()
+        forward(images[None])
+        assert layouts == [True]
+
     def test_a_student_in_bfloat16_learns(self):
         (results,) = student_results(experiment(precision="bf16"))
         assert [result["accuracy"] for result in results] == [1.0, 1.0]
