@@ -36,12 +36,15 @@ def select(bundle: BundleLike, *, options: SelectOptions, reporter: Reporter) ->
     num_classes = selected.num_classes
     reporter.note(f"{len(selected)} images, {options.ipc} of each of {num_classes} classes")
     factor = factor_of(options.method, selected.side)
+    # The names of the experts have their epochs.
+    settled = replace(options, epoch=SelectOptions().epoch)
+    if checkpoints:
+        settled = replace(settled, precision=Runtime.of(options).precision)
     return Made(
         bundle=selected,
         source=opened.digest,
         inputs=expert_inputs(checkpoints),
-        # The names of the experts have their epochs.
-        settled=replace(options, epoch=SelectOptions().epoch),
+        settled=settled,
         facts=None if factor is None else {FACTOR: factor},
     )
 

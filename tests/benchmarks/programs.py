@@ -55,7 +55,7 @@ def _evaluate_programs(settings: Settings) -> Programs:
     epochs = ("--epochs", _STUDENT_EPOCHS[settings.device], "--device", settings.device)
     return Programs(
         plain=(few, "{out}", "--test", test, *epochs),
-        ddlabel=(few, "--test", test, "--out", "{out}", "--seeds", 5, *epochs),
+        ddlabel=(few, "--test", test, "--out", "{out}.jsonl", "--seeds", 5, *epochs),
     )
 
 
