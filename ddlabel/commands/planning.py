@@ -8,7 +8,7 @@ from ddlabel.commands.execute import Call
 from ddlabel.commands.reporter import SILENT
 from ddlabel.data import formats
 from ddlabel.training.cost import Cost
-from ddlabel.training.runtime import pick_device
+from ddlabel.training.runtime import Runtime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,8 @@ def plan_call(call: Call) -> PlannedCall:
         return PlannedCall(cost=None, seconds=None)
     # A list of configs, which all have the same device, if the command has axes.
     options = call.options[0] if isinstance(call.options, list) else call.options
-    return PlannedCall(cost=cost, seconds=cost.seconds(pick_device(options.device)))
+    runtime = Runtime.of(options)
+    return PlannedCall(cost=cost, seconds=cost.seconds(runtime.device, runtime.precision))
 
 
 def _count_cost(call: Call) -> Cost | None:

@@ -80,6 +80,7 @@ def label_with_experts(
     opened = open_bundle(bundle)
     if check is not None:
         check(opened.bundle)
+    options = replace(options, precision=Runtime.of(options).precision)
     choice = _choose(opened.bundle, runs, options, labelling, reporter)
     inputs = [*choice.inputs, *expert_inputs(choice.checkpoints)]
     if NUM_RANKS > 1:
@@ -89,9 +90,8 @@ def label_with_experts(
         reporter.note(f"note: {_LEARNED}")
     labelled = labelling.label(opened.bundle, choice.checkpoints, choice.options, reporter.progress)
     report_labels(labelled, labelling.field, reporter)
-    precision = Runtime.of(options).precision
     # The names of the experts have their epochs.
-    settled = replace(choice.options, epoch=type(options)().epoch, precision=precision)
+    settled = replace(choice.options, epoch=type(options)().epoch)
     return Made(bundle=labelled, source=opened.digest, inputs=inputs, settled=settled)
 
 

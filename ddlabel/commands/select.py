@@ -36,15 +36,12 @@ def select(bundle: BundleLike, *, options: SelectOptions, reporter: Reporter) ->
     num_classes = selected.num_classes
     reporter.note(f"{len(selected)} images, {options.ipc} of each of {num_classes} classes")
     factor = factor_of(options.method, selected.side)
-    # The names of the experts have their epochs.
-    settled = replace(options, epoch=SelectOptions().epoch)
-    if checkpoints:
-        settled = replace(settled, precision=Runtime.of(options).precision)
     return Made(
         bundle=selected,
         source=opened.digest,
         inputs=expert_inputs(checkpoints),
-        settled=settled,
+        # The names of the experts have their epochs.
+        settled=replace(options, epoch=SelectOptions().epoch),
         facts=None if factor is None else {FACTOR: factor},
     )
 
@@ -67,5 +64,7 @@ def select_images(bundle: Bundle, options: SelectOptions, checkpoints: Checkpoin
     options.check_together(objects=("expert",) if checkpoints else ())
     if not needs_experts:
         return selector(bundle, options)
-    runtime = Runtime.of(options)
+    # Which images are chosen does not depend on the kind of machine.
+    precision = "fp32" if options.precision == "auto" else options.precision
+    runtime = Runtime.of(replace(options, precision=precision))
     return selector(bundle, options, experts=Labeler(checkpoints, runtime, num_images=len(bundle)))

@@ -21,10 +21,9 @@ from ddlabel.training.warning import warn_once
 # Measured on two CPU cores (`defaults` of tests/benchmarks), for a process that compiles several
 # networks: the first one takes 8 s more, and code from the cache of an earlier run
 # takes 0.2 to 2 s.
-_SECONDS_TO_COMPILE_TRAINING = 4.0
-_SECONDS_TO_COMPILE_LABELS = 1.5
-_SECONDS_FOR_A_LAYER_IN_TRAINING = 0.3
-_SECONDS_FOR_A_LAYER_OF_LABELS = 0.1
+# Seconds to compile any network, and for each of its layers.
+_SECONDS_FOR_TRAINING = (4.0, 0.3)
+_SECONDS_FOR_LABELS = (1.5, 0.1)
 # What compiling saves for each activation, forward and backward together: 0.1 to 0.7 ns.
 _SECONDS_SAVED_PER_ACTIVATION = 0.3e-9
 # Not measured: captured graphs spare a GPU what small kernels wait for.
@@ -61,15 +60,8 @@ def worth_compiling(
         per_activation = _SECONDS_SAVED_ON_OTHER_DEVICES
     share = 1.0 if backward else _SHARE_OF_FORWARD
     seconds_saved = share * per_activation * num_activations * num_images
-    if backward:
-        seconds_to_compile = (
-            _SECONDS_TO_COMPILE_TRAINING + _SECONDS_FOR_A_LAYER_IN_TRAINING * num_layers
-        )
-    else:
-        seconds_to_compile = (
-            _SECONDS_TO_COMPILE_LABELS + _SECONDS_FOR_A_LAYER_OF_LABELS * num_layers
-        )
-    return seconds_saved > seconds_to_compile
+    seconds, seconds_per_layer = _SECONDS_FOR_TRAINING if backward else _SECONDS_FOR_LABELS
+    return seconds_saved > seconds + seconds_per_layer * num_layers
 
 
 def can_compile() -> bool:

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-# The share of a device's rate of matrix products that convolutions are taken to reach in estimates.
-_EXPECTED_UTILISATION = 0.5
+# The share of a device's rate of one large convolution that networks are taken to reach.
+_EXPECTED_UTILISATION = 0.8
 # The bytes that are moved for each number that a layer puts out: it is written and read again by
 # the next layer, and the same for its gradient.
 _BYTES_PER_ACTIVATION = 8
@@ -21,9 +22,14 @@ _BACKWARD_PASSES = 3
 _SECONDS_PER_STEP = 0.004
 # Networks are counted on a batch of two, because batch norm cannot train on one image.
 _BATCH_SIZE = 2
-_MATRIX_SIDE = 2048
+# The convolution whose rate is measured is a middle one of ConvNet-D3: 3 × 3, 128 channels, 32 px.
+_CONVOLVED_SHAPE = (16, 128, 32, 32)
+_KERNEL_SHAPE = (128, 128, 3, 3)
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _COPIED_NUMBERS = 1 << 24
 _SECONDS_TO_MEASURE = 0.5
+# The first one prepares the kernels.
+_FEWEST_CONVOLUTIONS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,15 +65,16 @@ class Cost:
         """The bytes that go through the device's memory for the activations."""
         return self.activations * _BYTES_PER_ACTIVATION
 
-    def seconds(self, device: torch.device) -> float:
-        """Estimate how long the work takes on a device, whose speed is measured.
+    def seconds(self, device: torch.device, precision: str) -> float:
+        """Estimate how long the work takes on a device, whose speed is measured, in a precision.
 
-        It is the time of matrix products, of moving activations through memory, and of the steps
+        It is the time of convolutions, of moving activations through memory, and of the steps
         themselves. The last two are most of it for narrow networks.
         """
-        products = self.flops / matmul_rate(device) / _EXPECTED_UTILISATION
+        rate = convolution_rate(device, _DTYPES.get(precision, torch.float32))
+        convolutions = self.flops / rate / _EXPECTED_UTILISATION
         moves = self.moved_bytes / memory_rate(device)
-        return products + moves + self.steps * _SECONDS_PER_STEP
+        return convolutions + moves + self.steps * _SECONDS_PER_STEP
 
 
 def network_cost(body: nn.Module, shape: Sequence[int], *, backward: bool) -> Cost:
@@ -115,19 +122,21 @@ def count_activations(body: nn.Module, shape: Sequence[int]) -> tuple[int, int]:
 
 
 @functools.cache
-def matmul_rate(device: torch.device) -> float:
-    """Measure the floating-point operations per second of float32 matrix products on a device.
+def convolution_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Measure the floating-point operations per second of a convolution on a device.
 
-    The fastest of the products in half a second counts.
+    The fastest of the convolutions in half a second counts, of which there are at least two.
     """
-    matrix = torch.ones(_MATRIX_SIDE, _MATRIX_SIDE, device=device)
+    images = torch.ones(_CONVOLVED_SHAPE, device=device, dtype=dtype)
+    kernel = torch.ones(_KERNEL_SHAPE, device=device, dtype=dtype)
     seconds: list[float] = []
-    while sum(seconds) < _SECONDS_TO_MEASURE:
+    while sum(seconds) < _SECONDS_TO_MEASURE or len(seconds) < _FEWEST_CONVOLUTIONS:
         started = time.perf_counter()
-        product = matrix @ matrix
-        product[0, 0].item()  # waits for the device
+        maps = torch.conv2d(images, kernel, padding=1)
+        maps[0, 0, 0, 0].item()  # waits for the device
         seconds.append(time.perf_counter() - started)
-    operations = 2 * _MATRIX_SIDE**3
+    num_outputs = maps.numel()
+    operations = 2 * math.prod(_KERNEL_SHAPE[1:]) * num_outputs
     return operations / min(seconds)
 
 

@@ -183,14 +183,14 @@ class Runtime:
             for body in bodies:
                 body.to(memory_format=torch.channels_last)
         plain = stacked(bodies)
-        slow = self._in_precision(plain, work.precision)
-        if not work.compiles:
-            return slow
-        fast = compiled(plain, self.device, required=self.compile == "on")
-        fast = self._in_precision(fast, work.precision)
-        if last_batch is None or work.compiles_last:
-            return fast
-        return _with_last_batch(fast, slow, last_batch.size)
+        forward = plain
+        if work.compiles:
+            forward = compiled(plain, self.device, required=self.compile == "on")
+        if work.compiles and last_batch is not None and not work.compiles_last:
+            forward = _with_last_batch(forward, plain, last_batch.size)
+        if work.precision in _AUTOCAST_DTYPES:
+            forward = _autocasting(forward, self.device, _AUTOCAST_DTYPES[work.precision])
+        return _of_contiguous(forward)
 
     def work(
         self,
@@ -238,15 +238,6 @@ class Runtime:
         norms of such maps are many times slower (tests/benchmarks/README.md).
         """
         return self.device.type != "cpu" or not normalises_maps(body)
-
-    def _in_precision(self, forward: Forward, precision: str) -> Forward:
-        """Return a function of images in any layout that computes in a precision.
-
-        Its logits are float32.
-        """
-        if precision in _AUTOCAST_DTYPES:
-            forward = _autocasting(forward, self.device, _AUTOCAST_DTYPES[precision])
-        return _of_contiguous(forward)
 
     def max_stack_size(self, body: nn.Module, *, batch_size: int, shape: Sequence[int]) -> int:
         """Estimate how many networks like `body` can be trained at once in the free memory.

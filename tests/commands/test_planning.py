@@ -20,12 +20,14 @@ FORWARD = 2 * 9 * 4 * 64 + 2 * 64 * 10
 
 
 def test_seconds_are_those_of_products_moves_and_steps(monkeypatch):
-    monkeypatch.setattr(cost, "matmul_rate", lambda device: 1e9)
+    rates = {torch.float32: 1e9, torch.bfloat16: 4e9}
+    monkeypatch.setattr(cost, "convolution_rate", lambda device, dtype: rates[dtype])
     monkeypatch.setattr(cost, "memory_rate", lambda device: 1e8)
     work = Cost(flops=500_000, activations=1000, steps=2) * 1000
     cpu = torch.device("cpu")
-    # At half of 1 GFLOP/s; 8 bytes for each activation at 0.1 GB/s; 4 ms for each step.
-    assert work.seconds(cpu) == pytest.approx(1.0 + 0.08 + 8.0)
+    # At 0.8 of 1 or 4 GFLOP/s; 8 bytes for each activation at 0.1 GB/s; 4 ms for each step.
+    assert work.seconds(cpu, "fp32") == pytest.approx(0.625 + 0.08 + 8.0)
+    assert work.seconds(cpu, "bf16") == pytest.approx(0.625 / 4 + 0.08 + 8.0)
 
 
 def test_the_page_on_scale_has_the_counts_of_resnet18(monkeypatch):
@@ -37,13 +39,13 @@ def test_the_page_on_scale_has_the_counts_of_resnet18(monkeypatch):
     label, step = (network_cost(body, shape, backward=backward) for backward in (False, True))
     seconds = []
     for work, rate in (
-        (label * 50_000, 800e12),
-        (label * (25 * 50_000), 800e12),
-        (label * (25 * 50_000), 50e12),
-        (step * (300 * 50_000) + Cost(steps=150_000), 800e12),
+        (label * 50_000, 400e12),
+        (label * (25 * 50_000), 400e12),
+        (label * (25 * 50_000), 25e12),
+        (step * (300 * 50_000) + Cost(steps=150_000), 400e12),
     ):
-        monkeypatch.setattr(cost, "matmul_rate", lambda device, rate=rate: rate)
-        seconds.append(f"= {work.seconds(torch.device('cpu')):,.0f} s |")
+        monkeypatch.setattr(cost, "convolution_rate", lambda device, dtype, rate=rate: rate)
+        seconds.append(f"= {work.seconds(torch.device('cpu'), 'bf16'):,.0f} s |")
     page = (GUIDE / "scale.md").read_text()
     assert [text in page for text in seconds] == [True] * 4, seconds
 

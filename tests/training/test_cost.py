@@ -17,7 +17,7 @@ from students import easy_bundle, experiment, student_records
 from ddlabel.commands.evaluate.experiment import Experiment
 from ddlabel.data.schema import LabelMeta
 from ddlabel.methods.labels import views
-from ddlabel.training.cost import count_activations, flops, matmul_rate
+from ddlabel.training.cost import convolution_rate, count_activations, flops
 
 
 def test_activations_of_a_convnet_are_countable_by_hand():
@@ -61,12 +61,14 @@ print([name for name in ("torchvision", "torch._dynamo", "scipy") if name in sys
     assert done.stdout == "[]\n"
 
 
-def test_the_fastest_matrix_product_counts(monkeypatch):
-    clock = iter([0.0, 0.3, 1.0, 1.2, 2.0, 2.4])  # products of 0.3 s and 0.2 s
+def test_the_fastest_convolution_counts(monkeypatch):
+    clock = iter([0.0, 0.3, 1.0, 1.2, 2.0, 2.4])  # convolutions of 0.3 s and 0.2 s
     monkeypatch.setattr("time.perf_counter", lambda: next(clock))
-    matmul_rate.cache_clear()
-    assert matmul_rate(CPU) == pytest.approx(2 * 2048**3 / 0.2)
-    matmul_rate.cache_clear()
+    convolution_rate.cache_clear()
+    # 3 × 3 × 128 multiplications and additions for each of 16 × 128 × 32 × 32 outputs.
+    operations = 2 * (3 * 3 * 128) * (16 * 128 * 32 * 32)
+    assert convolution_rate(CPU, torch.float32) == pytest.approx(operations / 0.2)
+    convolution_rate.cache_clear()
 
 
 def test_students_of_the_same_options_cost_what_their_views_do():

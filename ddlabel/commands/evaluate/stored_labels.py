@@ -14,9 +14,8 @@ from ddlabel.data.provenance import Entry, Input
 
 # The command that makes the labels of a field.
 _COMMANDS = {"soft": "relabel", "dense": "densify"}
-# How an ensemble is combined: options of that command. The precision is not among them: it does not
-# change what labels teach, and a CPU without units for bfloat16 needs hours for it.
-_SETTINGS = ("ensemble", "weights")
+# How an ensemble is combined, and in which precision: options of that command.
+_SETTINGS = ("ensemble", "weights", "precision")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +25,8 @@ class StoredLabeler:
     Attributes:
         field: The labels, soft or dense.
         experts: The checkpoints, in their order.
-        options: Temperature, ensemble and weights, and the machine of the evaluation.
+        options: Temperature, ensemble, weights and precision. In place of bfloat16 the precision is
+            that of the evaluation: this machine may lack the units.
         views: The views of dense labels.
     """
 
@@ -68,6 +68,8 @@ def labelers_of(
         _check_can_label(bundle, field, teacher)
         entry = _made_by(bundle, field)
         settings = {**options.runtime_settings, **_settings_of(entry)}
+        if settings["precision"] != "fp32":
+            settings["precision"] = options.precision
         temperature = bundle.labels(field).meta.temperature
         labelers.append(
             StoredLabeler(

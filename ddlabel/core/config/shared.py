@@ -33,8 +33,8 @@ class RuntimeOptions(DeviceOptions):
     )
     precision: str = option(
         "auto",
-        "arithmetic of networks; auto is bf16 where the device has units for it, else fp32 "
-        "(the last layer always fp32)",
+        "arithmetic of networks; auto is bf16 where the device has units for it, else fp32 (on a "
+        "CPU also to train networks with depthwise convolutions, and for 'select')",
         choices=("auto", "fp32", "tf32", "bf16", "fp16"),
     )
 

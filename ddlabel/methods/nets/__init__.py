@@ -41,7 +41,7 @@ def build(
 ) -> Network:
     """Build the network of a spec for images [C, size, size], with weights drawn from `seed`.
 
-    Its last layer computes in float32 in every precision.
+    Its last linear layer computes in float32 in bf16 and fp16 too.
 
     Raises:
         UsageError: The spec is unknown, or the network does not fit the images.

@@ -1,4 +1,4 @@
-"""The last layer of a network, which computes in float32 whatever the others do."""
+"""The last linear layer of a network, which computes in float32 where others are autocast."""
 
 from typing import Self
 
@@ -35,7 +35,8 @@ class Float32Linear(nn.Linear):
 def keep_last_layer_in_float32(network: nn.Module) -> None:
     """Let the last linear layer of a network, which gives its logits, compute in float32.
 
-    The names of its weights stay. A network without linear layers stays as it is.
+    The names of its weights stay. A network without linear layers stays as it is. Of a network
+    of timm with several heads, the last one changes.
     """
     layers = [
         (name, layer) for name, layer in network.named_modules() if isinstance(layer, nn.Linear)

@@ -10,7 +10,7 @@ def normalises_maps(network: nn.Module) -> bool:
 
 def _is_norm_of_maps(layer: nn.Module) -> bool:
     is_layer_norm = isinstance(layer, nn.LayerNorm) and len(layer.normalized_shape) == 3
-    return is_layer_norm or isinstance(layer, nn.GroupNorm)
+    return is_layer_norm or isinstance(layer, nn.GroupNorm | nn.InstanceNorm2d)
 
 
 def has_depthwise_convolutions(network: nn.Module) -> bool:
