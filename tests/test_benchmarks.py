@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from benchmarks import defaults, gpu, labels, plain, programs, reference, students, variants
 from benchmarks import experts as expert_benchmarks
-from benchmarks import gpu, labels, plain, programs, reference, students, variants
 from benchmarks.__main__ import main
 from benchmarks.figures import GOALS, figure, figure_line, paired_ratios, results_table
 from benchmarks.harness import BENCHMARKS, Settings, Side, compare_sides
@@ -314,7 +314,7 @@ def test_a_figure_below_its_largest_value_is_reached():
 
 
 def test_every_figure_but_those_of_another_benchmark_names_its_benchmark():
-    others = {"evaluate-1000", "share", "densify-memory", "help", "list", "info"}
+    others = {"evaluate-1000", "share", "defaults-plain", "densify-memory", "help", "list", "info"}
     others |= {f"{loss}-{name}" for loss in ("gift", "cosine") for name in ("time", "memory")}
     others |= {f"bundle-{name}" for name in ("open", "read", "write")}
     of_variants = {name for name in BENCHMARKS if name.startswith(variants.PREFIX)}
@@ -356,3 +356,16 @@ def test_a_run_on_a_gpu_goes_on_after_a_part_that_fails_or_takes_too_long(tmp_pa
     assert "no such thing" in results["errors"]["fails"]
     assert results["parts"]["sleeps"] == "stopped after 1 s"
     assert results["parts"]["works"].startswith("done")
+
+
+def test_a_run_of_the_default_is_compared_with_the_best_choice(monkeypatch):
+    # 10 steps of 10 images. Compiled steps take 1 s instead of 2, and compiling takes 15 s or 1 s.
+    seconds = {"fp32": 2.0, "fp32 compiled": 1.0, "plain loop": 3.0}
+    cold = {"fp32": 0.0, "fp32 compiled": 15.0}
+    warm = {"fp32": 0.0, "fp32 compiled": 1.0}
+    monkeypatch.setattr("ddlabel.training.runtime.has_bfloat16_units", lambda _: False)
+    case = defaults.Case(net="convnet-d1:width=4", size=8, batch=10, backward=True)
+    run = defaults.compare_run(case, "cpu", 100, seconds, cold, warm)
+    assert (run["default"], run["best"], run["against_best"]) == ("fp32", "fp32", 1.0)
+    assert run["against_best_warm"] == pytest.approx(20 / 11)
+    assert run["plain"] == pytest.approx(30 / 20)

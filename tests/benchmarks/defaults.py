@@ -165,7 +165,7 @@ def _measure_case(case: Case, device: str) -> Result:
         # Only what the first call took longer than a step is for compiling.
         cold[name] = max(0.0, cold[name] - seconds[name])
         warm[name] = max(0.0, warm.get(name, 0.0) - seconds[name])
-    runs = [_run(case, device, length, seconds, cold, warm) for length in _LENGTHS]
+    runs = [compare_run(case, device, length, seconds, cold, warm) for length in _LENGTHS]
     return {"case": str(case), "seconds": seconds, "cold": cold, "warm": warm, "runs": runs}
 
 
@@ -212,7 +212,7 @@ def _medians(steps: dict[str, Step], device: str) -> dict[str, float]:
     return {name: median(taken) for name, taken in seconds.items()}
 
 
-def _run(
+def compare_run(
     case: Case,
     device: str,
     num_images: int,
