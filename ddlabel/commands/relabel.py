@@ -80,6 +80,7 @@ def label_with_experts(
     opened = open_bundle(bundle)
     if check is not None:
         check(opened.bundle)
+    # All ranks label in one precision, and the history names it.
     options = replace(options, precision=Runtime.of(options).precision)
     choice = _choose(opened.bundle, runs, options, labelling, reporter)
     inputs = [*choice.inputs, *expert_inputs(choice.checkpoints)]

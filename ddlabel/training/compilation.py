@@ -19,9 +19,8 @@ from ddlabel.training.stacking import Forward
 from ddlabel.training.warning import warn_once
 
 # Measured on two CPU cores (`defaults` of tests/benchmarks), for a process that compiles several
-# networks: the first one takes 8 s more, and code from the cache of an earlier run
-# takes 0.2 to 2 s.
-# Seconds to compile any network, and for each of its layers.
+# networks: the first one takes 8 s more, and code from the cache of an earlier run 0.2 to 2 s.
+# The seconds to compile any network, and for each of its layers:
 _SECONDS_FOR_TRAINING = (4.0, 0.3)
 _SECONDS_FOR_LABELS = (1.5, 0.1)
 # What compiling saves for each activation, forward and backward together: 0.1 to 0.7 ns.

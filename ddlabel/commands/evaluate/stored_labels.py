@@ -25,8 +25,8 @@ class StoredLabeler:
     Attributes:
         field: The labels, soft or dense.
         experts: The checkpoints, in their order.
-        options: Temperature, ensemble, weights and precision. In place of bfloat16 the precision is
-            that of the evaluation: this machine may lack the units.
+        options: Temperature, ensemble, weights and precision. In place of any but float32, it is
+            the precision of the evaluation: this machine may lack the units.
         views: The views of dense labels.
     """
 
