@@ -36,7 +36,8 @@ def augment_of(spec: str, *, channels: int, size: int, prepare: Prepare | None =
     """
     # Only a + before a letter joins two parts: 1e+3 is a number.
     parts = [_part_of(part, prepare) for part in re.split(r"\+(?=\s*[a-zA-Z])", spec)]
-    black = torch.zeros(2, channels, size, size)
+    device = None if prepare is None else prepare.mean.device
+    black = torch.zeros(2, channels, size, size, device=device)
     with as_usage_error(f"augmentation {spec!r} does not work on {size} px"):
         for part in parts:
             # These seeds select each of DSA's operations in mode s once.
@@ -56,7 +57,8 @@ def _part_of(spec: str, prepare: Prepare | None) -> Callable[..., Tensor]:
     part = augmentations.resolve(spec)
     if "prepare" not in inspect.signature(part).parameters:
         return part
-    return partial(part, prepare=prepare or Prepare(torch.zeros(1), torch.ones(1)))
+    # Numbers without axes go with images on any device.
+    return partial(part, prepare=prepare or Prepare(torch.tensor(0.0), torch.tensor(1.0)))
 
 
 @augmentations.add

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 from draws import is_even
+from simulated_gpu import simulated_gpu
 from torchvision.transforms import InterpolationMode, RandAugment
 from torchvision.transforms.autoaugment import _apply_op
 
 from ddlabel.core.errors import UsageError
 from ddlabel.methods import rand_augment
 from ddlabel.methods.augmentations import augment_of
-from ddlabel.methods.nets.prepare import normalisation
+from ddlabel.methods.nets.prepare import Prepare, normalisation
 
 IMAGES = torch.randint(
     256, (4, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
@@ -84,3 +85,14 @@ def test_the_preparation_is_undone_for_it():
 def test_options_out_of_range_are_refused(option):
     with pytest.raises(UsageError, match=r"magnitude|operations"):
         augment_of(f"rand-augment:{option}", channels=3, size=32)
+
+
+def test_a_whitening_is_undone_on_the_device_that_it_was_moved_to():
+    noise = torch.randn(12, 12, generator=torch.Generator().manual_seed(0))
+    prepare = Prepare(torch.tensor(0.5), torch.tensor(0.25), noise)
+    unit = torch.rand(2, 3, 2, 2)
+    with simulated_gpu():
+        for device in ("cpu", "cuda"):
+            there = unit.to(device)
+            undone = prepare.to(device).undo(prepare(there)).cpu()
+            torch.testing.assert_close(undone, unit, rtol=1e-3, atol=1e-3)

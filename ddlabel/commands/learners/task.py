@@ -64,13 +64,14 @@ class Task:
         self.bundle = bundle
         self.options = options
         num_channels = bundle.images.shape[1]
+        device = pick_device(options.device)
         self._augment = augment_of(
             options.augment,
             channels=num_channels,
             size=bundle.side,
-            prepare=normalisation(bundle.pixels.mean, bundle.pixels.std),
+            prepare=normalisation(bundle.pixels.mean, bundle.pixels.std).to(device),
         )
-        self.data = DeviceBundle.of(bundle.without_views(), pick_device(options.device))
+        self.data = DeviceBundle.of(bundle.without_views(), device)
 
     @property
     def meta(self) -> LabelMeta:

@@ -36,7 +36,8 @@ class Prepare(nn.Module):
     def undo(self, images: Tensor) -> Tensor:
         """Bring prepared images back to unit space."""
         if self.whitening is not None:
-            if self._inverse is None:
+            # The layer may have been moved to another device since.
+            if self._inverse is None or self._inverse.device != self.whitening.device:
                 self._inverse = torch.linalg.inv(self.whitening.double()).to(self.whitening.dtype)
             images = (images.flatten(1) @ self._inverse).view_as(images)
         return images * self.std + self.mean
