@@ -27,6 +27,9 @@ from ddlabel.training.labeler import Labeler
 from ddlabel.training.loop import Progress
 from ddlabel.training.runtime import Runtime
 
+# A CPU labels so few images at once that reading 64 of 128 px ahead is enough.
+_PARTS_TO_READ = 16
+
 
 class Labelling(NamedTuple):
     """How a command labels a bundle, and the loss by which students learn such labels.
@@ -55,10 +58,12 @@ def label_images(
     device = labeler.runtime.device
     values = scratch_array((len(bundle), bundle.num_classes), np.float32)
     part_size = images_of_chunk(bundle.images.shape, device)
+    chunk_size = _images_to_read(part_size, device)
     source = HostRows.of_array(bundle.images, device)
-    for rows in distributed.chunks_for_rank(_chunks(bundle, progress), values):
+    chunks = _chunks(bundle, chunk_size, progress)
+    for rows in distributed.chunks_for_rank(chunks, values):
         pixels = source[rows]
-        _read_next(source, rows)
+        _read_next(source, rows, chunk_size)
         values[rows] = _label_parts(labeler, pixels, to_unit, part_size)
     return bundle.with_labels("soft", Labels(values=values, meta=_meta(checkpoints, options)))
 
@@ -85,14 +90,15 @@ def label_views(
     labels = Labels(values=values, meta=_meta(checkpoints, options))
     dense = replace(bundle, dense=labels, views=views)
     numbers = np.arange(len(bundle))
-    # The progress of one chunk is that of its views.
-    is_one_chunk = len(bundle) <= CHUNK
-    chunks = _chunks(bundle, iter if is_one_chunk else progress)
     part_size = images_of_chunk(bundle.images.shape, device)
+    chunk_size = _images_to_read(part_size, device)
+    # The progress of one chunk is that of its views.
+    is_one_chunk = len(bundle) <= chunk_size
+    chunks = _chunks(bundle, chunk_size, iter if is_one_chunk else progress)
     source = HostRows.of_array(bundle.images, device)
     for rows in distributed.chunks_for_rank(chunks, values):
         pixels = source[rows]
-        _read_next(source, rows)
+        _read_next(source, rows, chunk_size)
         block = DeviceBundle(
             images=pixels,
             hard=to_device(bundle.hard_labels[rows], device),
@@ -120,16 +126,27 @@ def _label_parts(
     return torch.cat(labels).cpu().numpy()
 
 
-def _chunks(bundle: Bundle, progress: Progress) -> Iterator[slice]:
+def _images_to_read(part_size: int, device: torch.device) -> int:
+    """Return how many images are read at a time, to be labelled in parts of `part_size`.
+
+    All parts are whole, so that labels do not depend on it. Three chunks are in memory at once:
+    the one before, this one and the next.
+    """
+    if device.type == "cpu":
+        return min(CHUNK, _PARTS_TO_READ * part_size)
+    return max(CHUNK, part_size)
+
+
+def _chunks(bundle: Bundle, size: int, progress: Progress) -> Iterator[slice]:
     """Yield the chunks of a bundle's images, and report how many are done."""
-    chunks = list(image_chunks(bundle))
+    chunks = list(image_chunks(bundle, size))
     for number in progress(range(len(chunks))):
         yield chunks[number]
 
 
-def _read_next(source: HostRows, rows: slice) -> None:
+def _read_next(source: HostRows, rows: slice, chunk_size: int) -> None:
     """Read the chunk that comes after `rows` on this rank, while these are labelled."""
-    distance = CHUNK * NUM_RANKS
+    distance = chunk_size * NUM_RANKS
     if rows.start + distance < len(source):
         source.expect(slice(rows.start + distance, rows.stop + distance))
 
