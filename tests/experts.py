@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ddlabel.commands.reporter import Reporter
 from ddlabel.commands.train_expert import train_expert
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.expert_run import ExpertInfo, ExpertRun
@@ -58,3 +59,20 @@ def write_run(
         records.append({"step": step, "epoch": step, "sha256": run.save_weights(step, weights)})
     run.save_metrics(records)
     return run
+
+
+class StopAfter(Reporter):
+    """Interrupts the training when so many checkpoints are saved."""
+
+    def __init__(self, num_checkpoints: int) -> None:
+        self.num_checkpoints = num_checkpoints
+
+    def note(self, text: str) -> None:
+        if text.startswith("epoch"):
+            self.num_checkpoints -= 1
+            if self.num_checkpoints == 0:
+                raise KeyboardInterrupt
+
+
+def read_files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}

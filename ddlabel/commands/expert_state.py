@@ -28,12 +28,13 @@ Needed = Literal["nothing", "the optimizer", "more than is kept"]
 
 
 class Expert(NamedTuple):
-    """An expert in training: its run, its network, the optimizer of the network, and its losses."""
+    """An expert in training: its run, its network, and what training goes on from."""
 
     run: ExpertRun
     network: Network
     optimizer: Optimizer
     mean_losses: MeanLosses
+    scaler: torch.amp.GradScaler
 
 
 def training_sample(images: DeviceBundle, seed: int) -> DeviceBundle:
@@ -83,6 +84,7 @@ def save_training(planned: PlannedRun, expert: Expert, step: int) -> None:
         "body": expert.network.body.state_dict(),
         "optimizer": expert.optimizer.state_dict(),
         "losses": expert.mean_losses.state(),
+        "scaler": expert.scaler.state_dict(),
         "step": step,
     }
     save_state(planned.resume_file, state)
@@ -148,6 +150,8 @@ def resume(
             expert.network.body.load_state_dict(state["body"])
             expert.optimizer.load_state_dict(state["optimizer"])
             expert.mean_losses.load_state(state["losses"])
+            if expert.scaler.is_enabled():
+                expert.scaler.load_state_dict(state["scaler"])
             step = int(state["step"])
         records = [record for record in expert.run.saved_metrics() if record["step"] <= step]
         _check_records(planned, records, [saved for saved in checkpoint_steps if saved <= step])

@@ -87,14 +87,14 @@ def train_run(
         saved_step=start,
     )
     remaining = range(start, planned.info.steps)
-    with training.runtime.matmul_precision(), saver.saving_on_signals():
+    with training.runtime.arithmetic(), saver.saving_on_signals():
         fit(
             training.parallel_forward(body, forward),
             [training.spec(expert, remaining)],
             steps=progress(remaining),
             **saver.hooks(steps),
             layer_seed=partial(rng.stream, planned.info.seed, distributed.layer_stream()),
-            scale_losses=training.runtime.precision == "fp16",
+            scaler=expert.scaler,
         )
     finish(planned, expert, needed)
     return expert.run
@@ -127,7 +127,13 @@ class _Training:
         run = open_run(self.planned, self.real)
         network = network_of(self.planned.info, run).to(self.runtime.device)
         optimizer = optimizer_of(self.options.optimizer, network.body.parameters())
-        return Expert(run, network, optimizer, MeanLosses(1, self.runtime.device))
+        return Expert(
+            run=run,
+            network=network,
+            optimizer=optimizer,
+            mean_losses=MeanLosses(1, self.runtime.device),
+            scaler=self.runtime.loss_scaler(),
+        )
 
     def forward(self, body: nn.Module) -> Forward:
         """Return the network as a function of images, compiled if its training is long enough."""

@@ -194,7 +194,7 @@ class _Testing:
         """Return logits [N, K] of a network."""
         shape = data.images.shape[1:]
         forward = self.runtime.forward([network.body], num_images=len(data), shape=shape)
-        with torch.no_grad():
+        with self.runtime.arithmetic(), torch.no_grad():
             return predict([network], forward, data)[0]
 
 

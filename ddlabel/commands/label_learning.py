@@ -22,6 +22,7 @@ from ddlabel.data.labels import Labels
 from ddlabel.data.schema import require
 from ddlabel.methods.labels.gift import smooth
 from ddlabel.methods.optimizers import optimizer_of
+from ddlabel.training.arithmetic import arithmetic
 from ddlabel.training.device_data import DeviceBundle
 from ddlabel.training.loop import Progress
 
@@ -65,24 +66,25 @@ def learn_labels(
             an iteration are not finite.
     """
     task = Task(bundle, options)
-    objective = _objective(task, real, experts)
-    for text in objective.notes:
-        note(text)
-    learning = _Learning.begin(task, objective)
-    num_done = learning.resume(state)
-    losses: list[float] = []
-    for iteration in progress(range(num_done, options.iterations)):
-        loss = objective.loss(learning.labels, iteration)
-        if not learning.step(loss):
-            # Before iteration 0 there is nothing to keep.
-            if iteration > 0:
-                save(learning.state(iteration, losses))
-            raise InvalidInputError(_divergence(iteration))
-        losses.append(float(loss.detach()))
-        num_done = iteration + 1
-        if num_done % options.save_every == 0 or interruption.is_requested():
-            save(learning.state(num_done, losses))
-            losses.clear()
+    with arithmetic(task.data.device):
+        objective = _objective(task, real, experts)
+        for text in objective.notes:
+            note(text)
+        learning = _Learning.begin(task, objective)
+        num_done = learning.resume(state)
+        losses: list[float] = []
+        for iteration in progress(range(num_done, options.iterations)):
+            loss = objective.loss(learning.labels, iteration)
+            if not learning.step(loss):
+                # Before iteration 0 there is nothing to keep.
+                if iteration > 0:
+                    save(learning.state(iteration, losses))
+                raise InvalidInputError(_divergence(iteration))
+            losses.append(float(loss.detach()))
+            num_done = iteration + 1
+            if num_done % options.save_every == 0 or interruption.is_requested():
+                save(learning.state(num_done, losses))
+                losses.clear()
     labels = Labels(values=learning.values(), meta=task.meta)
     return LearnedLabels(bundle.with_labels("soft", labels), learning.lr)
 

@@ -72,6 +72,6 @@ def features_of(experts: Labeler, images: Tensor) -> Tensor:
     for (prepare, _), body in zip(experts.experts, experts.bodies, strict=True):
         linear_layers = [layer for layer in body.modules() if isinstance(layer, nn.Linear)]
         hook = linear_layers[-1].register_forward_pre_hook(keep_input)
-        with hook, experts.runtime.matmul_precision():
+        with hook, experts.runtime.arithmetic():
             body(prepare(images))
     return torch.cat(features, 1)

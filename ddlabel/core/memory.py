@@ -8,7 +8,14 @@ from ddlabel.core.errors import ResourceError
 _WORDS = (
     "DefaultCPUAllocator: ",
     "CUDA error: out of memory",
+    "CUDA driver error: out of memory",
+    "Triton Error [CUDA]: out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_NOT_INITIALIZED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    # cuDNN, if the workspace of no algorithm fits:
+    "unable to find an engine to execute this computation",
     "Cannot allocate memory",
     "Storage size calculation overflowed",
     "std::bad_alloc",

@@ -94,7 +94,23 @@ def sgd(
     groups: ParamGroups, *, lr: float = 0.01, momentum: float = 0.9, nesterov: bool = False
 ) -> Optimizer:
     """Stochastic gradient descent. The defaults are Label-Worth's for students."""
-    return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=True)
+    optimizer = torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=True)
+    if momentum:
+        optimizer.register_step_pre_hook(_begin_with_zero_momentum)
+    return optimizer
+
+
+def _begin_with_zero_momentum(optimizer: Optimizer, *_: Any) -> None:
+    """Give parameters that have none a momentum of zero.
+
+    torch takes memory as it is, to write the first gradient there. If this gradient overflows, in
+    fp16, the step is left out, and the next one goes on from whatever the memory had.
+    """
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if parameter.grad is not None:
+                state = optimizer.state[parameter]
+                state.setdefault("momentum_buffer", torch.zeros_like(parameter))
 
 
 @_add_with_decay()

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from ddlabel.training.arithmetic import arithmetic
+
 # The share of a device's rate of one large convolution that networks are taken to reach.
 _EXPECTED_UTILISATION = 0.8
 # The bytes that are moved for each number that a layer puts out: it is written and read again by
@@ -29,7 +31,7 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _COPIED_NUMBERS = 1 << 24
 _SECONDS_TO_MEASURE = 0.5
 # The first one prepares the kernels.
-_FEWEST_CONVOLUTIONS = 2
+_FEWEST_MEASUREMENTS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,19 +127,22 @@ def count_activations(body: nn.Module, shape: Sequence[int]) -> tuple[int, int]:
 def convolution_rate(device: torch.device, dtype: torch.dtype) -> float:
     """Measure the floating-point operations per second of a convolution on a device.
 
-    The fastest of the convolutions in half a second counts, of which there are at least two.
+    The fastest of the measurements in half a second counts, of which there are at least two.
     """
     images = torch.ones(_CONVOLVED_SHAPE, device=device, dtype=dtype)
     kernel = torch.ones(_KERNEL_SHAPE, device=device, dtype=dtype)
+    repeats = _repeats(device)
     seconds: list[float] = []
-    while sum(seconds) < _SECONDS_TO_MEASURE or len(seconds) < _FEWEST_CONVOLUTIONS:
-        started = time.perf_counter()
-        maps = torch.conv2d(images, kernel, padding=1)
-        maps[0, 0, 0, 0].item()  # waits for the device
-        seconds.append(time.perf_counter() - started)
+    with arithmetic(device):
+        while sum(seconds) < _SECONDS_TO_MEASURE or len(seconds) < _FEWEST_MEASUREMENTS:
+            started = time.perf_counter()
+            for _ in range(repeats):
+                maps = torch.conv2d(images, kernel, padding=1)
+            maps[0, 0, 0, 0].item()  # waits for the device
+            seconds.append(time.perf_counter() - started)
     num_outputs = maps.numel()
     operations = 2 * math.prod(_KERNEL_SHAPE[1:]) * num_outputs
-    return operations / min(seconds)
+    return repeats * operations / min(seconds)
 
 
 @functools.cache
@@ -148,10 +153,20 @@ def memory_rate(device: torch.device) -> float:
     """
     source = torch.ones(_COPIED_NUMBERS, device=device)
     target = torch.empty_like(source)
+    repeats = _repeats(device)
     seconds: list[float] = []
     while sum(seconds) < _SECONDS_TO_MEASURE:
         started = time.perf_counter()
-        target.copy_(source)
+        for _ in range(repeats):
+            target.copy_(source)
         target[0].item()  # waits for the device
         seconds.append(time.perf_counter() - started)
-    return 2 * source.nbytes / min(seconds)
+    return repeats * 2 * source.nbytes / min(seconds)
+
+
+def _repeats(device: torch.device) -> int:
+    """Return how often work of some milliseconds on a CPU is done between two looks at the clock.
+
+    A GPU does it in less time than the host takes to wait for it.
+    """
+    return 1 if device.type == "cpu" else 100

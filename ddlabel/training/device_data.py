@@ -17,7 +17,7 @@ from ddlabel.methods.labels.target import Target, class_shares
 from ddlabel.methods.nets import Network
 from ddlabel.training.chunking import images_of_chunk
 from ddlabel.training.host_rows import HostRows
-from ddlabel.training.memory import free_bytes
+from ddlabel.training.memory import ChunkedFunction, free_bytes
 from ddlabel.training.stacking import Forward
 
 # The share of a device's free memory that bundles may take: networks need the rest.
@@ -146,9 +146,9 @@ class DeviceBundle:
         if isinstance(self.images, HostRows):
             self.images.expect(rows)
 
-    def unit_chunks(self) -> Iterator[Tensor]:
-        """Yield all images in unit space, in chunks for networks without gradients."""
-        size = images_of_chunk(self.images.shape, self.device)
+    def unit_chunks(self, num_networks: int = 1) -> Iterator[Tensor]:
+        """Yield all images in unit space, in chunks for so many networks without gradients."""
+        size = max(1, images_of_chunk(self.images.shape, self.device) // num_networks)
         for start in range(0, len(self), size):
             images = self.images[start : start + size]
             if start + size < len(self):
@@ -222,10 +222,14 @@ def predict(networks: Sequence[Network], forward: Forward, data: DeviceBundle) -
     """
     for network in networks:
         network.eval()
-    logits = []
-    for part in data.unit_chunks():
-        images = networks[0].prepare(part)
-        logits.append(forward(images.expand(len(networks), *images.shape)))
+
+    def logits_of(unit_images: Tensor) -> Tensor:
+        images = networks[0].prepare(unit_images)
+        return forward(images.expand(len(networks), *images.shape)).transpose(0, 1)
+
+    # A stack that was trained fits in smaller chunks at least.
+    in_chunks = ChunkedFunction(logits_of)
+    logits = torch.cat([in_chunks(part) for part in data.unit_chunks(len(networks))])
     for network in networks:
         network.train()
-    return torch.cat(logits, 1)
+    return logits.transpose(0, 1)

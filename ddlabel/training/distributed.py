@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from ddlabel.core.errors import IncompatibleError, ResourceError
+from ddlabel.core.errors import IncompatibleError, ResourceError, UsageError
 from ddlabel.data.labels import Array
 from ddlabel.training.loop import Batch, StepLoss
 from ddlabel.training.runtime import pick_device
@@ -32,9 +32,12 @@ def join(device: str, inputs: dict[str, Any]) -> None:
     Ranks talk by gloo between CPUs and by nccl between GPUs; each rank takes its own GPU.
 
     Raises:
+        UsageError: The device is one GPU.
         IncompatibleError: The ranks have different inputs.
         ResourceError: A rank does not come within a minute, or there is no GPU for it.
     """
+    if device.startswith("cuda:"):
+        raise UsageError(f"--device is {device} and each rank takes its own GPU: use --device cuda")
     try:
         timeout = timedelta(seconds=_SECONDS_TO_MEET)
         meeting = dist.rendezvous("env://", timeout=timeout)  # type: ignore[attr-defined]

@@ -77,6 +77,7 @@ def streamed_batches(
         batch_size=None,
         sampler=requests,
         num_workers=workers,
+        pin_memory=device.type == "cuda",
     )
     images_of_steps = zip(steps, loader, strict=True)
     hard_labels = torch.from_numpy(folder.hard_labels).to(device)
@@ -89,7 +90,7 @@ def streamed_batches(
         if isinstance(images_of_rank, DDLabelError):
             raise images_of_rank
         images = torch.zeros(len(rows), *images_of_rank.shape[1:], device=device)
-        images[rows_of_rank(len(rows))] = to_unit(images_of_rank.to(device))
+        images[rows_of_rank(len(rows))] = to_unit(images_of_rank.to(device, non_blocking=True))
         target = Target.of_classes(hard_labels[rows], num_classes)
         return transform(images, target, seed=seed, step=step)
 

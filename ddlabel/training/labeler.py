@@ -100,7 +100,7 @@ class Labeler:
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         """Return logits [B, K] of images [B, C, H, W] in unit space."""
-        with self.runtime.matmul_precision():
+        with self.runtime.arithmetic():
             return self._label_chunks(images)
 
     def after(self, prepared: Prepare) -> Callable[[Tensor], Tensor]:
@@ -113,7 +113,7 @@ class Labeler:
         @torch.no_grad()
         def label(images: Tensor) -> Tensor:
             logits = []
-            with self.runtime.matmul_precision():
+            with self.runtime.arithmetic():
                 unit_images = images if all(are_same) else prepared.undo(images)
                 for (prepare, forward), is_same in zip(self.experts, are_same, strict=True):
                     inputs = images if is_same else prepare(unit_images)

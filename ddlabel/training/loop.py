@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from ddlabel.training.memory import copied
 from ddlabel.training.stacking import Forward
 
 # Returns the images [B, C, H, W] of a step and their targets: a `Target`, or what the loss takes
@@ -62,17 +63,17 @@ def fit(
     callbacks: Mapping[int, LossCallback] | None = None,
     after_step: Callable[[int], object] | None = None,
     mean_losses: "MeanLosses | None" = None,
-    scale_losses: bool = False,
+    scaler: torch.amp.GradScaler | None = None,
 ) -> list[float]:
     """Train networks side by side, each by its own spec; `forward` holds them as a stack.
 
     The random numbers of layers such as dropout are drawn from `layer_seed(step)`. `callbacks` maps
     a number of finished steps to a function that is then called with the mean losses since the last
-    call; it must not change the training. With `scale_losses` small gradients survive in float16.
+    call; it must not change the training. With a `scaler` small gradients survive in float16.
 
     `after_step` is then called with the number of finished steps, and may end the training by an
-    exception. A caller that goes on with this training later passes `mean_losses` and saves their
-    state.
+    exception. A caller that goes on with this training later passes `mean_losses` and `scaler`, and
+    saves their states.
 
     Returns:
         The mean loss of every network since the last callback; nan if no step came after it.
@@ -80,9 +81,10 @@ def fit(
     callbacks = callbacks or {}
     device = specs[0].device
     mean_losses = mean_losses or MeanLosses(len(specs), device)
-    scaler = torch.amp.GradScaler(device.type, enabled=scale_losses)
-    # Layers draw from torch's global generator only: seed it for each step, and restore it after.
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    scaler = scaler or torch.amp.GradScaler(device.type, enabled=False)
+    # Layers draw from torch's global generators only: seed them for each step, and restore them
+    # after. Those of a GPU are left alone on a CPU: to ask for them takes memory of every GPU.
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         for step in steps:
             images, targets = _stacked_batch(specs, step)
             _seed_layers(device, layer_seed(step))
@@ -111,7 +113,7 @@ def shuffled_rows(
     @lru_cache(maxsize=2)
     def permutation(pass_number: int) -> Tensor:
         generator = torch.Generator().manual_seed(pass_seed(pass_number))
-        return torch.randperm(num_rows, generator=generator).to(device)
+        return copied(torch.randperm(num_rows, generator=generator), device)
 
     def rows_of_step(step: int) -> Tensor:
         pass_number, index = divmod(step, steps_per_pass)
@@ -184,6 +186,8 @@ def _update(
     # A network's parameters are in its own loss only: the gradient of the sum is that of this loss.
     scaler.scale(losses.sum()).backward()  # type: ignore[no-untyped-call]
     for spec in specs:
+        # A fused optimizer would do this in its step, after whoever records its gradients.
+        scaler.unscale_(spec.optimizer)
         scaler.step(spec.optimizer)
     scaler.update()
 
@@ -192,5 +196,5 @@ def _seed_layers(device: torch.device, seed: int) -> None:
     """Seed the generators that layers draw from, on the CPU and on the device."""
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
-        index = 0 if device.index is None else device.index
+        index = torch.cuda.current_device() if device.index is None else device.index
         torch.cuda.default_generators[index].manual_seed(seed)

@@ -54,8 +54,18 @@ def free_bytes(device: torch.device) -> int:
     """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        return int(free)
+        # torch keeps the memory of tensors that are gone for new ones.
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(free + kept)
     return int(psutil.virtual_memory().available)
+
+
+def copied(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor of the host to a device, without making the host wait for a GPU."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    # The copy of memory that is not pinned begins when all work before it is done.
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def release_memory() -> None:

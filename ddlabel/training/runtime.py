@@ -1,8 +1,8 @@
 """Where networks run and in which arithmetic: `--device`, `--precision` and `--compile`."""
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from ddlabel.core.config import RuntimeOptions
 from ddlabel.core.errors import ResourceError, UsageError
+from ddlabel.core.memory import is_out_of_memory
 from ddlabel.methods.nets.traits import has_depthwise_convolutions, normalises_maps
+from ddlabel.training.arithmetic import arithmetic
 from ddlabel.training.compilation import can_compile, compiled, worth_compiling
 from ddlabel.training.cost import count_activations
 from ddlabel.training.memory import free_bytes, keep_freed_memory
@@ -39,7 +41,12 @@ def pick_device(name: str) -> torch.device:
     device = torch.device(name)
     try:
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError):
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        if is_out_of_memory(error):
+            raise ResourceError(
+                f"--device {name}: other programs have taken its memory; wait for them, or use "
+                "another device"
+            ) from None
         raise ResourceError(
             f"--device {name}: there is no such device on this machine; use --device cpu"
         ) from None
@@ -89,22 +96,23 @@ class LastBatch(NamedTuple):
 class Runtime:
     """A device, the precision of networks on it (fp32, tf32, bf16 or fp16) and `--compile`.
 
-    To make one changes nothing in torch: run networks inside `with runtime.matmul_precision():`.
+    To make one changes nothing in torch: run networks inside `with runtime.arithmetic():`.
     `of` lets the process keep freed memory if the device is a CPU: see `keep_freed_memory`.
     """
 
     device: torch.device
     precision: str
     compile: str
-    # The precision in which networks with depthwise convolutions train, if it is another one.
-    depthwise_precision: str | None = None
+    # The precision of training that bfloat16 makes no faster, if it is another one.
+    fallback_precision: str | None = None
 
     @classmethod
     def of(cls, options: RuntimeOptions) -> Self:
         """Return the runtime of these options.
 
         The precision `auto` is bf16 on a device with units for bfloat16, and fp32 elsewhere. On a
-        CPU, networks with depthwise convolutions train in fp32, which is faster for them.
+        CPU, networks with depthwise convolutions and stacks of networks train in fp32: it is faster
+        for the first, and `torch.vmap` convolves the second in float32 anyway.
 
         Raises:
             UsageError: The device has a name that torch does not know.
@@ -114,11 +122,11 @@ class Runtime:
         if device.type == "cpu":
             keep_freed_memory()
         precision = options.precision
-        depthwise_precision = None
+        fallback_precision = None
         if precision == "auto":
             precision = "bf16" if has_bfloat16_units(device) else "fp32"
             if device.type == "cpu":
-                depthwise_precision = "fp32"
+                fallback_precision = "fp32"
         if precision in ("tf32", "fp16") and device.type != "cuda":
             raise ResourceError(
                 f"--precision {precision} needs a CUDA device and this is {device}: "
@@ -128,30 +136,16 @@ class Runtime:
             device=device,
             precision=precision,
             compile=options.compile,
-            depthwise_precision=depthwise_precision,
+            fallback_precision=fallback_precision,
         )
 
-    @contextmanager
-    def matmul_precision(self) -> Iterator[None]:
-        """Set how a GPU multiplies float32 matrices inside a `with` block, and restore it after.
+    def arithmetic(self) -> AbstractContextManager[None]:
+        """Set how a GPU computes in this precision inside a `with` block: see `arithmetic`."""
+        return arithmetic(self.device, use_tf32=self.precision == "tf32")
 
-        TensorFloat-32 is used with the precision tf32 and with no other, neither for matrix
-        products nor for convolutions, where torch's own default uses it. Other devices have no
-        such setting: nothing is changed.
-        """
-        if self.device.type != "cuda":
-            yield
-            return
-        matmul_before = torch.get_float32_matmul_precision()
-        cudnn_before = torch.backends.cudnn.allow_tf32
-        use_tf32 = self.precision == "tf32"
-        torch.set_float32_matmul_precision("high" if use_tf32 else "highest")
-        torch.backends.cudnn.allow_tf32 = use_tf32
-        try:
-            yield
-        finally:
-            torch.set_float32_matmul_precision(matmul_before)
-            torch.backends.cudnn.allow_tf32 = cudnn_before
+    def loss_scaler(self) -> torch.amp.GradScaler:
+        """Return what lets small gradients survive in fp16; in other precisions it does nothing."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
 
     def forward(
         self,
@@ -178,6 +172,7 @@ class Runtime:
             shape=shape,
             backward=backward,
             last_batch=last_batch,
+            num_networks=len(bodies),
         )
         if work.precision in _AUTOCAST_DTYPES and self._keeps_channels_together(bodies[0]):
             for body in bodies:
@@ -185,9 +180,15 @@ class Runtime:
         plain = stacked(bodies)
         forward = plain
         if work.compiles:
-            forward = compiled(plain, self.device, required=self.compile == "on")
-        if work.compiles and last_batch is not None and not work.compiles_last:
-            forward = _with_last_batch(forward, plain, last_batch.size)
+            has_plain_last = last_batch is not None and not work.compiles_last
+            forward = _partly_plain(
+                compiled(plain, self.device, required=self.compile == "on"),
+                plain,
+                last_size=last_batch.size if last_batch and has_plain_last else None,
+                # A GPU tests in less time than the code for it is compiled, and a captured graph
+                # keeps the memory of its largest batch.
+                in_tests=backward and self.device.type == "cuda",
+            )
         if work.precision in _AUTOCAST_DTYPES:
             forward = _autocasting(forward, self.device, _AUTOCAST_DTYPES[work.precision])
         return _of_contiguous(forward)
@@ -200,13 +201,17 @@ class Runtime:
         shape: Sequence[int],
         backward: bool,
         last_batch: LastBatch | None = None,
+        num_networks: int = 1,
     ) -> "Work":
         """Return whether networks like `body` are compiled for some work, and their precision.
 
-        See `forward` for the work. The choice depends on counts alone, never on measured time, so
-        that the numbers of a result do not depend on how busy the machine is.
+        See `forward` for the work of each of them. The choice depends on counts alone, never on
+        measured time, so that the numbers of a result do not depend on how busy the machine is.
         """
-        precision = self._precision_of(body, backward=backward)
+        is_slow = num_networks > 1 or has_depthwise_convolutions(body)
+        precision = self.precision
+        if backward and is_slow and self.fallback_precision is not None:
+            precision = self.fallback_precision
 
         def is_worth_it(num_images: int) -> bool:
             return worth_compiling(
@@ -224,12 +229,6 @@ class Runtime:
             num_in_last = 0 if last_batch is None else last_batch.num_images
             compiles_last = compiles and is_worth_it(num_in_last)
         return Work(compiles=compiles, precision=precision, compiles_last=compiles_last)
-
-    def _precision_of(self, body: nn.Module, *, backward: bool) -> str:
-        """Return the precision of networks like `body`, for training with `backward`."""
-        if backward and self.depthwise_precision is not None and has_depthwise_convolutions(body):
-            return self.depthwise_precision
-        return self.precision
 
     def _keeps_channels_together(self, body: nn.Module) -> bool:
         """Return whether the channels of a pixel should lie next to each other in memory.
@@ -277,11 +276,17 @@ def _of_contiguous(forward: Forward) -> Forward:
     return forward_contiguous
 
 
-def _with_last_batch(forward: Forward, for_last: Forward, size: int) -> Forward:
-    """Return `forward`, with `for_last` in its place for training batches of `size` images."""
+def _partly_plain(
+    forward: Forward, plain: Forward, *, last_size: int | None, in_tests: bool
+) -> Forward:
+    """Return compiled networks `forward`, with `plain` in their place where that is faster.
+
+    These are training batches of `last_size` images and, with `in_tests`, what needs no gradients.
+    """
 
     def either_forward(images: Tensor) -> Tensor:
-        is_last = torch.is_grad_enabled() and images.shape[1] == size
-        return for_last(images) if is_last else forward(images)
+        is_training = torch.is_grad_enabled()
+        is_plain = images.shape[1] == last_size if is_training else in_tests
+        return plain(images) if is_plain else forward(images)
 
     return either_forward

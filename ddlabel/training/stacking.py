@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm
 
 # Returns the logits [S, B, K] of S networks for images [S, B, C, H, W].
 Forward = Callable[[Tensor], Tensor]
@@ -23,6 +24,9 @@ def stacked(bodies: Sequence[nn.Module]) -> Forward:
     first = bodies[0]
     states = [_state(body) for body in bodies]
     buffer_names = [name for name, _ in first.named_buffers()]
+    for layer in first.modules():
+        if isinstance(layer, _BatchNorm):
+            layer.register_forward_pre_hook(_in_float32)
 
     def forward_one(state: dict[str, Tensor], images: Tensor) -> Tensor:
         logits: Tensor = functional_call(first, state, (images,))
@@ -31,10 +35,11 @@ def stacked(bodies: Sequence[nn.Module]) -> Forward:
     def forward(images: Tensor) -> Tensor:
         stack = {name: torch.stack([state[name] for state in states]) for name in states[0]}
         logits = torch.vmap(forward_one)(stack, images)
-        # The layers updated the stacked copies of the running statistics in place.
-        for name in buffer_names:
-            for state, updated in zip(states, stack[name], strict=True):
-                state[name].copy_(updated)
+        if first.training:
+            # The layers updated the stacked copies of the running statistics in place.
+            for name in buffer_names:
+                for state, updated in zip(states, stack[name], strict=True):
+                    state[name].copy_(updated)
         return logits
 
     return forward
@@ -63,6 +68,16 @@ def _unstacked(body: nn.Module) -> Forward:
         return logits[None]
 
     return forward
+
+
+def _in_float32(_: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+    """Return the images of a batch norm in float32.
+
+    Inside `torch.vmap` torch gives half-precision images weights of their own kind, and then fails
+    at the running statistics, which are float32.
+    """
+    (images,) = inputs
+    return (images.float(),)
 
 
 def _state(body: nn.Module) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from experts import SMALL
+from experts import SMALL, read_files
 from listener import Listener
 from samples import make_bundle
 
@@ -27,11 +27,6 @@ PLAIN = SMALL | {
 }
 MOMENTUM = {"optimizer": "sgd:lr=0.05,momentum=0.9"}
 REAL = make_bundle(images=25)
-
-
-def read_files(folder: Path) -> dict[str, bytes]:
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def train(folder: Path, reporter: Reporter = SILENT, **changes) -> dict[str, bytes]:

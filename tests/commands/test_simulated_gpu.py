@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from experts import SMALL, train_small_expert
+from experts import SMALL, StopAfter, read_files, train_small_expert
+from networks import SHAPE, build_body, random_images
 from samples import make_bundle
 from simulated_gpu import CPU, GPU, simulated_gpu
 from students import easy_bundle, experiment, student_records, student_results
@@ -20,7 +22,7 @@ from ddlabel.commands.learners import learners
 from ddlabel.commands.select import select
 from ddlabel.commands.selectors import selectors
 from ddlabel.commands.train_expert import train_expert
-from ddlabel.core.config import DensifyOptions, RelabelOptions
+from ddlabel.core.config import DensifyOptions, RelabelOptions, RuntimeOptions
 from ddlabel.data.bundle import Bundle
 from ddlabel.data.expert_run import Checkpoint, ExpertRun
 from ddlabel.methods.augmentations import augmentations
@@ -28,6 +30,9 @@ from ddlabel.methods.losses import losses
 from ddlabel.methods.mixing import mixes
 from ddlabel.methods.optimizers import optimizers
 from ddlabel.methods.schedules import schedules
+from ddlabel.training import runtime
+from ddlabel.training.memory import free_bytes
+from ddlabel.training.runtime import Runtime
 
 ON_GPU = {"device": "cuda", "precision": "fp32", "compile": "off"}
 ON_CPU = ON_GPU | {"device": "cpu"}
@@ -167,6 +172,19 @@ class TestExperts:
         for ours, theirs in zip(longer.weights(6).values(), fresh.weights(6).values(), strict=True):
             np.testing.assert_array_equal(ours, theirs)
 
+    def test_a_killed_run_in_fp16_goes_on_with_its_scale_of_the_loss(self, tmp_path, monkeypatch):
+        # The gradients of the first steps overflow, and each such step halves the scale.
+        scaler = partial(torch.amp.GradScaler, "cuda", init_scale=2.0**40)
+        monkeypatch.setattr(Runtime, "loss_scaler", lambda _: scaler())
+        options = SMALL | ON_GPU | {"precision": "fp16", "epochs": 12}
+        real = make_bundle(images=30)
+        with simulated_gpu():
+            train_expert(real, tmp_path / "whole", **options)
+            with pytest.raises(KeyboardInterrupt):
+                train_expert(real, tmp_path / "killed", **options, reporter=StopAfter(8))
+            train_expert(real, tmp_path / "killed", **options)
+        assert read_files(tmp_path / "killed") == read_files(tmp_path / "whole")
+
 
 class TestLabels:
     @pytest.mark.parametrize("views", [None, "grid:n=2,r=0.75", "random:count=2", "fkd:count=2"])
@@ -244,3 +262,33 @@ def test_a_bundle_is_examined(run):
             easy_bundle(60), expert=run.folder, test=easy_bundle(60, seed=1), **ON_GPU
         )
     assert {"class-order", "pixel-space"} <= set(diagnosis.passed)
+
+
+class TestRuntime:
+    def test_memory_that_torch_keeps_is_free(self, monkeypatch):
+        with simulated_gpu(free_memory=1000):
+            monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 700)
+            monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 200)
+            assert free_bytes(GPU) == 1500
+            monkeypatch.undo()
+
+    def test_compiled_networks_are_tested_uncompiled(self, monkeypatch):
+        monkeypatch.setattr(
+            runtime, "compiled", lambda forward, *_, **__: lambda images: "compiled"
+        )
+        with simulated_gpu():
+            chosen = Runtime.of(RuntimeOptions(**ON_GPU | {"compile": "on"}))
+            body = build_body().to(GPU)
+            images = random_images(1, 8, *SHAPE).to(GPU)
+            forward = chosen.forward([body], num_images=1, shape=SHAPE, backward=True)
+            assert forward(images) == "compiled"
+            with torch.no_grad():
+                torch.testing.assert_close(forward(images)[0].cpu(), body(images[0]).cpu())
+            label = chosen.forward([body], num_images=1, shape=SHAPE)
+            with torch.no_grad():
+                assert label(images) == "compiled"
+
+    def test_records_name_the_gpu(self):
+        with simulated_gpu():
+            (record,) = student_records(experiment(**ON_GPU, seeds=1))
+        assert record.cost["gpu"] == "simulated"

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from experts import SMALL, train_small_expert
+from experts import SMALL, StopAfter, read_files, train_small_expert
 from samples import TINY, make_bundle
 from students import easy_bundle
 
-from ddlabel.commands.reporter import Reporter
 from ddlabel.commands.train_expert import train_expert
 from ddlabel.core.errors import (
     IncompatibleError,
@@ -31,23 +29,6 @@ from ddlabel.training.runtime import Runtime
 
 CPU_RUNTIME = Runtime(device=torch.device("cpu"), precision="fp32", compile="off")
 LEARNS = {"epochs": 20, "net": "convnet-d1:width=8", "optimizer": "adam:lr=0.01", "augment": "none"}
-
-
-def read_files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-class StopAfter(Reporter):
-    """Interrupts the training when so many checkpoints are saved."""
-
-    def __init__(self, num_checkpoints: int) -> None:
-        self.num_checkpoints = num_checkpoints
-
-    def note(self, text: str) -> None:
-        if text.startswith("epoch"):
-            self.num_checkpoints -= 1
-            if self.num_checkpoints == 0:
-                raise KeyboardInterrupt
 
 
 class TestRecords:

@@ -41,6 +41,8 @@ def test_errors_of_allocators_are_recognised(function, arguments):
     [
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("GET was unable to find an engine to execute this computation"),
+        RuntimeError("Triton Error [CUDA]: out of memory"),
         OSError(errno.ENOMEM, "Cannot allocate memory"),
         RuntimeError("could not create a primitive"),
         RuntimeError("can't start new thread"),

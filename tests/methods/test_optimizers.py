@@ -149,6 +149,16 @@ class TestSteps:
             optimizer.step()
         assert x.item() == pytest.approx(0.75)
 
+    def test_sgd_begins_with_zero_momentum_after_a_step_that_was_left_out(self):
+        x = Parameter(torch.tensor([1.0]))
+        optimizer = optimizer_of("sgd:lr=0.1,momentum=0.5,weight-decay=0", [x])
+        for found_inf in (1.0, 0.0):
+            optimizer.found_inf = torch.tensor(found_inf)
+            x.grad = torch.ones(1)
+            optimizer.step()
+            assert optimizer.state[x]["momentum_buffer"].item() == 1 - found_inf
+        assert x.item() == pytest.approx(0.9)
+
     def test_lion_equals_the_steps_worked_by_hand(self):
         # Gradients 1 and −0.05: the momentum becomes 0.01, and 0.9·0.01 − 0.1·0.05 > 0. So both
         # steps go down by 0.1; there is no decay.

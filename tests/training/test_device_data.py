@@ -10,6 +10,7 @@ from samples import make_bundle, with_arrays
 
 from ddlabel.core.errors import IncompatibleError
 from ddlabel.methods.nets import build
+from ddlabel.training.chunking import images_of_chunk
 from ddlabel.training.device_data import DeviceBundle, predict, to_unit
 from ddlabel.training.stacking import stacked
 
@@ -50,3 +51,26 @@ def test_predictions_are_those_of_the_network_in_evaluation_mode():
     with torch.no_grad():
         expected = network.eval()(torch.from_numpy(bundle.images).float() / 255)
     torch.testing.assert_close(logits, expected)
+
+
+def test_a_stack_predicts_fewer_images_at_once_than_one_network():
+    bundle = make_bundle(images=20, size=64)
+    networks = [
+        build(
+            "convnet-d1:width=4", PREPARE, channels=1, size=64, num_classes=NUM_CLASSES, seed=seed
+        )
+        for seed in range(3)
+    ]
+    data = DeviceBundle.of(bundle, CPU)
+    forward = stacked([network.body for network in networks])
+    sizes = []
+
+    def spy(images: torch.Tensor) -> torch.Tensor:
+        sizes.append(images.shape[1])
+        return forward(images)
+
+    logits = predict(networks, spy, data)
+    assert max(sizes) * 3 <= images_of_chunk(data.images.shape, CPU)
+    for number, network in enumerate(networks):
+        (alone,) = predict([network], stacked([network.body]), data)
+        torch.testing.assert_close(logits[number], alone)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from experts import SMALL
+from experts import SMALL, read_files
 from networks import CPU
 from PIL import Image
 from samples import make_bundle, records
@@ -76,10 +76,6 @@ def read_steps(folder: Path, steps: range, **options) -> list[torch.Tensor]:
     """The images of some steps."""
     batch = batches(folder, steps, **options)
     return [batch(step)[0] for step in steps]
-
-
-def read_files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 class TestBatches:

@@ -138,9 +138,20 @@ class TestRandomLayers:
 class TestScaledLosses:
     def test_weights_and_losses_are_those_without_scaling(self):
         scaled, plain = new_weight(1.0, -1.0), new_weight(1.0, -1.0)
-        losses = train(scaled, num_steps=3, scale_losses=True)
+        losses = train(scaled, num_steps=3, scaler=torch.amp.GradScaler("cpu"))
         assert losses == pytest.approx(train(plain, num_steps=3))
         torch.testing.assert_close(scaled, plain)
+
+    @pytest.mark.parametrize("fused", [False, True])
+    def test_who_records_gradients_sees_them_without_scaling(self, fused):
+        weight = new_weight(1.0, -1.0)
+        optimizer = torch.optim.SGD([weight], lr=0.1, fused=fused)
+        seen = []
+        optimizer.register_step_pre_hook(lambda *_: seen.append(weight.grad.clone()))
+        outputs = INPUTS @ weight.detach().T
+        spec = spec_of(weight, optimizer=optimizer)
+        train(weight, spec=spec, scaler=torch.amp.GradScaler("cpu"))
+        torch.testing.assert_close(seen[0], 2 * (outputs * INPUTS).mean(0, keepdim=True))
 
     def test_a_step_whose_gradient_overflows_is_left_out(self):
         weight = new_weight(1.0, -1.0)
@@ -149,7 +160,9 @@ class TestScaledLosses:
         def loss(outputs, target, step):
             return mean_square(outputs) * (math.inf if step == 0 else 1.0)
 
-        train(weight, num_steps=2, spec=spec_of(weight, loss=loss), scale_losses=True)
+        train(
+            weight, num_steps=2, spec=spec_of(weight, loss=loss), scaler=torch.amp.GradScaler("cpu")
+        )
         torch.testing.assert_close(weight.detach(), expected)
 
 

@@ -32,12 +32,13 @@ CUDA = torch.device("cuda")
 REAL_HAS_UNITS = has_bfloat16_units
 
 
-def matmul_settings() -> tuple[str, bool]:
-    return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+def matmul_settings() -> tuple[str, bool, bool]:
+    cudnn = torch.backends.cudnn
+    return torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.deterministic
 
 
 @pytest.fixture
-def changed_settings() -> Iterator[tuple[str, bool]]:
+def changed_settings() -> Iterator[tuple[str, bool, bool]]:
     """Torch's settings, which are neither its defaults nor those of any precision."""
     before = matmul_settings()
     torch.set_float32_matmul_precision("medium")
@@ -63,6 +64,14 @@ class TestDevices:
     def test_a_device_that_is_not_there_is_refused(self):
         with pytest.raises(ResourceError, match="--device"):
             pick_device("cuda:99")
+
+    def test_a_full_gpu_is_not_said_to_be_missing(self, monkeypatch):
+        def allocate(*_, **__):
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+        monkeypatch.setattr(torch, "empty", allocate)
+        with pytest.raises(ResourceError, match="other programs have taken its memory"):
+            pick_device("cuda")
 
 
 class TestPrecision:
@@ -184,36 +193,36 @@ class TestMatmulPrecision:
     @pytest.mark.parametrize(
         ("precision", "inside"),
         [
-            ("fp32", ("highest", False)),
-            ("tf32", ("high", True)),
-            ("bf16", ("highest", False)),
-            ("fp16", ("highest", False)),
+            ("fp32", ("highest", False, True)),
+            ("tf32", ("high", True, True)),
+            ("bf16", ("highest", False, True)),
+            ("fp16", ("highest", False, True)),
         ],
     )
     def test_tensorfloat32_is_used_in_the_block_if_asked_for(
         self, changed_settings, precision, inside
     ):
         runtime = Runtime(device=CUDA, precision=precision, compile="off")
-        with runtime.matmul_precision():
+        with runtime.arithmetic():
             assert matmul_settings() == inside
         assert matmul_settings() == changed_settings
 
     def test_settings_are_restored_after_an_error(self, changed_settings):
         runtime = Runtime(device=CUDA, precision="tf32", compile="off")
-        with pytest.raises(KeyboardInterrupt), runtime.matmul_precision():
+        with pytest.raises(KeyboardInterrupt), runtime.arithmetic():
             raise KeyboardInterrupt
         assert matmul_settings() == changed_settings
 
     def test_blocks_nest(self, changed_settings):
         students = Runtime(device=CUDA, precision="tf32", compile="off")
         teacher = Runtime(device=CUDA, precision="fp32", compile="off")
-        with students.matmul_precision():
-            with teacher.matmul_precision():
-                assert matmul_settings() == ("highest", False)
-            assert matmul_settings() == ("high", True)
+        with students.arithmetic():
+            with teacher.arithmetic():
+                assert matmul_settings() == ("highest", False, True)
+            assert matmul_settings() == ("high", True, True)
 
     def test_a_cpu_has_no_such_setting(self, changed_settings):
-        with cpu_runtime().matmul_precision():
+        with cpu_runtime().arithmetic():
             assert matmul_settings() == changed_settings
 
 
@@ -244,7 +253,7 @@ class TestWorkRunsInItsPrecision:
             seen["gradient"].append(num_blocks > 0)
             return backward(tensor, *words, **options)
 
-        monkeypatch.setattr(Runtime, "matmul_precision", block)
+        monkeypatch.setattr(Runtime, "arithmetic", block)
         monkeypatch.setattr(nn.Conv2d, "forward", spy_on_convolution)
         monkeypatch.setattr(torch.Tensor, "backward", spy_on_gradient)
         return seen

@@ -36,6 +36,19 @@ def test_logits_gradients_and_running_means_are_those_of_each_network(spec, num_
             torch.testing.assert_close(buffer, other, rtol=1e-4, atol=1e-5, msg=name)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_batch_norms_take_images_in_half_precision(dtype):
+    bodies = [torch.nn.Sequential(torch.nn.BatchNorm2d(1)) for _ in range(2)]
+    images = random_images(2, 4, *SHAPE).to(dtype)
+    with torch.autocast("cpu", dtype):
+        logits = stacked(bodies)(images)
+        logits.square().sum().backward()
+    for number, body in enumerate(bodies):
+        expected = torch.nn.BatchNorm2d(1)(images[number].float())
+        torch.testing.assert_close(logits[number], expected)
+        assert body[0].weight.grad is not None
+
+
 @pytest.mark.parametrize(
     ("layer", "expected"),
     [

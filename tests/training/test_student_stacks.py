@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 from itertools import chain
 
 import pytest
 import torch
 from samples import make_bundle
-from students import easy_bundle, experiment, stack_sizes, student_results
+from students import easy_bundle, experiment, stack_sizes, student_records, student_results
 
 from ddlabel.commands.evaluate import grid
 from ddlabel.commands.evaluate.grid import train_students
-from ddlabel.core.errors import ResourceError
+from ddlabel.core.errors import ResourceError, UsageError
 from ddlabel.core.memory import is_out_of_memory
+from ddlabel.training import runtime
 from ddlabel.training.runtime import Runtime
 
 # Bytes.
@@ -122,6 +124,25 @@ class TestMemory:
         assert_close_results(student_results(experiment(seeds=5, stack=5.0)), alone)
         assert sizes == [5, 2, 2, 1]
 
+    def test_what_did_not_fit_is_gone_before_the_next_try(self, monkeypatch):
+        left = []
+        train_stack = grid.train_stack
+
+        class Activations:
+            pass
+
+        def train(cache, stack, progress):
+            assert all(reference() is None for reference in left)
+            if len(stack) == 1:
+                return train_stack(cache, stack, progress)
+            activations = Activations()
+            left.append(weakref.ref(activations))
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+        monkeypatch.setattr(grid, "train_stack", train)
+        student_results(experiment(seeds=4, stack=4.0))
+        assert len(left) == 2
+
     def test_a_student_that_does_not_fit_alone_is_an_error(self, monkeypatch):
         sizes = fail_in_stacks_above(0, lambda: torch.empty(NO_MACHINE_HAS), monkeypatch)
         with pytest.raises(RuntimeError) as caught:
@@ -145,3 +166,18 @@ class TestOtherErrors:
         fail_in_stacks_above(1, lambda: torch.ones(2, 3) @ torch.ones(2, 3), monkeypatch)
         with pytest.raises(RuntimeError, match="shapes"):
             student_results(experiment(seeds=4, stack=4.0))
+
+
+class TestPrecision:
+    """On a CPU, vmap convolves in float32 whatever autocast says."""
+
+    def test_students_side_by_side_on_a_cpu_are_in_float32_by_default(self, monkeypatch):
+        monkeypatch.setattr(runtime, "has_bfloat16_units", lambda _: True)
+        options = {"precision": "auto", "compile": "off", "seeds": 2}
+        for stack, precision in ((1.0, "bf16"), (2.0, "fp32")):
+            records = student_records(experiment(stack=stack, **options))
+            assert [record.cost["precision"] for record in records] == [precision] * 2
+
+    def test_bfloat16_is_refused_for_them(self):
+        with pytest.raises(UsageError, match="--precision bf16, or --stack"):
+            student_records(experiment(stack=2.0, precision="bf16"))

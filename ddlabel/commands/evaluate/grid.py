@@ -64,10 +64,13 @@ def train_students(
         if stack[0].seed != seed_on_device:
             cache.forget_seed()
             seed_on_device = stack[0].seed
+        outcomes = None
         try:
             outcomes = train_stack(cache, [candidates[index] for index in chosen], progress)
         except (MemoryError, RuntimeError) as error:
             limit = _smaller_stack(len(stack), error)
+        if outcomes is None:
+            # Not in the handler: there the error keeps the tensors of its frames alive.
             cache.forget_networks()
             continue
         unfinished = _without(pending, finished())

@@ -36,7 +36,7 @@ class StudentMonitor:
         self._losses: list[float | None] = []
         self._gradient_norms: list[float | None] = []
         self._sum_of_norms = torch.zeros(())
-        self._num_steps = 0
+        self._num_steps = torch.zeros(())
         self._checked_epochs: list[int] = []
         self._checked_accuracies: list[float] = []
         self._best_accuracy = -math.inf
@@ -59,9 +59,9 @@ class StudentMonitor:
         if self._running_mean is not None and self._options.ema_every == "epoch":
             self._running_mean.update()
         if self._options.curve:
-            self._gradient_norms.append(_finite(float(self._sum_of_norms) / self._num_steps))
+            self._gradient_norms.append(self._mean_gradient_norm())
             self._sum_of_norms = torch.zeros(())
-            self._num_steps = 0
+            self._num_steps = torch.zeros(())
         if self._online_accuracy is not None:
             self._online_accuracy.end_epoch()
 
@@ -87,6 +87,8 @@ class StudentMonitor:
 
     def figures(self, logits: Tensor, hard: Tensor) -> dict[str, Any]:
         """Return the student's metrics for test logits [N, K] and classes [N], and its records."""
+        # On the host: a GPU adds to the bins of confidence in another order every time.
+        logits, hard = logits.cpu(), hard.cpu()
         figures = student_figures(logits, hard)
         figures["loss"] = self._losses[-1]
         if self._best_epoch is not None:
@@ -114,14 +116,25 @@ class StudentMonitor:
             curve |= self._online_accuracy.figures()
         return curve
 
+    def _mean_gradient_norm(self) -> float | None:
+        num_steps = float(self._num_steps)
+        return _finite(float(self._sum_of_norms) / num_steps) if num_steps else None
+
     def _add_gradient_norm(self, optimizer: Optimizer, *_: Any) -> None:
         gradients = []
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     gradients.append(parameter.grad)
-        self._sum_of_norms = self._sum_of_norms + get_total_norm(gradients)
-        self._num_steps += 1
+        norm = get_total_norm(gradients)
+        num_steps = torch.ones_like(norm)
+        found_inf = getattr(optimizer, "found_inf", None)
+        if found_inf is not None:
+            # In fp16 a fused optimizer leaves a step out whose gradients overflow.
+            norm = norm.where(found_inf == 0, 0)
+            num_steps = (found_inf == 0).to(norm)
+        self._sum_of_norms = self._sum_of_norms + norm
+        self._num_steps = self._num_steps + num_steps
 
 
 def _finite(value: float) -> float | None:

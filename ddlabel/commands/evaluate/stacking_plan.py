@@ -4,7 +4,7 @@ from collections.abc import Hashable, Sequence
 
 from ddlabel.commands.evaluate.experiment import Experiment
 from ddlabel.commands.evaluate.training_plan import batch_size_of
-from ddlabel.core.errors import ResourceError
+from ddlabel.core.errors import ResourceError, UsageError
 from ddlabel.data.provenance import canonical_json
 from ddlabel.training.runtime import Runtime
 from ddlabel.training.stacking import stackable
@@ -26,6 +26,7 @@ def next_stack(
 
     Raises:
         ResourceError: The user asks for more students than there is memory for.
+        UsageError: The user asks for students side by side in bf16 on a CPU.
     """
     first, seed = pending[0]
     kind = _kind(first)
@@ -38,28 +39,39 @@ def next_stack(
     max_size = runtime.max_stack_size(
         body, batch_size=batch_size_of(first.options), shape=first.test.images.shape[1:]
     )
-    size = _size(first.options.stack, len(same_kind), max_size)
     if not stackable(body):
         return [0]
-    return same_kind[: max(1, int(min(size, limit)))]
+    size = _size(first.options.stack, min(len(same_kind), limit), max_size)
+    return same_kind[: max(1, int(size))]
 
 
 def _wants_stack(experiment: Experiment, runtime: Runtime) -> bool:
-    wanted = experiment.options.stack
-    if wanted == "auto":
-        return runtime.device.type != "cpu"
-    return wanted != 1
+    """Return whether several students are to be trained side by side.
+
+    Raises:
+        UsageError: They are to be trained in bf16 on a CPU.
+    """
+    options = experiment.options
+    is_cpu = runtime.device.type == "cpu"
+    if options.stack == "auto":
+        return not is_cpu
+    if options.stack != 1 and is_cpu and options.precision == "bf16":
+        raise UsageError(
+            "--stack: on a CPU, students side by side are convolved in float32: leave out "
+            "--precision bf16, or --stack"
+        )
+    return options.stack != 1
 
 
-def _size(wanted: float | str, num_same_kind: int, max_size: int) -> int:
-    """Return the size of a stack, for which the memory has room.
+def _size(wanted: float | str, most: float, max_size: int) -> float:
+    """Return the size of a stack of at most so many students, for which the memory has room.
 
     Raises:
         ResourceError: The user asks for more students than there is memory for.
     """
     if isinstance(wanted, str):
-        return min(_MAX_AUTO, max_size)
-    size = min(int(wanted), num_same_kind)
+        return min(_MAX_AUTO, most, max_size)
+    size = min(int(wanted), most)
     if size > max_size:
         raise ResourceError(
             f"--stack is {wanted:g} and there is memory for {max_size} such students: "

@@ -63,7 +63,7 @@ def train_stack(
     if runtime.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(runtime.device)
     first, seed = stack[0]
-    with runtime.matmul_precision():
+    with runtime.arithmetic():
         if first.options.continual is None:
             students = [_student(experiment, seed) for experiment, seed in stack]
             figures = _train_and_test(cache, students, progress)
@@ -161,9 +161,9 @@ def _train_and_test(
             epoch * per_epoch: partial(end_epoch, epoch)
             for epoch in _recorded_epochs(options) | check_epochs
         },
-        scale_losses=cache.runtime.precision == "fp16",
+        scaler=cache.runtime.loss_scaler(),
     )
-    precision = cache.precision(students[0], per_epoch)
+    precision = cache.precision(students[0], len(students), per_epoch)
     figures = []
     for student, result in zip(students, _test(stack, students, test), strict=True):
         figures.append(result | {"flops": cache.flops(student), "precision": precision})

@@ -128,8 +128,9 @@ def _log_mass_of_others(log_q: Tensor, hard: Tensor) -> Tensor:
 
 def _without_class(values: Tensor, hard: Tensor) -> Tensor:
     """Remove the column of class `hard` [B, 1] from values [B, K]: [B, K − 1]."""
-    is_other = torch.ones_like(values, dtype=torch.bool).scatter(1, hard, value=False)
-    return values[is_other].view(len(values), -1)
+    # By numbers of columns: a mask would make the host wait for the device, to count them.
+    columns = torch.arange(values.shape[1] - 1, device=values.device)
+    return values.gather(1, columns + (columns >= hard))
 
 
 def _distribution_of_others(log_p: Tensor, hard: Tensor) -> Tensor:
