@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from benchmarks import defaults, gpu, labels, plain, programs, reference, students, variants
@@ -314,7 +315,7 @@ def test_a_figure_below_its_largest_value_is_reached():
 
 
 def test_every_figure_but_those_of_another_benchmark_names_its_benchmark():
-    others = {"evaluate-1000", "share", "defaults-plain", "densify-memory", "help", "list", "info"}
+    others = {"share", "defaults-plain", "densify-memory", "help", "list", "info"}
     others |= {f"{loss}-{name}" for loss in ("gift", "cosine") for name in ("time", "memory")}
     others |= {f"bundle-{name}" for name in ("open", "read", "write")}
     of_variants = {name for name in BENCHMARKS if name.startswith(variants.PREFIX)}
@@ -340,22 +341,52 @@ def test_start_up_writes_results_that_the_table_reads(tmp_path, monkeypatch, cap
 
 
 def test_a_run_on_a_gpu_goes_on_after_a_part_that_fails_or_takes_too_long(tmp_path, monkeypatch):
-    programs_of = {
-        "fails": [sys.executable, "-c", "raise SystemExit('no such thing')"],
-        "sleeps": [sys.executable, "-c", "import time; time.sleep(60)"],
-        "works": [sys.executable, "-c", ""],
-    }
-    monkeypatch.setattr(gpu, "_BENCHMARKS", tuple(programs_of))
+    child = "import time; print('began', flush=True); time.sleep(60)"
+    sleeps = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    result = {"cpu": {"works": {"figures": {}}}}
+    works = f"import sys; open(sys.argv[1], 'w').write({json.dumps(result)!r})"
+    programs_of = {"tests": "", "fails": "exit('no such thing')", "sleeps": sleeps, "works": works}
+
+    def words(name, work, measured, *, is_dry):
+        return [sys.executable, "-c", programs_of[name], str(measured)]
+
+    monkeypatch.setattr(gpu, "_BENCHMARKS", ("fails", "sleeps", "works"))
     monkeypatch.setattr(gpu, "_SECONDS_TO_START", 0)
-    monkeypatch.setattr(gpu, "_benchmark_words", lambda name, *_, **__: programs_of[name])
-    monkeypatch.setattr(gpu, "_run_tests", lambda *_: "done")
+    monkeypatch.setattr(gpu, "_IMAGES", ())
+    monkeypatch.setattr(gpu, "_words", words)
     out = tmp_path / "gpu.json"
     gpu.run_all(tmp_path, out, minutes=5 / 60, is_dry=True)
     results = json.loads(out.read_text())
     assert results["parts"]["fails"].startswith("failed")
-    assert "no such thing" in results["errors"]["fails"]
     assert results["parts"]["sleeps"] == "stopped after 1 s"
+    assert "no such thing" in results["outputs"]["fails"]
+    assert "began" in results["outputs"]["sleeps"]
+    running = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
+    assert not any(child in words for words in running)
     assert results["parts"]["works"].startswith("done")
+    assert results["benchmarks"] == result
+
+
+def test_inputs_that_travelled_are_repeated_on_the_machine_with_the_gpu(tmp_path, monkeypatch):
+    images = gpu.Images("noise", "train", travel=3, needed=7)
+    monkeypatch.setattr(gpu, "_IMAGES", (images,))
+    (tmp_path / "small").mkdir()
+    (tmp_path / "work").mkdir()
+    bundle = noise_bundle(3, size=4)
+    formats.write(str(tmp_path / "small" / images.file_name), bundle)
+    gpu._enlarge(tmp_path / "small", tmp_path / "work")
+    enlarged = formats.read(str(tmp_path / "work" / images.file_name))
+    assert np.array_equal(enlarged.images, bundle.images[[0, 1, 2, 0, 1, 2, 0]])
+
+
+def test_a_step_of_training_does_not_add_to_the_gradients_of_the_step_before():
+    case = defaults.Case(net="convnet-d1:width=4", size=8, batch=10, backward=True)
+    body = case.body()
+    step = defaults._step(case, body, body, "cpu")
+    step()
+    first = [parameter.grad for parameter in body.parameters()]
+    step()
+    assert all(map(torch.equal, first, (parameter.grad for parameter in body.parameters())))
 
 
 def test_a_run_of_the_default_is_compared_with_the_best_choice(monkeypatch):

@@ -159,7 +159,8 @@ def _measure_case(case: Case, device: str) -> Result:
             steps[str(choice)], warm[str(choice)] = first_call()
     if case.has_plain:
         plain = reference.network(case.net, case.size, _NUM_CLASSES).train(case.backward)
-        steps[_PLAIN] = _step(case, plain.to(device), _images(case, device))
+        plain.to(device)
+        steps[_PLAIN] = _step(case, plain, plain, device)
     seconds = _medians(steps, device)
     for name in cold:
         # Only what the first call took longer than a step is for compiling.
@@ -169,15 +170,15 @@ def _measure_case(case: Case, device: str) -> Result:
     return {"case": str(case), "seconds": seconds, "cold": cold, "warm": warm, "runs": runs}
 
 
-def _images(case: Case, device: str) -> Tensor:
-    return torch.rand(case.batch, *case.shape, device=device)
-
-
-def _step(case: Case, forward: Callable[[Tensor], Tensor], images: Tensor) -> Step:
-    """Return a step of training, or the labels of a batch."""
-    classes = torch.arange(len(images), device=images.device) % _NUM_CLASSES
+def _step(case: Case, body: nn.Module, forward: Callable[[Tensor], Tensor], device: str) -> Step:
+    """Return a step of training without the optimizer's, or the labels of a batch."""
+    images = torch.rand(case.batch, *case.shape, device=device)
+    classes = torch.arange(len(images), device=device) % _NUM_CLASSES
 
     def train() -> None:
+        # As every loop does. A captured graph writes gradients to the same memory in every step,
+        # so torch refuses to add to them.
+        body.zero_grad(set_to_none=True)
         F.cross_entropy(forward(images), classes).backward()
 
     @torch.no_grad()
@@ -192,10 +193,14 @@ def _first_call(case: Case, choice: Choice, device: str) -> tuple[Step, float]:
     compile_option = "on" if choice.compiles else "off"
     options = RuntimeOptions(device=device, precision=choice.precision, compile=compile_option)
     body = case.body().to(device)
-    forward = Runtime.of(options).forward(
-        [body], num_images=1, shape=case.shape, backward=case.backward
-    )
-    step = _step(case, lambda images: forward(images[None])[0], _images(case, device))
+    runtime = Runtime.of(options)
+    forward = runtime.forward([body], num_images=1, shape=case.shape, backward=case.backward)
+    plain_step = _step(case, body, lambda images: forward(images[None])[0], device)
+
+    def step() -> None:
+        with runtime.matmul_precision():
+            plain_step()
+
     started = synchronised_time(device)
     step()
     return step, synchronised_time(device) - started

@@ -1,20 +1,25 @@
 """One run on a machine with a GPU: its tests and all benchmarks, within a time, into one JSON.
 
-`prepare FOLDER` makes small inputs, less than 64 MiB, on a machine that has the data sets. `run
+`prepare FOLDER` makes small inputs, less than 56 MB, on a machine that has the data sets. `run
 FOLDER` needs nothing but them, and no network. `run --dry` does the same on a CPU, to try it.
 """
 
 import argparse
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from ddlabel.data import formats
@@ -23,30 +28,60 @@ from . import inputs
 from .harness import Settings
 
 _TESTS = "tests/training/test_cuda.py"
-_LARGEST_BYTES = 64 << 20
-# What is made: bundle, split, and images. Together with the experts it is about 50 MB.
-_PREPARED = (("cifar10", "train", 6000), ("cifar10", "test", 4000), ("imagenette128", "train", 200))
+# With the 7 MB of the repository it stays below the 64 MiB that travel.
+_LARGEST_BYTES = 56_000_000
+_WHOLE = "whole"
 _EXPERTS = (("cifar10", "convnet-d3"), ("imagenette128", "convnet-d5"))
+
+
+class Images(NamedTuple):
+    """Images of a split: how many travel, and how many the benchmarks need.
+
+    The machine with the GPU repeats those that travelled.
+    """
+
+    name: str
+    split: str
+    travel: int
+    needed: int
+
+    @property
+    def file_name(self) -> str:
+        """The name of their bundle."""
+        return f"{self.name}-{self.split}.safetensors"
+
+
+# A GPU labels 512 images of 128 px at a time, and three such chunks are in its memory at once. So
+# its memory for N images is that for 4 N from N = 1,536 on.
+_MEMORY_IMAGES = 1536
+_IMAGES = (
+    Images("cifar10", "train", 2000, 50_000),
+    Images("cifar10", "test", 4000, 10_000),
+    Images("imagenette128", "train", 200, 4 * _MEMORY_IMAGES),
+)
 # The most that one part takes, of the minutes of all.
-_SHARE_OF_TESTS = 0.35
-_SHARE_OF_BENCHMARK = 0.2
+_SHARES = {"tests": 0.3, "evaluate-1000": 0.25, "evaluate": 0.3, "resnet": 0.25}
+_SHARE = 0.2
 # With less time than this left, no part is started.
 _SECONDS_TO_START = 15
-# The order of importance: what comes last may find no time left.
+_SHOWN_LINES = 6
+_KEPT_CHARACTERS = 12_000
+# The order of importance: what comes last may find no time left. `defaults` needs an hour.
 _BENCHMARKS = (
+    "evaluate-1000",
     "evaluate",
     "densify",
     "relabel",
-    "evaluate-32",
-    "command-evaluate",
+    "resnet",
     "command-train-expert",
-    "variant-stack5-compile-off-bf16",
+    "train-expert",
     "variant-stack5-compile-on-bf16",
-    "variant-stack1-compile-on-bf16",
     "variant-streams",
     "variant-processes",
-    "resnet",
-    "train-expert",
+    "variant-stack5-compile-off-bf16",
+    "variant-stack1-compile-on-bf16",
+    "command-evaluate",
+    "evaluate-32",
     "variant-stack5-compile-off-fp32",
     "variant-stack5-compile-off-tf32",
     "variant-stack5-compile-off-fp16",
@@ -55,7 +90,6 @@ _BENCHMARKS = (
     "gift",
     "command-relabel",
     "command-densify",
-    "defaults",
 )
 
 
@@ -78,7 +112,7 @@ def main() -> None:
     results = run_all(
         arguments.folder, arguments.out, minutes=arguments.minutes, is_dry=arguments.dry
     )
-    print(f"{arguments.out}: {json.dumps(results['parts'])}")
+    print(f"{arguments.out}: {json.dumps(results['parts'], indent=1)}")
 
 
 def prepare(folder: Path, data: Path) -> None:
@@ -88,96 +122,125 @@ def prepare(folder: Path, data: Path) -> None:
         SystemExit: They are too large to travel.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    whole = Settings(data=data, work=folder / "whole", device="cpu")
+    whole = Settings(data=data, work=folder / _WHOLE, device="cpu")
     small = replace(whole, work=folder)
-    for name, split, num_images in _PREPARED:
-        path = folder / f"{name}-{split}.safetensors"
+    for images in _IMAGES:
+        path = folder / images.file_name
         if not path.exists():
-            bundle = formats.read(str(inputs.real_images(whole, name, split)))
-            formats.write(str(path), bundle.take(inputs.sample_rows(len(bundle), num_images)))
+            bundle = formats.read(str(inputs.real_images(whole, images.name, images.split)))
+            formats.write(str(path), bundle.take(inputs.sample_rows(len(bundle), images.travel)))
     inputs.few_images(small, ipc=50)
     for name, net in _EXPERTS:
         inputs.expert_run(small, net, name)
     sizes = [path.stat().st_size for path in folder.rglob("*") if _travels(path, folder)]
-    print(f"{folder}: {sum(sizes) / 1e6:.1f} MB; remove {folder / 'whole'} before it travels")
+    print(f"{folder}: {sum(sizes) / 1e6:.1f} MB; remove {folder / _WHOLE} before it travels")
     if sum(sizes) > _LARGEST_BYTES:
-        raise SystemExit(f"{folder}: more than {_LARGEST_BYTES >> 20} MiB")
+        raise SystemExit(f"{folder}: more than {_LARGEST_BYTES / 1e6:.0f} MB")
 
 
 def _travels(path: Path, folder: Path) -> bool:
-    return path.is_file() and folder / "whole" not in path.parents
+    return path.is_file() and folder / _WHOLE not in path.parents
+
+
+def _enlarge(folder: Path, work: Path) -> None:
+    """Copy the inputs to the folder `work`, with as many images as the benchmarks need."""
+    shutil.copytree(folder, work, dirs_exist_ok=True, ignore=shutil.ignore_patterns(_WHOLE))
+    for images in _IMAGES:
+        bundle = formats.read(str(folder / images.file_name))
+        path = work / images.file_name
+        path.unlink()
+        formats.write(str(path), bundle.take(np.arange(images.needed) % len(bundle)))
 
 
 def run_all(folder: Path, out: Path, *, minutes: float, is_dry: bool) -> dict[str, Any]:
     """Run the tests and the benchmarks, and write the results after each of them.
 
-    A part that fails or takes too long is named in `parts`, and the others go on.
+    A part that fails or takes too long is named in `parts`, its output is kept in `outputs`, and
+    the others go on.
     """
     seconds = 60 * minutes
     deadline = time.monotonic() + seconds
-    results: dict[str, Any] = {"dry": is_dry, "parts": {}, "benchmarks": {}, "errors": {}}
+    results: dict[str, Any] = {"dry": is_dry, "parts": {}, "benchmarks": {}, "outputs": {}}
     out.parent.mkdir(parents=True, exist_ok=True)
-    results["parts"]["tests"] = _run_tests(seconds * _SHARE_OF_TESTS, results["errors"])
-    measured = out.with_suffix(".benchmarks.json")
-    measured.unlink(missing_ok=True)
-    for name in _BENCHMARKS:
-        left = min(deadline - time.monotonic(), seconds * _SHARE_OF_BENCHMARK)
-        if left < _SECONDS_TO_START:
-            results["parts"][name] = "no time was left"
-            continue
-        words = _benchmark_words(name, folder, measured, is_dry=is_dry)
-        results["parts"][name] = _run_part(name, words, left, results["errors"])
-        if measured.exists():
-            results["benchmarks"] = json.loads(measured.read_text())
-        out.write_text(json.dumps(results, indent=1) + "\n")
-    measured.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(prefix="ddlabel-gpu-") as made:
+        work = Path(made)
+        _enlarge(folder, work)
+        measured = work / "measured.json"
+        for name in ("tests", *_BENCHMARKS):
+            left = min(deadline - time.monotonic(), seconds * _SHARES.get(name, _SHARE))
+            if left < _SECONDS_TO_START:
+                results["parts"][name] = "no time was left"
+                continue
+            words = _words(name, work, measured, is_dry=is_dry)
+            results["parts"][name], results["outputs"][name] = _run_part(name, words, left)
+            _merge(results["benchmarks"], measured)
+            out.write_text(json.dumps(results, indent=1) + "\n")
+    out.write_text(json.dumps(results, indent=1) + "\n")
     return results
 
 
-def _benchmark_words(name: str, folder: Path, measured: Path, *, is_dry: bool) -> list[str]:
-    """Return the program of a benchmark: short rounds, and few images for the memory of densify."""
-    seconds, device = ("0.2", "cpu") if is_dry else ("3", "cuda")
-    rounds = "1" if is_dry else "3"
-    module = [sys.executable, "-m", "tests.benchmarks", name, "--device", device]
-    options = ["--work", str(folder), "--out", str(measured), "--images", "50"]
-    return [*module, *options, "--seconds", seconds, "--rounds", rounds]
+def _words(name: str, work: Path, measured: Path, *, is_dry: bool) -> list[str]:
+    """Return the program of a part: of the tests, or of a benchmark in short rounds."""
+    if name == "tests":
+        # This machine may have other versions, whose new warnings are no errors. One process runs
+        # all tests, and names each of them: what is stopped says how far it came.
+        options = ["-o", "addopts=", "-o", "filterwarnings=default", "--import-mode=importlib"]
+        return [sys.executable, "-m", "pytest", *options, "-v", "-rs", "--durations=10", _TESTS]
+    module = [sys.executable, "-m", "tests.benchmarks", name]
+    options = ["--work", str(work), "--out", str(measured)]
+    if is_dry:
+        sizes = ["--device", "cpu", "--seconds", "0.2", "--rounds", "1", "--images", "20"]
+    else:
+        images = str(_MEMORY_IMAGES)
+        sizes = ["--device", "cuda", "--seconds", "4", "--rounds", "2", "--images", images]
+    return [*module, *options, *sizes]
 
 
-def _run_tests(limit: float, errors: dict[str, str]) -> str:
-    """Run the tests that need a GPU; without one they are skipped."""
-    # This machine may have other versions, whose new warnings are no errors.
-    options = ["-n", "0", "-m", "cuda", "-rs", "-o", "filterwarnings=default"]
-    words = [sys.executable, "-m", "pytest", *options, _TESTS]
-    outcome = _run_part("tests", words, limit, errors, keeps_output=True)
-    return f"{outcome}; {errors['tests'].strip().splitlines()[-1]}"
+def _merge(benchmarks: dict[str, Any], measured: Path) -> None:
+    """Move the results of a part to those of the others, by device. A stopped part has none."""
+    if not measured.exists():
+        return
+    try:
+        of_part = json.loads(measured.read_text())
+    except json.JSONDecodeError:  # it was stopped while it wrote them
+        of_part = {}
+    measured.unlink()
+    for device, found in of_part.items():
+        benchmarks.setdefault(device, {}).update(found)
 
 
-def _run_part(
-    name: str,
-    words: Sequence[str],
-    limit: float,
-    errors: dict[str, str],
-    *,
-    keeps_output: bool = False,
-) -> str:
-    """Run one program for at most `limit` seconds, and return what became of it.
+def _run_part(name: str, words: Sequence[str], limit: float) -> tuple[str, str]:
+    """Run one program for at most `limit` seconds.
 
-    The end of its output is kept in `errors` if it fails.
+    Returns:
+        What became of it, and the end of its output.
     """
     print(f"{name} …", flush=True)
     started = time.monotonic()
-    try:
-        done = subprocess.run(
-            words, cwd=inputs.ROOT, capture_output=True, text=True, timeout=limit, check=False
+    with tempfile.TemporaryFile() as output:
+        # In a group of its own: its sides end with it.
+        process = subprocess.Popen(
+            words, cwd=inputs.ROOT, stdout=output, stderr=subprocess.STDOUT, process_group=0
         )
-    except subprocess.TimeoutExpired:
-        errors[name] = f"longer than {limit:.0f} s"
-        return f"stopped after {limit:.0f} s"
-    seconds = time.monotonic() - started
-    if done.returncode or keeps_output:
-        errors[name] = (done.stdout + done.stderr)[-6000:]
-    outcome = "failed" if done.returncode else "done"
-    return f"{outcome} in {seconds:.0f} s"
+        try:
+            code = process.wait(limit)
+            outcome = "failed" if code else "done"
+        except subprocess.TimeoutExpired:
+            outcome = "stopped"
+        finally:
+            _end_group(process)
+        output.seek(0)
+        text = output.read().decode(errors="replace")[-_KEPT_CHARACTERS:]
+    outcome = f"{outcome} after {time.monotonic() - started:.0f} s"
+    print("\n".join([*text.splitlines()[-_SHOWN_LINES:], f"{name}: {outcome}"]), flush=True)
+    return outcome, text
+
+
+def _end_group(process: "subprocess.Popen[bytes]") -> None:
+    """End a program and all processes that it started."""
+    with suppress(ProcessLookupError):  # all of them have ended
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 if __name__ == "__main__":

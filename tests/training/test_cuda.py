@@ -67,7 +67,8 @@ class TestStudents:
     @pytest.mark.parametrize("precision", ["tf32", "bf16", "fp16"])
     def test_students_learn_in_every_precision(self, precision, compiles):
         options = {"device": "cuda", "precision": precision, "compile": compiles, "seeds": 2}
-        records = student_records(experiment(**options))
+        # In float16 the first steps are left out, until the scale of the losses is found.
+        records = student_records(experiment(**options, epochs=40))
         assert [record.result["accuracy"] for record in records] == [1.0, 1.0]
         assert {record.cost["precision"] for record in records} == {precision}
 
@@ -77,9 +78,10 @@ class TestCapturedGraphs:
 
     def test_logits_of_two_batches_are_both_kept(self):
         body = build_body().to(CUDA).eval()
-        forward = cuda_runtime(compile="on").forward([body], num_images=1, shape=SHAPE)
+        runtime = cuda_runtime(compile="on")
+        forward = runtime.forward([body], num_images=1, shape=SHAPE)
         batches = [random_images(1, 8, *SHAPE).to(CUDA) + shift for shift in (0.0, 0.5, 1.0)]
-        with torch.no_grad():
+        with torch.no_grad(), runtime.matmul_precision():
             logits = [forward(batch) for batch in batches]
             for batch, kept in zip(batches, logits, strict=True):
                 torch.testing.assert_close(kept, stacked([body])(batch), **ROUNDING)
@@ -93,10 +95,12 @@ class TestCapturedGraphs:
             forward = runtime.forward([body], num_images=1, shape=SHAPE, backward=True)
             optimizer = torch.optim.SGD(body.parameters(), lr=0.1)
             for _ in range(6):
-                loss = forward(images).square().mean()
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
+                # As in `fit`: the gradients of the step before are there until the loss is known.
+                with runtime.matmul_precision():
+                    loss = forward(images).square().mean()
+                    optimizer.zero_grad()
+                    loss.backward()
+                    optimizer.step()
                 losses.append(loss.item())
         assert losses[6:] == pytest.approx(losses[:6], rel=1e-3)
 
@@ -151,8 +155,10 @@ class TestMemory:
 
     def test_chunks_that_do_not_fit_are_halved(self, little_memory, caplog):
         # 1,024 images put out 64 · 64² float32 numbers each: 1 GiB.
-        layer = nn.Conv2d(3, 64, 3, padding=1).to(CUDA)
-        images = torch.rand(1024, 3, 64, 64, device=CUDA)
+        layer = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+        layer.weight.data = random_images(64, 3, 3, 3) / 5
+        layer.to(CUDA)
+        images = random_images(1024, 3, 64, 64).to(CUDA)
         sizes = []
 
         @torch.no_grad()
@@ -161,7 +167,10 @@ class TestMemory:
             return layer(part).mean((2, 3))
 
         warn_once.cache_clear()
-        with caplog.at_level(logging.WARNING, logger="ddlabel"):
+        with (
+            caplog.at_level(logging.WARNING, logger="ddlabel"),
+            cuda_runtime().matmul_precision(),
+        ):
             values = ChunkedFunction(means)(images)
         assert sizes[0] == 1024
         assert max(sizes[-2:]) < 1024
@@ -178,8 +187,9 @@ class TestMemory:
     def test_a_stack_that_does_not_fit_is_halved(self, little_memory, monkeypatch, caplog):
         monkeypatch.setattr(Runtime, "max_stack_size", lambda *_, **__: 16)
         warn_once.cache_clear()
+        # A student takes 76 MiB in training, two take 189 MiB and four take 378 MiB.
         bundle = easy_bundle(images=600)
-        options = {"net": "convnet-d1:width=512", "epochs": 1, "batch_size": 600}
+        options = {"net": "convnet-d1:width=128", "epochs": 1, "batch_size": 600}
         with caplog.at_level(logging.WARNING, logger="ddlabel"):
             records = student_records(
                 experiment(bundle, device="cuda", compile="off", seeds=8, stack=8.0, **options)
