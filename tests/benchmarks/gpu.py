@@ -129,7 +129,8 @@ def prepare(folder: Path, data: Path) -> None:
         if not path.exists():
             bundle = formats.read(str(inputs.real_images(whole, images.name, images.split)))
             formats.write(str(path), bundle.take(inputs.sample_rows(len(bundle), images.travel)))
-    inputs.few_images(small, ipc=50)
+    for ipc in (10, 50):
+        inputs.few_images(small, ipc)
     for name, net in _EXPERTS:
         inputs.expert_run(small, net, name)
     sizes = [path.stat().st_size for path in folder.rglob("*") if _travels(path, folder)]

@@ -7,6 +7,7 @@ import multiprocessing
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, Self
@@ -23,8 +24,8 @@ from .machine import (
 Result = dict[str, Any]
 # Does an amount of work and returns `count`, the number of images (labels, steps), and more.
 Turn = Callable[..., Result]
-# Makes a turn in the process of its side, so it must be picklable: a partial of a function.
-MakeTurn = Callable[[], Turn]
+# Makes a turn in the process of its side, so it is picklable: a partial of a function.
+MakeTurn = partial[Turn]
 Benchmark = Callable[["Settings"], Result]
 BENCHMARKS: dict[str, Benchmark] = {}
 # The benchmarks that have no use for a GPU: they are measured as on a machine without one.
@@ -63,9 +64,13 @@ def benchmark(name: str, *, on_cpu: bool = False) -> Callable[[Benchmark], Bench
 
 
 class Side:
-    """A process that calls `make_turn` once, and then takes turns until it is closed."""
+    """A process that calls `make_turn` once, and then takes turns until it is closed.
+
+    Each turn is printed, so that a benchmark that is stopped leaves some figures.
+    """
 
     def __init__(self, device: str, make_turn: MakeTurn) -> None:
+        self._name = make_turn.func.__name__
         context = multiprocessing.get_context("spawn")
         self._pipe, child_pipe = context.Pipe()
         self._process = context.Process(target=_serve, args=(child_pipe, device, make_turn))
@@ -96,7 +101,10 @@ class Side:
         result: Result = self._pipe.recv()
         if "error" in result:
             raise RuntimeError(f"a side failed:\n{result['error']}")
-        rate = result["count"] / result["seconds"]
+        seconds = result["seconds"]
+        rate = result["count"] / seconds
+        text = f"{amount} in {format_number(seconds)} s, {format_number(rate)} each second"
+        print(f"    {self._name}: {text}", flush=True)
         return result | {"amount": amount, "rate": rate}
 
     def paced(self, amount: int, seconds: float) -> tuple[int, float]:
