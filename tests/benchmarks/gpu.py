@@ -5,6 +5,7 @@ FOLDER` needs nothing but them, and no network. `run --dry` does the same on a C
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import shutil
@@ -60,12 +61,13 @@ _IMAGES = (
     Images("imagenette128", "train", 200, 4 * _MEMORY_IMAGES),
 )
 # The most that one part takes, of the minutes of all.
-_SHARES = {"tests": 0.3, "evaluate-1000": 0.25, "evaluate": 0.3, "resnet": 0.25}
+_SHARES = {"tests": 0.3, "evaluate-1000": 0.25, "evaluate": 0.3, "resnet": 0.3}
 _SHARE = 0.2
 # With less time than this left, no part is started.
-_SECONDS_TO_START = 15
+_SECONDS_TO_START = 20
+_SECONDS_OF_TEST = 90
 _SHOWN_LINES = 6
-_KEPT_CHARACTERS = 12_000
+_KEPT_CHARACTERS = 40_000
 # The order of importance: what comes last may find no time left. `defaults` needs an hour.
 _BENCHMARKS = (
     "evaluate-1000",
@@ -183,10 +185,7 @@ def run_all(folder: Path, out: Path, *, minutes: float, is_dry: bool) -> dict[st
 def _words(name: str, work: Path, measured: Path, *, is_dry: bool) -> list[str]:
     """Return the program of a part: of the tests, or of a benchmark in short rounds."""
     if name == "tests":
-        # This machine may have other versions, whose new warnings are no errors. One process runs
-        # all tests, and names each of them: what is stopped says how far it came.
-        options = ["-o", "addopts=", "-o", "filterwarnings=default", "--import-mode=importlib"]
-        return [sys.executable, "-m", "pytest", *options, "-v", "-rs", "--durations=10", _TESTS]
+        return [sys.executable, "-m", "pytest", *_pytest_options(), _TESTS]
     module = [sys.executable, "-m", "tests.benchmarks", name]
     options = ["--work", str(work), "--out", str(measured)]
     if is_dry:
@@ -195,6 +194,17 @@ def _words(name: str, work: Path, measured: Path, *, is_dry: bool) -> list[str]:
         images = str(_MEMORY_IMAGES)
         sizes = ["--device", "cuda", "--seconds", "4", "--rounds", "2", "--images", images]
     return [*module, *options, *sizes]
+
+
+def _pytest_options() -> list[str]:
+    """Return options that name each test when it ends: a stopped run says how far it came."""
+    options = ["-o", "addopts=", "--import-mode=importlib", "-v", "-rs", "--durations=10"]
+    # This machine may have other versions, whose new warnings are no errors.
+    options += ["-o", "filterwarnings=default", "-o", f"timeout={_SECONDS_OF_TEST}"]
+    if importlib.util.find_spec("xdist"):
+        # Most of the time goes to compiling, on the cores.
+        options += ["-n", "4"]
+    return options
 
 
 def _merge(benchmarks: dict[str, Any], measured: Path) -> None:
