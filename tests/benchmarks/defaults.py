@@ -198,7 +198,7 @@ def _first_call(case: Case, choice: Choice, device: str) -> tuple[Step, float]:
     plain_step = _step(case, body, lambda images: forward(images[None])[0], device)
 
     def step() -> None:
-        with runtime.matmul_precision():
+        with runtime.arithmetic():
             plain_step()
 
     started = synchronised_time(device)

@@ -52,7 +52,7 @@ class Images(NamedTuple):
         return f"{self.name}-{self.split}.safetensors"
 
 
-# A GPU labels 512 images of 128 px at a time, and three such chunks are in its memory at once. So
+# A GPU reads 512 images of 128 px at a time, and three such chunks are in its memory at once. So
 # its memory for N images is that for 4 N from N = 1,536 on.
 _MEMORY_IMAGES = 1536
 _IMAGES = (

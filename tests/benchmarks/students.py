@@ -33,7 +33,7 @@ SGD = {
 LOSSES = {"hard": "ce", "soft": "soft-ce"}
 # All test images of CIFAR-10.
 _ALL_TESTED = 10_000
-# A turn tests on this number of images, whatever its epochs: another number would be compiled anew.
+# A turn tests on this number of images, whatever its epochs: for another one a CPU compiles anew.
 # It has the share of 25 epochs that 10,000 images have of 1,000.
 _TESTED = 250
 _LONG_EPOCHS = 1000

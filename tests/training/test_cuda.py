@@ -81,7 +81,7 @@ class TestCapturedGraphs:
         runtime = cuda_runtime(compile="on")
         forward = runtime.forward([body], num_images=1, shape=SHAPE)
         batches = [random_images(1, 8, *SHAPE).to(CUDA) + shift for shift in (0.0, 0.5, 1.0)]
-        with torch.no_grad(), runtime.matmul_precision():
+        with torch.no_grad(), runtime.arithmetic():
             logits = [forward(batch) for batch in batches]
             for batch, kept in zip(batches, logits, strict=True):
                 torch.testing.assert_close(kept, stacked([body])(batch), **ROUNDING)
@@ -96,7 +96,7 @@ class TestCapturedGraphs:
             optimizer = torch.optim.SGD(body.parameters(), lr=0.1)
             for _ in range(6):
                 # As in `fit`: the gradients of the step before are there until the loss is known.
-                with runtime.matmul_precision():
+                with runtime.arithmetic():
                     loss = forward(images).square().mean()
                     optimizer.zero_grad()
                     loss.backward()
@@ -154,7 +154,7 @@ class TestMemory:
         release_memory()
 
     def test_chunks_that_do_not_fit_are_halved(self, little_memory, caplog):
-        # 1,024 images put out 64 · 64² float32 numbers each: 1 GiB.
+        # An image puts out 64 · 64² float32 numbers: 1 MiB. A chunk has 512.
         layer = nn.Conv2d(3, 64, 3, padding=1, bias=False)
         layer.weight.data = random_images(64, 3, 3, 3) / 5
         layer.to(CUDA)
@@ -169,11 +169,11 @@ class TestMemory:
         warn_once.cache_clear()
         with (
             caplog.at_level(logging.WARNING, logger="ddlabel"),
-            cuda_runtime().matmul_precision(),
+            cuda_runtime().arithmetic(),
         ):
             values = ChunkedFunction(means)(images)
-        assert sizes[0] == 1024
-        assert max(sizes[-2:]) < 1024
+        assert sizes[0] == 512
+        assert max(sizes[-2:]) < 512
         assert len(caplog.records) == 1
         with torch.no_grad():
             expected = layer.to(CPU)(images[:4].cpu()).mean((2, 3))
