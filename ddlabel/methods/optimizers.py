@@ -108,9 +108,9 @@ def _begin_with_zero_momentum(optimizer: Optimizer, *_: Any) -> None:
     """
     for group in optimizer.param_groups:
         for parameter in group["params"]:
-            if parameter.grad is not None:
-                state = optimizer.state[parameter]
-                state.setdefault("momentum_buffer", torch.zeros_like(parameter))
+            state = optimizer.state[parameter]
+            if parameter.grad is not None and "momentum_buffer" not in state:
+                state["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 @_add_with_decay()
