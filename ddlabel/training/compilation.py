@@ -1,5 +1,6 @@
 """`torch.compile`: when it saves time, and how work goes on where it cannot be used."""
 
+import errno
 import logging
 import os
 import shutil
@@ -98,8 +99,7 @@ def compiled(forward: Forward, device: torch.device, *, required: bool) -> Forwa
         try:
             logits = current(images)
         except TorchDynamoException as error:
-            first_line = str(error).strip().partition("\n")[0]
-            current = _uncompiled(forward, first_line, required=required)
+            current = _uncompiled(forward, _reason(error), required=required)
             return current(images)
         if mode is None or torch.is_grad_enabled():
             return logits
@@ -143,7 +143,16 @@ def _missing_build_tools() -> str | None:
     has_compiler = any(shutil.which(name) for name in _CPP_COMPILERS)
     if has_headers and has_compiler:
         return None
-    return "there is no C++ compiler, or Python's headers are missing"
+    return "there is no C++ compiler, or Python's headers are missing: install them"
+
+
+def _reason(error: Exception) -> str:
+    """Return why torch's compiler has failed, in one line."""
+    first_line, _, _ = str(error).strip().partition("\n")
+    if os.strerror(errno.ENOSPC) in first_line:
+        folder = os.environ[_CACHE_VARIABLE]
+        return f"no space is left for its code in {folder}: free some, or set XDG_CACHE_HOME"
+    return first_line
 
 
 def _configure_torch() -> None:
@@ -161,8 +170,6 @@ def _configure_torch() -> None:
 def _uncompiled(forward: Forward, reason: str, *, required: bool) -> Forward:
     """Return the function as it is and warn, or raise ResourceError if it had to be compiled."""
     if required:
-        raise ResourceError(
-            f"--compile on: {reason}; install what is missing, or use --compile off"
-        )
+        raise ResourceError(f"--compile on: {reason}; or use --compile off")
     warn_once(f"torch.compile cannot be used, and networks run slower: {reason}")
     return forward

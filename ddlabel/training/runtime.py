@@ -103,16 +103,15 @@ class Runtime:
     device: torch.device
     precision: str
     compile: str
-    # The precision of training that bfloat16 makes no faster, if it is another one.
-    fallback_precision: str | None = None
+    # The precision in which networks with depthwise convolutions train, if it is another one.
+    depthwise_precision: str | None = None
 
     @classmethod
     def of(cls, options: RuntimeOptions) -> Self:
         """Return the runtime of these options.
 
         The precision `auto` is bf16 on a device with units for bfloat16, and fp32 elsewhere. On a
-        CPU, networks with depthwise convolutions and stacks of networks train in fp32: it is faster
-        for the first, and `torch.vmap` convolves the second in float32 anyway.
+        CPU, networks with depthwise convolutions train in fp32, which is faster for them.
 
         Raises:
             UsageError: The device has a name that torch does not know.
@@ -122,11 +121,11 @@ class Runtime:
         if device.type == "cpu":
             keep_freed_memory()
         precision = options.precision
-        fallback_precision = None
+        depthwise_precision = None
         if precision == "auto":
             precision = "bf16" if has_bfloat16_units(device) else "fp32"
             if device.type == "cpu":
-                fallback_precision = "fp32"
+                depthwise_precision = "fp32"
         if precision in ("tf32", "fp16") and device.type != "cuda":
             raise ResourceError(
                 f"--precision {precision} needs a CUDA device and this is {device}: "
@@ -136,7 +135,7 @@ class Runtime:
             device=device,
             precision=precision,
             compile=options.compile,
-            fallback_precision=fallback_precision,
+            depthwise_precision=depthwise_precision,
         )
 
     def arithmetic(self) -> AbstractContextManager[None]:
@@ -172,7 +171,6 @@ class Runtime:
             shape=shape,
             backward=backward,
             last_batch=last_batch,
-            num_networks=len(bodies),
         )
         if work.precision in _AUTOCAST_DTYPES and self._keeps_channels_together(bodies[0]):
             for body in bodies:
@@ -201,17 +199,15 @@ class Runtime:
         shape: Sequence[int],
         backward: bool,
         last_batch: LastBatch | None = None,
-        num_networks: int = 1,
     ) -> "Work":
         """Return whether networks like `body` are compiled for some work, and their precision.
 
-        See `forward` for the work of each of them. The choice depends on counts alone, never on
+        See `forward` for the work. The choice depends on counts alone, never on
         measured time, so that the numbers of a result do not depend on how busy the machine is.
         """
-        is_slow = num_networks > 1 or has_depthwise_convolutions(body)
         precision = self.precision
-        if backward and is_slow and self.fallback_precision is not None:
-            precision = self.fallback_precision
+        if backward and self.depthwise_precision is not None and has_depthwise_convolutions(body):
+            precision = self.depthwise_precision
 
         def is_worth_it(num_images: int) -> bool:
             return worth_compiling(

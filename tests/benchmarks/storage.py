@@ -140,7 +140,7 @@ def measure_start_up(settings: Settings) -> Result:
     """
     settings.work.mkdir(parents=True, exist_ok=True)
     path = settings.work.resolve() / "small.safetensors"
-    formats.write(str(path), inputs.noise_bundle(100, size=32))
+    formats.write(str(path), inputs.noise_bundle(100, size=32), force=True)
     commands = {
         "help": inputs.ddlabel_command("--help"),
         "list": inputs.ddlabel_command("list", "losses"),

@@ -31,18 +31,22 @@ def no_compiler(monkeypatch):
     monkeypatch.setattr(compilation.shutil, "which", lambda _: None)
 
 
-@pytest.fixture
-def broken_compiler(monkeypatch):
-    """A compiler that fails when the function is called first."""
+def break_compiler(monkeypatch, message: str) -> None:
+    """Let the compiler fail when the function is called first."""
     from torch._dynamo.exc import TorchDynamoException
 
     def compile_nothing(*_, **__):
         def fail(_):
-            raise TorchDynamoException("g++ says no\nand more")
+            raise TorchDynamoException(message)
 
         return fail
 
     monkeypatch.setattr(torch, "compile", compile_nothing)
+
+
+@pytest.fixture
+def broken_compiler(monkeypatch):
+    break_compiler(monkeypatch, "g++ says no\nand more")
 
 
 def test_a_compiled_stack_is_the_eager_one():
@@ -214,3 +218,10 @@ class TestWithoutACompiler:
         with pytest.raises(ResourceError, match="--compile"):
             forward(random_images(1, 2, *SHAPE))
         assert warnings() == []
+
+    def test_a_full_cache_is_named(self, monkeypatch, tmp_path):
+        break_compiler(monkeypatch, "OSError: [Errno 28] No space left on device")
+        forward = compiled(stacked([build_body()]), CPU, required=True)
+        monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+        with pytest.raises(ResourceError, match=f"in {tmp_path}: free some, or set XDG_CACHE_HOME"):
+            forward(random_images(1, 2, *SHAPE))

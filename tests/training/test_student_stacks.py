@@ -171,13 +171,11 @@ class TestOtherErrors:
 class TestPrecision:
     """On a CPU, vmap convolves in float32 whatever autocast says."""
 
-    def test_students_side_by_side_on_a_cpu_are_in_float32_by_default(self, monkeypatch):
+    @pytest.mark.parametrize("precision", ["auto", "bf16"])
+    def test_students_side_by_side_in_bfloat16_are_refused_on_a_cpu(self, monkeypatch, precision):
         monkeypatch.setattr(runtime, "has_bfloat16_units", lambda _: True)
-        options = {"precision": "auto", "compile": "off", "seeds": 2}
-        for stack, precision in ((1.0, "bf16"), (2.0, "fp32")):
-            records = student_records(experiment(stack=stack, **options))
-            assert [record.cost["precision"] for record in records] == [precision] * 2
-
-    def test_bfloat16_is_refused_for_them(self):
-        with pytest.raises(UsageError, match="--precision bf16, or --stack"):
-            student_records(experiment(stack=2.0, precision="bf16"))
+        options = {"precision": precision, "compile": "off", "seeds": 2}
+        with pytest.raises(UsageError, match="add --precision fp32, or leave out --stack"):
+            student_records(experiment(stack=2.0, **options))
+        records = student_records(experiment(stack=1.0, **options))
+        assert [record.cost["precision"] for record in records] == ["bf16"] * 2

@@ -98,14 +98,13 @@ class DeviceCache:
         )
         return _keep(self._kept, kind, make)
 
-    def precision(self, like: Student, num_networks: int, per_epoch: int) -> str:
-        """Return the precision in which so many students like this one are trained at once."""
+    def precision(self, like: Student, per_epoch: int) -> str:
+        """Return the precision in which students like this one are trained."""
         work = self.runtime.work(
             like.experiment.build_student(like.bundle, seed=0).body,
             num_images=images_in_training(like.experiment.options, per_epoch),
             shape=like.bundle.images.shape[1:],
             backward=True,
-            num_networks=num_networks,
         )
         return work.precision
 

@@ -49,18 +49,18 @@ def _wants_stack(experiment: Experiment, runtime: Runtime) -> bool:
     """Return whether several students are to be trained side by side.
 
     Raises:
-        UsageError: They are to be trained in bf16 on a CPU.
+        UsageError: They are to be trained in bf16 on a CPU, where torch would not do it.
     """
-    options = experiment.options
+    wanted = experiment.options.stack
     is_cpu = runtime.device.type == "cpu"
-    if options.stack == "auto":
+    if wanted == "auto":
         return not is_cpu
-    if options.stack != 1 and is_cpu and options.precision == "bf16":
+    if wanted != 1 and is_cpu and runtime.precision == "bf16":
         raise UsageError(
-            "--stack: on a CPU, students side by side are convolved in float32: leave out "
-            "--precision bf16, or --stack"
+            f"--stack is {wanted:g} and the precision bf16: on a CPU, torch convolves students "
+            "side by side in float32; add --precision fp32, or leave out --stack"
         )
-    return options.stack != 1
+    return wanted != 1
 
 
 def _size(wanted: float | str, most: float, max_size: int) -> float:

@@ -163,7 +163,7 @@ def _train_and_test(
         },
         scaler=cache.runtime.loss_scaler(),
     )
-    precision = cache.precision(students[0], len(students), per_epoch)
+    precision = cache.precision(students[0], per_epoch)
     figures = []
     for student, result in zip(students, _test(stack, students, test), strict=True):
         figures.append(result | {"flops": cache.flops(student), "precision": precision})

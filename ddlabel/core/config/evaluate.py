@@ -36,7 +36,8 @@ class EvaluateOptions(TrainOptions):
     seeds: int = option(5, "number of students, with successive seeds", low=1, panel=TRAINING)
     stack: float | str = option(
         "auto",
-        "students trained side by side; auto: as many as fit a GPU, one on a CPU",
+        "students trained side by side; auto: as many as fit a GPU, and one on a CPU, where more "
+        "are slower",
         low=1,
         recorded=False,
         auto=True,
