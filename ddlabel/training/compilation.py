@@ -170,6 +170,6 @@ def _configure_torch() -> None:
 def _uncompiled(forward: Forward, reason: str, *, required: bool) -> Forward:
     """Return the function as it is and warn, or raise ResourceError if it had to be compiled."""
     if required:
-        raise ResourceError(f"--compile on: {reason}; or use --compile off")
+        raise ResourceError(f"--compile on: {reason} (or use --compile off)")
     warn_once(f"torch.compile cannot be used, and networks run slower: {reason}")
     return forward

@@ -178,11 +178,13 @@ class Runtime:
         plain = stacked(bodies)
         forward = plain
         if work.compiles:
-            has_plain_last = last_batch is not None and not work.compiles_last
+            last_size = None
+            if last_batch is not None and not work.compiles_last:
+                last_size = last_batch.size
             forward = _partly_plain(
                 compiled(plain, self.device, required=self.compile == "on"),
                 plain,
-                last_size=last_batch.size if last_batch and has_plain_last else None,
+                last_size=last_size,
                 # A GPU tests in less time than the code for it is compiled, and a captured graph
                 # keeps the memory of its largest batch.
                 in_tests=backward and self.device.type == "cuda",
@@ -202,8 +204,8 @@ class Runtime:
     ) -> "Work":
         """Return whether networks like `body` are compiled for some work, and their precision.
 
-        See `forward` for the work. The choice depends on counts alone, never on
-        measured time, so that the numbers of a result do not depend on how busy the machine is.
+        See `forward` for the work. The choice depends on counts alone, never on measured time, so
+        that the numbers of a result do not depend on how busy the machine is.
         """
         precision = self.precision
         if backward and self.depthwise_precision is not None and has_depthwise_convolutions(body):

@@ -18,6 +18,7 @@ from ddlabel.commands.refine import refine_labels
 from ddlabel.core.config import EvaluateOptions, RefineOptions, RelabelOptions
 from ddlabel.data import formats
 from ddlabel.data.bundle import Bundle
+from ddlabel.data.labels import Array
 from ddlabel.methods.intervals import summarise
 from ddlabel.training import device_data
 
@@ -33,9 +34,9 @@ SGD = {
 LOSSES = {"hard": "ce", "soft": "soft-ce"}
 # All test images of CIFAR-10.
 _ALL_TESTED = 10_000
-# A turn tests on this number of images, whatever its epochs: for another one a CPU compiles anew.
-# It has the share of 25 epochs that 10,000 images have of 1,000.
-_TESTED = 250
+# A turn tests on this number of images for each epoch, so that testing takes the share of the work
+# that 10,000 images take of 1,000 epochs, on the side with few epochs too.
+_TESTED_PER_EPOCH = 10
 _LONG_EPOCHS = 1000
 _START_EPOCHS = 10
 
@@ -61,6 +62,12 @@ class Work:
         """Return the field's batch size: 256, or all images."""
         return min(256, num_images)
 
+    def tested_rows(self, test: Bundle, num_tested: int | None, epochs: int) -> Array:
+        """Return the rows to test on; without `num_tested` their number goes by the epochs."""
+        if num_tested is None:
+            num_tested = _TESTED_PER_EPOCH * epochs
+        return inputs.sample_rows(len(test), num_tested)
+
 
 def reference_students(work: Work) -> Turn:
     """Make a turn of so many epochs of the reference's students."""
@@ -71,8 +78,8 @@ def reference_students(work: Work) -> Turn:
         logits = torch.from_numpy(train.labels("soft").decode())
         labels = logits.softmax(1).to(work.device)
 
-    def turn(epochs: int, num_tested: int = _TESTED) -> Result:
-        rows = inputs.sample_rows(len(test), num_tested)
+    def turn(epochs: int, num_tested: int | None = None) -> Result:
+        rows = work.tested_rows(test, num_tested, epochs)
         accuracies = reference.train_students(
             work.net,
             train=(images, labels),
@@ -104,8 +111,8 @@ def ddlabel_students(work: Work) -> Turn:
         **work.options,
     }
 
-    def turn(epochs: int, num_tested: int = _TESTED) -> Result:
-        rows = inputs.sample_rows(len(test), num_tested)
+    def turn(epochs: int, num_tested: int | None = None) -> Result:
+        rows = work.tested_rows(test, num_tested, epochs)
         experiment = _experiment(bundle, test.take(rows), settings, epochs)
         students = train_students([experiment])
         accuracies = [student.record.result["accuracy"] for student in students]

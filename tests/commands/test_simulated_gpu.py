@@ -265,12 +265,11 @@ def test_a_bundle_is_examined(run):
 
 
 class TestRuntime:
-    def test_memory_that_torch_keeps_is_free(self, monkeypatch):
-        with simulated_gpu(free_memory=1000):
-            monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 700)
-            monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 200)
+    def test_memory_that_torch_keeps_is_free(self):
+        with simulated_gpu(free_memory=1000), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch.cuda, "memory_reserved", lambda _: 700)
+            patch.setattr(torch.cuda, "memory_allocated", lambda _: 200)
             assert free_bytes(GPU) == 1500
-            monkeypatch.undo()
 
     def test_compiled_networks_are_tested_uncompiled(self, monkeypatch):
         monkeypatch.setattr(
